@@ -1,0 +1,52 @@
+# `make demo` and `make test` do all the set-up: a virtual environment, made once for each Python.
+PYTHON ?= python3
+VENV := $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+WORKERS ?= auto
+export PYTHONWARNINGS ?= ignore::SyntaxWarning
+
+.PHONY: demo test smoke lint bench clean
+.DEFAULT_GOAL := test
+
+# A stamp for each set of packages: nothing is installed twice unless the requirements change.
+$(VENV)/.python:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.experiments: $(VENV)/.python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[experiments]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.experiments
+	$(INSTALL) --editable '.[experiments,test,lint]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.experiments
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0
+	$(INSTALL) --editable '.[experiments,bench]'
+	touch $@
+
+# Trains the small YOLOv3 on the built-in digits (about 5 minutes on two cores) and prints its report.
+demo: $(VENV)/.experiments
+	$(BIN)/ljx run experiments/ch3_vision/yolo.py --out runs/demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest --numprocesses $(WORKERS)
+
+# The part of the suite that shows whether another Python or JAX works.
+smoke: $(VENV)/.test
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) tests/losses tests/models tests/ops tests/objectives tests/train/test_step.py
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(VENV)/.bench
+	for file in nms coco_map yolo_step; do $(BIN)/python benchmarks/$$file.py || exit; done
+
+clean:
+	rm -rf .venv .venv-* build runs *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,120 @@
+"""`ljx`: run an experiment, list the course's, predict with a detector, examine the machine.
+
+Importing this module starts no device: each command imports what it needs.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from lectures_jax import __version__
+from lectures_jax.cli.failure import tell
+
+EPILOG = """\
+exit codes: 0 done; 1 the run failed; 2 bad arguments or input; 75 stopped by SIGTERM after a
+checkpoint, run again to resume; 130 interrupted. LJX_TRACEBACK=1 shows a failure's traceback."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: the arguments; by default those of the process.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        arguments = _parser().parse_args(argv)
+        _use_compilation_cache()
+        return _run(arguments)
+    except SystemExit as stop:  # of the parsers, which have said what there is to say
+        return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        print("ljx: interrupted.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        return tell(error)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    match arguments.command:
+        case "run":
+            from lectures_jax.cli.run import run
+
+            return run(arguments.file, arguments.options)
+        case "list":
+            from lectures_jax.cli.listing import list_experiments
+
+            return list_experiments()
+        case "predict":
+            from lectures_jax.cli.predict import predict
+
+            out = arguments.out or arguments.run_dir / "predictions"
+            return predict(arguments.run_dir, arguments.pictures, out, score=arguments.score)
+        case _:
+            from lectures_jax.cli.doctor import doctor
+
+            return doctor()
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help).\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser("ljx", description="A deep-learning course in JAX.", epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"lectures_jax {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run",
+        help="run an experiment, or resume it",
+        description="Runs an experiment; the same command again resumes it. "
+        "`ljx run FILE --help` shows the fields that it has.",
+        usage="ljx run FILE [--field value ...] [--out DIR] [--fresh]",
+    )
+    run.add_argument("file", metavar="FILE", type=Path, help="defines `Config` and `run`")
+    run.add_argument("options", metavar="[--field value ...]", nargs=argparse.REMAINDER)
+
+    commands.add_parser("list", help="the course's experiments with lecture, time and score")
+    commands.add_parser("doctor", help="devices, versions, settings, and what is wrong with them")
+
+    predict = commands.add_parser("predict", help="find objects with a trained detector")
+    predict.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of a finished run")
+    predict.add_argument("pictures", metavar="IMAGE_OR_FOLDER", type=Path)
+    predict.add_argument("--out", metavar="DIR", type=Path, help="default: RUN_DIR/predictions")
+    predict.add_argument(
+        "--score", metavar="P", type=_share, default=0.3, help="least score shown (default: 0.3)"
+    )
+    return parser
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number in [0, 1], got {text!r}")
+    return value
+
+
+def _use_compilation_cache() -> None:
+    """Keeps compiled programs between processes, which starts a known run in seconds.
+
+    Through the environment, so that JAX need not be imported here and the user's own settings win.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(cache) if os.path.isabs(cache) else Path(os.path.expanduser("~")) / ".cache"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(root / "lectures_jax" / "xla"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    # A failure is judged by where it was raised, which filtering would hide.
+    os.environ.setdefault("JAX_TRACEBACK_FILTERING", "off")

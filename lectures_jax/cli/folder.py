@@ -1,0 +1,111 @@
+"""The folder of a run: whose it is, and what is kept there."""
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+WRITTEN = (
+    "config.json",
+    "metrics.json",
+    "metrics.jsonl",
+    "error.log",
+    "report.html",
+    "model.safetensors",
+    "checkpoints",
+    "tensorboard",
+)
+"""What a run leaves in its folder, and `--fresh` deletes. Other files there are not touched."""
+
+
+def claim(out: Path, *, experiment: str, config: Any, fresh: bool) -> bool:
+    """Makes the folder ready for a run.
+
+    Args:
+        out: the folder, which may not exist yet.
+        experiment: name of the experiment's file.
+        config: the run's configuration, a dataclass.
+        fresh: deletes what an earlier run wrote.
+
+    Returns:
+        True if this run is new there, False if it resumes one.
+
+    Raises:
+        ValueError: if the folder belongs to another run, or `fresh` meets a folder that is no run.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out: expected a folder, got the file {out}.")
+    before = _read(out)
+    if fresh:
+        if before is None and out.is_dir() and any(out.iterdir()):
+            raise ValueError(
+                f"--fresh: expected the folder of a run, got {out} without config.json."
+            )
+        _clear(out)
+    elif before is not None:
+        _compare(out, before, {"experiment": experiment, "config": as_json(config)})
+        (out / "error.log").unlink(missing_ok=True)
+        return False
+    out.mkdir(parents=True, exist_ok=True)
+    return True
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes a file that is never half written; NaN and infinity become null."""
+    scratch = path.with_name(f"{path.name}.tmp")
+    scratch.write_text(json.dumps(_finite(value), indent=2, default=str) + "\n", encoding="utf-8")
+    os.replace(scratch, path)
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """Returns the fields of a configuration as JSON gives them back."""
+    return json.loads(json.dumps(_finite(dataclasses.asdict(config)), default=str))
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {str(k): _finite(v) for k, v in value.items()}
+        case list() | tuple():
+            return [_finite(v) for v in value]
+    return value
+
+
+def _read(out: Path) -> dict[str, Any] | None:
+    """What an earlier run wrote about itself, or None if there was none."""
+    path = out / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["experiment"] and isinstance(content["config"], dict):
+            return content
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ValueError(f"{path}: expected what a run of ljx wrote, got something else.")
+
+
+def _compare(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    pairs = {"the experiment": (before["experiment"], now["experiment"])}
+    for name in before["config"] | now["config"]:
+        pairs[name] = (before["config"].get(name), now["config"].get(name))
+    for name, (there, here) in pairs.items():
+        if there != here:
+            raise ValueError(
+                f"{out} holds another run: {name} is {json.dumps(there)} there and "
+                f"{json.dumps(here)} here; choose another --out, or --fresh to start anew."
+            )
+
+
+def _clear(out: Path) -> None:
+    for path in map(out.joinpath, WRITTEN):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

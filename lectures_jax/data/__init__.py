@@ -1,0 +1,39 @@
+"""Sources, readers, augmentation and the loader: everything up to the batch."""
+
+try:
+    from .augmentation import augment_detection, place, recolour
+    from .coco import read_coco
+    from .digits import digit_scenes
+    from .folder import read_image_folder
+    from .idx import read_idx
+    from .letterbox import letterbox, letterbox_boxes, letterbox_mask, unletterbox_boxes
+    from .loader import in_memory, loader
+    from .masks import read_masks
+    from .toys import repeat, xor
+    from .voc import read_voc
+    from .yolo_txt import read_yolo
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"lectures_jax.data needs {error.name}: pip install 'lectures_jax[experiments]'"
+    ) from error
+
+__all__ = [
+    "augment_detection",
+    "digit_scenes",
+    "in_memory",
+    "letterbox",
+    "letterbox_boxes",
+    "letterbox_mask",
+    "loader",
+    "place",
+    "read_coco",
+    "read_idx",
+    "read_image_folder",
+    "read_masks",
+    "read_voc",
+    "read_yolo",
+    "recolour",
+    "repeat",
+    "unletterbox_boxes",
+    "xor",
+]

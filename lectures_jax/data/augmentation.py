@@ -1,0 +1,188 @@
+"""Random changes of one labelled picture, in JAX, for `jax.vmap` inside the training step.
+
+An example is a dictionary of fixed shapes: `image` [h, w, 3] in [0, 1], `boxes` [m, 4], `valid`
+[m], and `mask` [h, w] where there is one; other entries pass through. Flips, turns, scalings and
+shifts together are one affine map, so the pixels are read and interpolated once.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Num
+
+from lectures_jax import ops
+from lectures_jax.typing import Batch, Key
+
+GREY = 0.5  # of the canvas outside the picture
+
+
+def augment_detection(
+    key: Key,
+    example: Batch,
+    *,
+    flip: float = 0.5,
+    flip_vertical: float = 0.0,
+    turn: float = 0.0,
+    scale: tuple[float, float] = (0.75, 1.5),
+    shift: float = 0.0,
+    brightness: float = 0.1,
+    contrast: float = 0.2,
+    saturation: float = 0.3,
+    hue: float = 0.2,
+    min_area: float = 0.25,
+) -> Batch:
+    """Flips, turns, scales, shifts and recolours an example, each at random.
+
+    Args:
+        key: one key per example.
+        example: `image`, `boxes`, `valid`, perhaps `mask`.
+        flip: probability of a left-right mirror image.
+        flip_vertical: probability of a top-bottom mirror image.
+        turn: probability of a turn by 90° counter-clockwise; on a canvas that is not square the
+            turned picture is shrunk to fit. With both flips at ½, all eight symmetries.
+        scale: least and largest factor, drawn log-uniformly. An enlarged picture shows any part of
+            itself, a shrunken one lies anywhere on the canvas.
+        shift: largest further shift, as a share of the canvas.
+        brightness: largest value added to or taken from the colours.
+        contrast: contrast factors lie in `[1 − contrast, 1 + contrast]`.
+        saturation: saturation factors lie in `[1 − saturation, 1 + saturation]`.
+        hue: largest turn of the hues, in radians.
+        min_area: a box that keeps a smaller share of its area is no longer valid.
+
+    Returns:
+        The example, of the same shapes, its boxes inside the canvas.
+    """
+    h, w = example["image"].shape[:2]
+    u = jax.random.uniform(key, (10,))  # one draw: each further one compiles for a second
+    signed = 2 * u - 1
+    factor = scale[0] * (scale[1] / scale[0]) ** u[0]
+    offset = signed[1:3] * (jnp.abs(1 - factor) / 2 + shift) * jnp.array([w, h])
+    turned = u[3] < turn
+    flips = jnp.stack([u[4] < flip, (u[5] < flip_vertical) ^ turned])
+    fit = jnp.where(turned, min(h / w, w / h), 1)
+    example = place(
+        example,
+        jnp.where(flips, -factor, factor) * fit,
+        offset,
+        turned if turn else None,
+        min_area=min_area,
+    )
+    image = recolour(
+        example["image"],
+        brightness * signed[6],
+        1 + contrast * signed[7],
+        1 + saturation * signed[8],
+        hue * signed[9],
+    )
+    return {**example, "image": image}
+
+
+def place(
+    example: Batch,
+    scale: Float[Array, "2"],
+    shift: Float[Array, "2"],
+    transpose: Bool[Array, ""] | None = None,
+    *,
+    min_area: float = 0.25,
+) -> Batch:
+    """Moves a picture on its canvas: a point at `p` from the centre comes to `scale · p + shift`.
+
+    A negative scale mirrors. Pixels are interpolated linearly, those of a mask are the nearest;
+    outside the picture is grey, and 0 in the mask.
+
+    Args:
+        example: picture and boxes.
+        scale: along x and y, not 0.
+        shift: to the right and down, in pixels.
+        transpose: exchange x and y first; with `scale = (1, −1)` a turn by 90° counter-clockwise.
+        min_area: a box that keeps a smaller share of its area is no longer valid.
+
+    Returns:
+        The example on a canvas of the same size, its boxes clipped to it.
+    """
+    h, w = example["image"].shape[:2]
+    size = centre = jnp.array([w, h], jnp.float32)
+    boxes = example["boxes"]
+    if transpose is not None:
+        size = jnp.where(transpose, size[::-1], size)
+        boxes = jnp.where(transpose, boxes[:, jnp.array([1, 0, 3, 2])], boxes)
+    shift = centre / 2 + shift - scale * size / 2
+    moved = {}
+    for name, resample, fill in (("image", _linear, GREY), ("mask", _nearest, 0)):
+        if name in example:
+            pixels = example[name]
+            if transpose is not None:
+                pixels = jnp.where(transpose, *_transposed(pixels))
+            for axis in (1, 0):  # along the rows first: on a CPU twice as fast as the other way
+                i = 1 - axis
+                position = (jnp.arange((h, w)[axis]) + 0.5 - shift[i]) / scale[i]
+                pixels = resample(pixels, axis, position, size[i], fill)
+            moved[name] = pixels
+    corners = boxes.reshape(-1, 2, 2) * scale[None, None] + shift[None, None]
+    boxes = jnp.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=-1)
+    kept = ops.clip_boxes(boxes, height=h, width=w)
+    valid = example["valid"] & (ops.box_area(kept) >= min_area * ops.box_area(boxes))
+    return {**example, **moved, "boxes": kept, "valid": valid}
+
+
+def recolour(
+    image: Float[Array, "h w 3"],
+    brightness: Float[Array, ""],
+    contrast: Float[Array, ""],
+    saturation: Float[Array, ""],
+    hue: Float[Array, ""],
+) -> Float[Array, "h w 3"]:
+    """Changes the colours of a picture by one affine map of RGB, clipped to [0, 1].
+
+    `contrast · (grey + saturation · R(hue) (rgb − grey) − ½) + ½ + brightness`, where grey is the
+    mean of the channels and R turns about the grey axis (Rodrigues' formula).
+
+    Args:
+        image: RGB in [0, 1].
+        brightness: added; 0 changes nothing.
+        contrast: factor about mid-grey; 1 changes nothing.
+        saturation: factor of the distance from grey; 1 changes nothing, 0 gives grey.
+        hue: angle in radians; 2π/3 moves red to green.
+    """
+    grey = jnp.full((3, 3), 1 / 3)
+    cross = jnp.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    turned = jnp.cos(hue) * (jnp.eye(3) - grey) + jnp.sin(hue) * cross
+    matrix = contrast * (grey + saturation * turned)
+    offset = 0.5 - 0.5 * contrast + brightness
+    # written out: XLA's CPU backend takes eight times as long for a product with a 3×3 matrix
+    r, g, b = jnp.moveaxis(image, -1, 0)
+    channels = [m[0] * r + m[1] * g + m[2] * b + offset for m in matrix]
+    return jnp.clip(jnp.stack(channels, axis=-1), 0, 1)
+
+
+def _transposed(pixels: Num[Array, "h w ..."]) -> tuple[Array, Array]:
+    """The transposed picture and the picture, both in the corner of a square of the longer side."""
+    side = max(pixels.shape[:2])
+    padding = [(0, side - n) for n in pixels.shape[:2]] + [(0, 0)] * (pixels.ndim - 2)
+    square = jnp.pad(pixels, padding)
+    return jnp.swapaxes(square, 0, 1), square
+
+
+def _linear(pixels: Array, axis: int, position: Float[Array, " n"], size: Array, fill: float):
+    """Interpolates along one axis at positions in [0, size].
+
+    Two gathers of whole rows: `jax.image.scale_and_translate` multiplies by a dense matrix, which
+    takes five to nine times as long on a CPU.
+    """
+    last = size.astype(jnp.int32) - 1
+    low = jnp.floor(position - 0.5)
+    index = low.astype(jnp.int32)
+    below = jnp.take(pixels, jnp.clip(index, 0, last), axis=axis)
+    above = jnp.take(pixels, jnp.clip(index + 1, 0, last), axis=axis)
+    column = [-1 if i == axis else 1 for i in range(pixels.ndim)]
+    part = (position - 0.5 - low).reshape(column)
+    inside = ((position >= 0) & (position <= size)).reshape(column)
+    return jnp.where(inside, below + (above - below) * part, fill)
+
+
+def _nearest(pixels: Array, axis: int, position: Float[Array, " n"], size: Array, fill: float):
+    """Takes the pixels that hold the positions."""
+    column = [-1 if i == axis else 1 for i in range(pixels.ndim)]
+    inside = ((position >= 0) & (position < size)).reshape(column)
+    return jnp.where(inside, jnp.take(pixels, position.astype(jnp.int32), axis, mode="clip"), fill)

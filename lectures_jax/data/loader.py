@@ -1,0 +1,148 @@
+"""Batches of fixed shape from a data set, by Grain."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import grain
+import jax
+import numpy as np
+
+from lectures_jax.data.letterbox import letterbox, letterbox_boxes, letterbox_mask
+from lectures_jax.data.pictures import decode_mask, decode_picture
+from lectures_jax.data.records import Dataset, Record
+from lectures_jax.typing import Batch
+
+
+def loader(
+    dataset: Dataset,
+    *,
+    image_size: tuple[int, int],
+    batch_size: int,
+    max_boxes: int = 0,
+    seed: int = 0,
+    shuffle: bool = True,
+    repeat: bool = True,
+    workers: int = 0,
+) -> grain.DatasetIterator[Batch]:
+    """Returns batches as NumPy arrays; their order depends on the seed alone.
+
+    Keys of a batch: `image` float32 [b, h, w, 3] in [0, 1], letter-boxed; `present` bool [b], False
+    for an empty example that fills up the last batch. With `max_boxes = m > 0` also `boxes` float32
+    [b, m, 4] in pixels of the canvas, `labels` int32 [b, m], `valid` and `crowd` bool [b, m]. Where
+    every record has one label and no boxes, `labels` int32 [b]; where every record has a mask,
+    `mask` int32 [b, h, w].
+
+    With `repeat` the stream is endless, each epoch in another order, and batches cross from one
+    epoch to the next, so nothing is dropped. Without it every example comes exactly once. With
+    several JAX processes each reads its own part: together one step's batches hold the same
+    examples however many processes there are.
+
+    Args:
+        dataset: records; pictures that are files are decoded on each pass (see `in_memory`).
+        image_size: height and width of the canvas.
+        batch_size: examples per batch and process.
+        max_boxes: rows for boxes; at least the largest number in a record.
+        seed: of the order.
+        shuffle: draw a new order for each epoch, or keep the order of the records.
+        repeat: endless (training), or one pass with the last batch filled up (evaluation).
+        workers: threads that prepare batches ahead; 0 prepares each one when asked.
+
+    Returns:
+        An iterator with `get_state` and `set_state`, which Orbax saves as it is.
+
+    Raises:
+        ValueError: if the data set is empty or a record holds more than `max_boxes` boxes.
+    """
+    n = len(dataset)
+    if not n:
+        raise ValueError("the data set must hold at least one record, got 0.")
+    most = max(dataset, key=lambda record: len(record.boxes))
+    if len(most.boxes) > max_boxes:
+        raise ValueError(
+            f"max_boxes must be at least {len(most.boxes)} (record {most.id}), got {max_boxes}."
+        )
+    make = _ExampleMaker(dataset, image_size, max_boxes)
+    index = grain.MapDataset.range(n).seed(seed)
+    if shuffle:
+        index = index.shuffle()
+    if repeat:
+        index = index.repeat()
+    else:
+        step = batch_size * jax.process_count()
+        index = grain.MapDataset.concatenate([index, grain.MapDataset.source([-1] * (-n % step))])
+    index = index.slice(slice(jax.process_index(), None, jax.process_count()))
+    batches = index.map(make).batch(batch_size, drop_remainder=True, batch_fn=_stack)
+    options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
+    return iter(batches.to_iter_dataset(options))
+
+
+class _ExampleMaker:
+    """Turns the index of a record into arrays of fixed shape; -1 into an empty example."""
+
+    def __init__(self, dataset: Dataset, image_size: tuple[int, int], max_boxes: int):
+        self.dataset, self.image_size, self.max_boxes = dataset, image_size, max_boxes
+        self.classified = all(len(r.labels) == 1 and not len(r.boxes) for r in dataset)
+        self.masked = all(r.mask is not None for r in dataset)
+
+    def __call__(self, index: int) -> Batch:
+        record = self.dataset[max(index, 0)]
+        present = index >= 0
+        image, transform = letterbox(_image(record), image_size=self.image_size)
+        example = {"image": image, "present": np.bool_(present)}
+        mask = _mask(record) if self.masked else None
+        if mask is not None:
+            mask = letterbox_mask(mask, image_size=self.image_size)
+            example["mask"] = mask.astype(np.int32)
+        if self.classified:
+            example["labels"] = record.labels[0]
+        if self.max_boxes:
+            n = len(record.boxes)
+            rows = ((0, self.max_boxes - n),)
+            boxes = letterbox_boxes(record.boxes, transform)
+            example["boxes"] = np.pad(boxes, (*rows, (0, 0)))
+            example["labels"] = np.pad(record.labels, rows)
+            example["valid"] = np.arange(self.max_boxes) < n
+            example["crowd"] = np.pad(record.crowd, rows)
+        if not present:
+            example = {name: np.zeros_like(value) for name, value in example.items()}
+        return example
+
+
+def _stack(examples: Sequence[Batch]) -> Batch:
+    batch = {name: np.stack([e[name] for e in examples]) for name in examples[0]}
+    batch["image"] = np.multiply(batch["image"], np.float32(1 / 255), dtype=np.float32)
+    return batch
+
+
+def in_memory(dataset: Dataset, *, image_size: tuple[int, int]) -> Dataset:
+    """Decodes and letter-boxes every picture once, on all cores, and keeps the result.
+
+    Worth `h · w · 3` bytes a picture when the same files are read more than once, as in training.
+    The boxes then are in pixels of the canvas; `loader` with the same `image_size` only copies.
+
+    Args:
+        dataset: records, in files or in memory.
+        image_size: height and width of the canvas.
+    """
+
+    def load(record: Record) -> Record:
+        image, transform = letterbox(_image(record), image_size=image_size)
+        boxes = letterbox_boxes(record.boxes, transform)
+        mask = _mask(record)
+        if mask is not None:
+            mask = letterbox_mask(mask, image_size=image_size)
+        return replace(record, image=image, boxes=boxes, mask=mask)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return replace(dataset, records=tuple(pool.map(load, dataset)))
+
+
+def _image(record: Record) -> np.ndarray:
+    return decode_picture(record.image) if isinstance(record.image, Path) else record.image
+
+
+def _mask(record: Record) -> np.ndarray | None:
+    return decode_mask(record.mask) if isinstance(record.mask, Path) else record.mask

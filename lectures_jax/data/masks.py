@@ -1,0 +1,60 @@
+"""A mask file per picture: the number of a class or of an instance at each pixel."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lectures_jax.data.pictures import SUFFIXES, decode_mask, verify
+from lectures_jax.data.problems import Problems, finish, inside, lines_of, once
+from lectures_jax.data.records import Dataset, Record
+
+
+def read_masks(
+    images: Path | str,
+    masks: Path | str,
+    *,
+    names: Path | str | None = None,
+    classes: Sequence[str] = ("object",),
+    strict: bool = True,
+) -> Dataset:
+    """Reads pictures with their masks, PNG files of the same name; 0 is background.
+
+    The numbers are those of the file (for a palette its indices): class ids from 1, or instance
+    ids, whichever the set holds. Every picture and mask is decoded once, on all cores, so that none
+    fails later.
+
+    Args:
+        images: folder of the pictures.
+        masks: folder of the masks.
+        names: file that lists the split's names without suffix; all pictures if not given.
+        classes: names of the classes, background not among them.
+        strict: raise at the first problem; otherwise leave out the picture and list it in
+            `Dataset.problems`.
+
+    Raises:
+        ValueError: with file, field, expected and got; also without `strict` if the list cannot be
+            read or nothing is left.
+    """
+    images, masks, problems = Path(images), Path(masks), Problems(strict)
+    source = images if names is None else Path(names)
+    pictures = [path for path in sorted(images.glob("*")) if path.suffix.lower() in SUFFIXES]
+    found = {path.stem: path for path in pictures}
+    stems = [path.stem for path in pictures] if names is None else lines_of(source)
+    pairs = {}
+    for stem in once(stems, source, problems):
+        file = found[stem].name if stem in found else f"{stem}.png"
+        image = inside(images, file, source, "picture", problems)
+        mask = inside(masks, f"{stem}.png", source, "mask", problems)
+        if image is not None and mask is not None:
+            pairs[stem] = image, mask
+    sizes = verify([image for image, _ in pairs.values()], problems)
+    mask_sizes = verify([mask for _, mask in pairs.values()], problems, decode_mask)
+    records = []
+    for stem, (image, mask) in pairs.items():
+        size, mask_size = sizes.get(image), mask_sizes.get(mask)
+        if size is None or mask_size is None:
+            continue
+        if size != mask_size:
+            problems.add(mask, "height, width", f"those of the picture, {size}", mask_size)
+        else:
+            records.append(Record(stem, image, mask=mask))
+    return finish(records, classes, problems, source)

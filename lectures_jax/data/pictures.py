@@ -1,0 +1,92 @@
+"""Decodes pictures and masks from files that may be damaged or hostile."""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+from PIL import Image
+
+from lectures_jax.data.problems import BadInputError, Problems
+
+MAX_PIXELS = 50_000_000  # a larger picture is taken for a decompression bomb
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # none of them starts another program
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
+COLOURS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # 8 bits a channel at most
+INDICES = ("1", "L", "P", "I", "I;16", "I;16B")
+
+
+def decode_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    """Decodes a picture as RGB; transparency is dropped, EXIF rotation is not applied.
+
+    Args:
+        path: a BMP, GIF (first frame), JPEG, PNG, PPM or WebP file.
+
+    Raises:
+        ValueError: if it does not decode, or is larger than 50 million pixels (found from its
+            header, before any pixel is decoded).
+    """
+    return _decode(path, COLOURS, _rgb)
+
+
+def decode_mask(path: Path) -> Int32[np.ndarray, "h w"]:
+    """Decodes a mask: the integer of each pixel, for a palette its index.
+
+    Raises:
+        ValueError: as `decode_picture`, and if the file has more than one channel.
+    """
+    return _decode(path, INDICES, lambda image: np.asarray(image).astype(np.int32))
+
+
+def verify(
+    paths: Iterable[Path], problems: Problems, decode: Callable[[Path], np.ndarray] = decode_picture
+) -> dict[Path, tuple[int, int]]:
+    """Decodes every file once, on all cores.
+
+    Returns:
+        Height and width of those that decode; the others are noted in `problems`.
+    """
+
+    def examine(path: Path) -> tuple[int, int] | BadInputError:
+        try:
+            h, w = decode(path).shape[:2]
+        except BadInputError as error:
+            return error
+        return h, w
+
+    paths = list(paths)
+    sizes = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path, result in zip(paths, pool.map(examine, paths), strict=True):
+            if isinstance(result, BadInputError):
+                problems.note(result)
+            else:
+                sizes[path] = result
+    return sizes
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    if "transparency" in image.info:  # of a palette: Pillow warns about a direct conversion
+        image = image.convert("RGBA")
+    return np.asarray(image.convert("RGB"))
+
+
+def _decode(
+    path: Path, modes: tuple[str, ...], convert: Callable[[Image.Image], np.ndarray]
+) -> np.ndarray:
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            w, h = image.size
+            if w * h > MAX_PIXELS:
+                raise BadInputError(path, "size", f"at most {MAX_PIXELS} pixels", f"{w}×{h}")
+            if image.mode not in modes:
+                raise BadInputError(path, "mode", f"one of {', '.join(modes)}", image.mode)
+            image.load()
+            return convert(image)
+    except BadInputError:
+        raise
+    except Exception as error:  # a decoder may raise nearly anything: OSError, SyntaxError, ...
+        got = f"{type(error).__name__}: {error}"
+        raise BadInputError(path, "content", "a picture that decodes", got) from error

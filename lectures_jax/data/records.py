@@ -1,0 +1,69 @@
+"""What every reader returns: a `Dataset`, a sequence of `Record`s."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32, Integer, UInt8
+
+
+def _no_boxes() -> np.ndarray:
+    return np.zeros((0, 4), np.float32)
+
+
+def _no_labels() -> np.ndarray:
+    return np.zeros(0, np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One picture and what is known about it.
+
+    Attributes:
+        id: name of the picture, unique in its dataset.
+        image: file of the picture, or its pixels, with 1 or 3 channels.
+        boxes: `(x_min, y_min, x_max, y_max)` in pixels, continuous coordinates: the picture spans
+            `[0, w] × [0, h]`.
+        labels: one class index per box; a classified picture has one label and no boxes.
+        crowd: objects that are neither to be found nor to be missed (COCO's `iscrowd`, VOC's
+            `difficult`).
+        mask: file or array of instance or class ids, 0 is background.
+    """
+
+    id: str
+    image: Path | UInt8[np.ndarray, "h w c"]
+    boxes: Float32[np.ndarray, "n 4"] = field(default_factory=_no_boxes)
+    labels: Int32[np.ndarray, " n_or_1"] = field(default_factory=_no_labels)
+    crowd: Bool[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0, bool))
+    mask: Path | Integer[np.ndarray, "h w"] | None = None
+
+    def __post_init__(self):
+        n = len(self.boxes)
+        if len(self.crowd) != n or len(self.labels) not in ((n,) if n else (0, 1)):
+            raise ValueError(
+                f"record {self.id}: expected one label and one crowd flag per box, got {n} boxes, "
+                f"{len(self.labels)} labels and {len(self.crowd)} crowd flags."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset(Sequence[Record]):
+    """Records with their class names; `problems` lists what a reader left out, one line each."""
+
+    records: tuple[Record, ...]
+    classes: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Dataset": ...
+    def __getitem__(self, index: int | slice) -> "Record | Dataset":
+        if isinstance(index, slice):
+            return replace(self, records=self.records[index])
+        return self.records[index]

@@ -1,0 +1,91 @@
+"""YOLO text files: one line per object, sizes as shares of the picture."""
+
+from pathlib import Path
+
+from lectures_jax.data.pictures import SUFFIXES, verify
+from lectures_jax.data.problems import (
+    BadInputError,
+    Problems,
+    Thing,
+    finish,
+    four_numbers,
+    inside,
+    lines_of,
+    objects,
+    once,
+    text_of,
+)
+from lectures_jax.data.records import Dataset, Record
+
+
+def read_yolo(root: Path | str, *, split: str = "", strict: bool = True) -> Dataset:
+    """Reads `images/<split>`, `labels/<split>/*.txt` and the class names in `classes.txt`.
+
+    A line is `class c_x c_y w h`: the index of the class, then centre and size as shares of the
+    picture's width and height. A picture without a text file shows no object. Every picture is
+    decoded once, on all cores, so that none fails later.
+
+    Args:
+        root: folder of the data set.
+        split: folder below `images` and `labels`, if there is one.
+        strict: raise at the first problem; otherwise leave out what is wrong (an object, or the
+            picture) and list it in `Dataset.problems`.
+
+    Raises:
+        ValueError: with file, field, expected and got; also without `strict` if the class names
+            cannot be read or nothing is left.
+
+    Source:
+        Redmon & Farhadi (2018), the Darknet code.
+    """
+    root, problems = Path(root), Problems(strict)
+    file = root / "classes.txt"
+    classes = once(lines_of(file), file, Problems(strict=True))  # a gap would shift the labels
+    index: dict[object, int] = {str(i): i for i in range(len(classes))}
+    folder, labels = root / "images" / split, root / "labels" / split
+    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    _match(found, labels, problems)
+    names = [f"images/{split}/{path.name}" for path in found]
+    pictures = [inside(root, name, folder, "picture", problems) for name in names]
+    sizes = verify([path for path in pictures if path], problems)
+    records = []
+    for path, size in sizes.items():
+        file = labels / f"{path.stem}.txt"
+        things = _things(root, file, size, problems) if file.exists() else []
+        records.append(Record(path.stem, path, *objects(things, size, index, file, problems)))
+    return finish(records, classes, problems, folder)
+
+
+def _match(pictures: list[Path], labels: Path, problems: Problems) -> None:
+    """Notes pictures that share their labels, and labels without a picture."""
+    stems: dict[str, Path] = {}
+    for path in pictures:
+        if path.stem in stems:
+            problems.add(path, "name", "one picture per label file", f"{stems[path.stem].name} too")
+        stems[path.stem] = path
+    for file in sorted(labels.glob("*.txt")):
+        if file.stem not in stems:
+            problems.add(file, "name", "the name of a picture", file.stem)
+
+
+def _things(root: Path, file: Path, size: tuple[int, int], problems: Problems) -> list[Thing]:
+    """The lines of one file, corners in pixels."""
+    if inside(root, str(file.relative_to(root)), file, "file", problems) is None:
+        return []
+    try:
+        lines = text_of(file).splitlines()
+    except BadInputError as error:
+        problems.note(error)
+        return []
+    h, w = size
+    things = []
+    for i, line in enumerate(lines, start=1):
+        name, *numbers = line.split() or [""]
+        if not name:
+            continue
+        four = four_numbers(numbers, file, f"line {i} after the class", problems)
+        if four is not None:
+            cx, cy, bw, bh = four
+            box = ((cx - bw / 2) * w, (cy - bh / 2) * h, (cx + bw / 2) * w, (cy + bh / 2) * h)
+            things.append(Thing(name, box, f"line {i}"))
+    return things

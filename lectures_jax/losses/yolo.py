@@ -1,0 +1,204 @@
+"""YOLO's loss as the course prints it (version 1's) and as version 3 is trained."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from lectures_jax.ops.boxes import ciou, pairwise_iou, xyxy_to_cxcywh
+from lectures_jax.ops.yolo import YoloTarget, split_head, yolo_boxes
+
+from .classification import binary_cross_entropy
+
+
+class YoloTerms(NamedTuple):
+    """The parts of YOLO's loss, one value per picture each."""
+
+    box: Float[Array, "*b"]
+    objectness: Float[Array, "*b"]
+    classes: Float[Array, "*b"]
+
+
+def _sum_slots(x: Float[Array, "*b h w a"]) -> Float[Array, "*b"]:
+    return jnp.sum(x, axis=(-3, -2, -1))
+
+
+def _slot_geometry(
+    target: YoloTarget, anchors: Float[Array, "a 2"], *, stride: int
+) -> tuple[Float[Array, "*b h w a 2"], Float[Array, "*b h w a 2"], Float[Array, "*b h w a 2"]]:
+    """Returns each slot's true position in its cell, its size, and the anchor's size, in pixels.
+
+    The position is in cells, [0, 1]. A slot without object has its anchor's size, so that logarithms
+    and square roots stay finite under the mask.
+    """
+    held = target.responsible[..., None]
+    geometry = xyxy_to_cxcywh(target.boxes)
+    center = geometry[..., :2] / stride
+    height, width = target.boxes.shape[-4:-2]
+    last = jnp.array([width - 1, height - 1], center.dtype)
+    # Not `center % 1`: a center on the far edge of the picture lies at 1 in the last cell.
+    cell = jnp.minimum(jnp.floor(center), last.reshape((1,) * (center.ndim - 1) + (2,)))
+    anchor = anchors.astype(center.dtype).reshape((1,) * (center.ndim - 2) + anchors.shape)
+    anchor = jnp.broadcast_to(anchor, center.shape)
+    return center - cell, jnp.where(held, geometry[..., 2:], anchor), anchor
+
+
+def ignored_slots(
+    boxes: Float[Array, "*b h w a 4"], target: YoloTarget, *, ignore_threshold: float
+) -> Bool[Array, "*b h w a"]:
+    """Returns the slots without object whose box overlaps some object well: no blame for these.
+
+    Args:
+        boxes: predicted boxes, xyxy pixels.
+        target: what the head should predict.
+        ignore_threshold: IoU with any object of the picture above which a slot is ignored.
+
+    Source:
+        Redmon & Farhadi (2018), sec. 2.1.
+    """
+    batch = boxes.shape[:-4]
+    flat = boxes.reshape(*batch, -1, 4)
+    overlap = jnp.vectorize(pairwise_iou, signature="(n,4),(m,4)->(n,m)")(flat, target.true_boxes)
+    overlap = jnp.where(target.true_valid[..., None, :], overlap, 0)
+    best = jnp.max(overlap, axis=-1, initial=0.0).reshape(target.responsible.shape)
+    return (best > ignore_threshold) & ~target.responsible
+
+
+def yolo_v3_terms(
+    raw: Float[Array, "*b h w f"],
+    target: YoloTarget,
+    anchors: Float[Array, "a 2"],
+    *,
+    stride: int,
+    ignore_threshold: float = 0.7,
+) -> YoloTerms:
+    """Returns the parts of YOLOv3's loss on one head: box, objectness, classes.
+
+    Responsible slots: `(2 − w h) [bce(t_x, x) + bce(t_y, y) + ½ (t_w − ŵ)² + ½ (t_h − ĥ)²]` with
+    `x, y` the position in the cell, `ŵ = log(width / anchor)` and `w h` the box's share of the
+    picture; a logistic loss per class. Objectness is logistic on all slots but the ignored ones.
+
+    Args:
+        raw: output of the head.
+        target: what it should predict, from `yolo_encode`.
+        anchors: width and height of this head's anchors, in pixels.
+        stride: pixels per cell.
+        ignore_threshold: IoU with an object above which a slot without object is not blamed.
+
+    Returns:
+        Sums over the slots, one value per picture, in nats (the two sizes in squared log units).
+
+    Source:
+        Redmon & Farhadi (2018), sec. 2.1 and 2.2; the weight 2 − w h and the ½ are Darknet's.
+    """
+    slots = split_head(raw, num_anchors=anchors.shape[0])
+    offsets, objectness, logits = slots[..., :4], slots[..., 4], slots[..., 5:]
+    held = target.responsible.astype(raw.dtype)
+    position, size, anchor = _slot_geometry(target, anchors, stride=stride)
+
+    height, width = raw.shape[-3:-1]
+    weight = held * (2 - size[..., 0] * size[..., 1] / (width * height * stride**2))
+    xy = jnp.sum(binary_cross_entropy(offsets[..., :2], position), axis=-1)
+    wh = 0.5 * jnp.sum((offsets[..., 2:] - jnp.log(size / anchor)) ** 2, axis=-1)
+
+    boxes = jax.lax.stop_gradient(yolo_boxes(offsets, anchors, stride=stride))
+    ignored = ignored_slots(boxes, target, ignore_threshold=ignore_threshold)
+    blame = jnp.where(ignored, 0, binary_cross_entropy(objectness, held))
+    class_loss = held * jnp.sum(binary_cross_entropy(logits, target.classes), axis=-1)
+    return YoloTerms(_sum_slots(weight * (xy + wh)), _sum_slots(blame), _sum_slots(class_loss))
+
+
+def yolo_v3(
+    raw: Float[Array, "*b h w f"],
+    target: YoloTarget,
+    anchors: Float[Array, "a 2"],
+    *,
+    stride: int,
+    ignore_threshold: float = 0.7,
+) -> Float[Array, "*b"]:
+    """Returns YOLOv3's loss on one head: the sum of its box, objectness and class terms.
+
+    Args:
+        raw: output of the head.
+        target: what it should predict, from `yolo_encode`.
+        anchors: width and height of this head's anchors, in pixels.
+        stride: pixels per cell.
+        ignore_threshold: IoU with an object above which a slot without object is not blamed.
+
+    Source:
+        Redmon & Farhadi (2018), sec. 2.1 and 2.2; see `yolo_v3_terms`.
+    """
+    terms = yolo_v3_terms(raw, target, anchors, stride=stride, ignore_threshold=ignore_threshold)
+    return terms.box + terms.objectness + terms.classes
+
+
+def yolo_overlap(
+    raw: Float[Array, "*b h w f"],
+    target: YoloTarget,
+    anchors: Float[Array, "a 2"],
+    *,
+    stride: int,
+) -> Float[Array, "*b"]:
+    """Returns `Σ (1 − CIoU)` between the predicted and the true box of the responsible slots.
+
+    Not part of YOLOv3: it asks directly for what mean average precision measures, and sharpens boxes
+    that the logistic loss leaves a pixel off.
+
+    Args:
+        raw: output of the head.
+        target: what it should predict, from `yolo_encode`.
+        anchors: width and height of this head's anchors, in pixels.
+        stride: pixels per cell.
+
+    Source:
+        Zheng et al. (2020), eq. 10; on YOLO heads: Bochkovskiy et al. (2020), sec. 3.4.
+    """
+    slots = split_head(raw, num_anchors=anchors.shape[0])
+    boxes = yolo_boxes(slots[..., :4], anchors, stride=stride)
+    # An empty slot compares its box with itself: finite under the mask.
+    truth = jnp.where(target.responsible[..., None], target.boxes, jax.lax.stop_gradient(boxes))
+    return _sum_slots(jnp.where(target.responsible, 1 - ciou(boxes, truth), 0))
+
+
+def yolo_v1_style(
+    raw: Float[Array, "*b h w f"],
+    target: YoloTarget,
+    anchors: Float[Array, "a 2"],
+    *,
+    stride: int,
+    coord: float = 5.0,
+    no_object: float = 0.5,
+) -> Float[Array, "*b"]:
+    """Returns the loss that the course prints, YOLO version 1's, on a head of version 3.
+
+    `λ_coord Σ_obj [(x − x̂)² + (y − ŷ)² + (√w − √ŵ)² + (√h − √ĥ)²]`
+    `+ Σ_obj (C − 1)² + λ_noobj Σ_noobj C² + Σ_obj Σ_c (p_c − p̂_c)²`
+
+    with `x, y` in cells, `w, h` as shares of the picture, `C` and `p` after the sigmoid.
+
+    Args:
+        raw: output of the head.
+        target: what it should predict, from `yolo_encode`.
+        anchors: width and height of this head's anchors, in pixels.
+        stride: pixels per cell.
+        coord: λ_coord.
+        no_object: λ_noobj.
+
+    Source:
+        Redmon et al. (2016), eq. 3.
+    """
+    slots = split_head(raw, num_anchors=anchors.shape[0])
+    held = target.responsible.astype(raw.dtype)
+    position, size, anchor = _slot_geometry(target, anchors, stride=stride)
+    height, width = raw.shape[-3:-1]
+    picture = jnp.array([width * stride, height * stride], raw.dtype)
+    picture = picture.reshape((1,) * (size.ndim - 1) + (2,))
+    # √(anchor · exp(t)) = √anchor · exp(t / 2), which has no infinite slope at zero.
+    root = jnp.sqrt(anchor / picture) * jnp.exp(slots[..., 2:4] / 2)
+    xy = jnp.sum((jax.nn.sigmoid(slots[..., :2]) - position) ** 2, axis=-1)
+    wh = jnp.sum((root - jnp.sqrt(size / picture)) ** 2, axis=-1)
+    confidence = (jax.nn.sigmoid(slots[..., 4]) - held) ** 2
+    classes = jnp.sum((jax.nn.sigmoid(slots[..., 5:]) - target.classes) ** 2, axis=-1)
+    found = coord * (xy + wh) + confidence + classes
+    return _sum_slots(held * found + no_object * (1 - held) * confidence)

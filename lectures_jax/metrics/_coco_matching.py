@@ -1,0 +1,102 @@
+"""Which object each detection takes, by COCO's rules, in one image and for every threshold."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+# Exactly as COCO computes them: the ninth is 0.8999…, not 0.9.
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+AREAS = np.array([[0, 1e5**2], [0, 32**2], [32**2, 96**2], [96**2, 1e5**2]])
+
+
+class Boxes(NamedTuple):
+    """Boxes of many images or of one, in float64."""
+
+    xywh: Array
+    area: Array
+    labels: Array
+    valid: Array
+
+
+def as_boxes(boxes: Array, labels: Array, valid: Array) -> Boxes:
+    """Turns corners into what COCO calculates with."""
+    boxes = boxes.astype(jnp.float64)
+    low, size = boxes[..., :2], boxes[..., 2:] - boxes[..., :2]
+    # A select between a product and a sum keeps the compiler from fusing them into one rounding.
+    area = jnp.where(valid, size[..., 0] * size[..., 1], 0.0)
+    return Boxes(jnp.concatenate([low, size], axis=-1), area, labels, valid)
+
+
+def outside(area: Array) -> Array:
+    """Returns for each range of sizes whether an area is not in it; its two borders are."""
+    return jnp.stack([(area < low) | (area > high) for low, high in AREAS], axis=-1)
+
+
+def rank(detections: Boxes) -> Array:
+    """Returns how many detections of its class come before each one."""
+    earlier = jnp.tri(detections.labels.size, k=-1, dtype=bool)
+    return jnp.sum(_same_class(detections, detections) & earlier, axis=1)
+
+
+def outcome(detections: Boxes, objects: Boxes, ignored: Array, crowd: Array) -> Array:
+    """Returns for each detection 1 where it is right, -1 where it is wrong, 0 where neither.
+
+    Args:
+        detections: of one image, by falling score.
+        objects: of the same image.
+        ignored: `[g, a]`, crowds and objects of another size.
+        crowd: `[g]`.
+
+    Returns:
+        `[d, t * a]`: thresholds and sizes share one axis, the last, which fills the vector unit.
+    """
+    iou = jnp.where(_same_class(detections, objects), _iou(detections, objects, crowd), -1.0)
+    num_thresholds, num_areas = len(IOU_THRESHOLDS), len(AREAS)
+    threshold = jnp.repeat(IOU_THRESHOLDS, num_areas)
+    matched, on_ignored = _match(iou, jnp.tile(ignored, (1, num_thresholds)), crowd, threshold)
+    wrong_size = jnp.tile(outside(detections.area), (1, num_thresholds))
+    counts = detections.valid[:, None] & ~jnp.where(matched, on_ignored, wrong_size)
+    return jnp.where(counts, jnp.where(matched, 1, -1), 0).astype(jnp.int8)
+
+
+def _same_class(a: Boxes, b: Boxes) -> Array:
+    return (a.labels[:, None] == b.labels[None]) & a.valid[:, None] & b.valid[None]
+
+
+def _iou(detections: Boxes, objects: Boxes, crowd: Array) -> Array:
+    """Returns `[d, g]` in COCO's order of operations, so that the bits are the same."""
+    a, b = detections.xywh[:, None], objects.xywh[None]
+    far = jnp.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
+    sides = far - jnp.maximum(a[..., :2], b[..., :2])
+    overlap = jnp.all(sides > 0, axis=-1)
+    intersection = jnp.where(overlap, sides[..., 0] * sides[..., 1], 0.0)
+    area = detections.area[:, None]
+    union = jnp.where(crowd[None], area, area + objects.area[None] - intersection)
+    return jnp.where(overlap, intersection / jnp.where(overlap, union, 1.0), 0.0)
+
+
+def _match(iou: Array, ignored: Array, crowd: Array, threshold: Array) -> tuple[Array, Array]:
+    """Returns, by detection and lane, whether it took an object, and whether that is ignored.
+
+    Args:
+        iou: `[d, g]`, -1 where detection and object cannot match.
+        ignored: `[g, lane]`.
+        crowd: `[g]`, which are never used up.
+        threshold: `[lane]`.
+    """
+    index = jnp.arange(crowd.size, dtype=jnp.int32)[:, None]
+
+    def step(free: Array, iou: Array) -> tuple[Array, tuple[Array, Array]]:
+        iou = iou[:, None]
+        candidate = (iou >= threshold[None]) & (free | crowd[:, None])
+        # An object that counts goes first. IoU - 1 is exact from 1/2 to 2, so it keeps the order.
+        value = jnp.where(candidate, jnp.where(ignored, iou - 1, iou), -1.0)
+        best = jnp.max(value, axis=0)
+        # Of equal ones the last.
+        taken = jnp.max(jnp.where(candidate & (value == best[None]), index, -1), axis=0)
+        return free & (index != taken[None]), (taken >= 0, best < IOU_THRESHOLDS[0])
+
+    return lax.scan(step, jnp.ones(ignored.shape, bool), iou)[1]

@@ -1,0 +1,239 @@
+"""COCO's average precision and average recall of boxes."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Float64, Int
+
+from . import _coco_matching as matching
+from ._coco_matching import AREAS, IOU_THRESHOLDS
+
+RECALLS = np.linspace(0.0, 1.0, 101)
+MAX_DETECTIONS = np.array([1, 10, 100])
+STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+# Images matched at once: enough to fill the vector unit, few enough to stay in the cache.
+IMAGES_AT_ONCE = 64
+
+
+class CocoResult(NamedTuple):
+    """Precision and recall by IoU, class, size of the objects and detections per image.
+
+    The axes are 10 IoU thresholds from 0.5 to 0.95; 101 recalls from 0 to 1; the class; all, small
+    (area up to 32²), medium (up to 96²) and large objects; the first 1, 10 and 100 detections of
+    each image and class. A class without objects of that size has -1.
+
+    Attributes:
+        precision: the highest precision at this recall or beyond.
+        recall: share of the objects that were found.
+        stats: COCO's twelve numbers, means over what is not -1, in the order of `named`.
+    """
+
+    precision: Float64[Array, "10 101 c 4 3"]
+    recall: Float64[Array, "10 c 4 3"]
+    stats: Float64[Array, "12"]
+
+    def named(self) -> dict[str, float]:
+        """Returns `stats` by name: AP, AP50, AP75; s, m, l for sizes; AR1 for one detection."""
+        return dict(zip(STATS, np.asarray(self.stats).tolist(), strict=True))
+
+
+def coco_map(
+    boxes: Float[Array | np.ndarray, "i d 4"],
+    scores: Float[Array | np.ndarray, "i d"],
+    labels: Int[Array | np.ndarray, "i d"],
+    valid: Bool[Array | np.ndarray, "i d"],
+    true_boxes: Float[Array | np.ndarray, "i g 4"],
+    true_labels: Int[Array | np.ndarray, "i g"],
+    true_valid: Bool[Array | np.ndarray, "i g"],
+    *,
+    num_classes: int,
+    crowd: Bool[Array | np.ndarray, "i g"] | None = None,
+    area: Float[Array | np.ndarray, "i g"] | None = None,
+) -> CocoResult:
+    """Returns COCO's average precision and average recall of the detections in all images.
+
+    By falling score, a detection takes the free object of its class with the highest IoU, the last
+    of equal ones, and one that counts before one that does not. What takes an object that does not
+    count does not count either, and neither does an unmatched detection of another size.
+
+    `precision` and `recall` are bit for bit those of pycocotools (on CPU and GPU; `stats` up to the
+    order of summation), and float64 even where `jax_enable_x64` is off. COCO has `(x, y, w, h)`;
+    `w = x2 − x1` is exact for float32 boxes. For float64 boxes that were made by `x2 = x + w` it may
+    differ from that w in the last bit, which matters only where an IoU hits a threshold exactly.
+
+    Join batches by `jax.tree.map(lambda *x: np.concatenate(x), *batches)`. Under the caller's `jit`
+    it works too; read the results with NumPy, as JAX itself would round them to float32.
+
+    Args:
+        boxes: detections, corners in pixels, padded to d per image; float64 ones as NumPy arrays.
+        scores: confidence, in any range.
+        labels: class of each detection; those outside of [0, num_classes) are left out.
+        valid: False for padding.
+        true_boxes: objects, corners in pixels, padded to g per image.
+        true_labels: class of each object.
+        true_valid: False for padding.
+        num_classes: number of classes.
+        crowd: objects that need not be found and may be taken repeatedly; their IoU is the covered
+            share of the detection. By default none.
+        area: size of the objects in square pixels, such as their masks'; by default their boxes'.
+
+    Returns:
+        The curves for every setting, and COCO's twelve numbers.
+
+    Raises:
+        ValueError: if there is no image, or no slot for a detection or an object.
+
+    Source:
+        Lin et al. (2014), and `cocoeval.py` of the COCO API (2015).
+    """
+    if 0 in (*scores.shape, *true_labels.shape):
+        raise ValueError(
+            "coco_map expected at least one image and one slot per image, if only an invalid one, "
+            f"got scores of shape {scores.shape} and true_labels of shape {true_labels.shape}."
+        )
+    # Outside of this context JAX would round float64 arrays to float32.
+    with jax.enable_x64(True):
+        return _evaluate(
+            *(boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd, area),
+            num_classes=num_classes,
+        )
+
+
+class _Order(NamedTuple):
+    """Detections sorted by class, then by falling score: what all the curves share."""
+
+    kept: Array  # [m, n], within the number of detections per image and class
+    labels: Array  # [n]
+    starts: Array  # [c + 1], where each class begins and the last one ends
+
+
+@partial(jax.jit, static_argnames="num_classes")
+def _evaluate(
+    boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd, area, *, num_classes
+) -> CocoResult:
+    scores = scores.astype(jnp.float64)
+    order = jnp.argsort(jnp.where(valid, -scores, jnp.inf), axis=1, stable=True)
+    detections = matching.as_boxes(boxes, labels, valid)
+    detections, scores = jax.tree.map(lambda x: _take(x, order), (detections, scores))
+    objects = matching.as_boxes(true_boxes, true_labels, true_valid)
+    crowd = jnp.zeros(true_valid.shape, bool) if crowd is None else crowd
+    ignored = crowd[..., None] | matching.outside(objects.area if area is None else area)
+
+    outcome, rank = lax.map(
+        lambda image: (matching.outcome(*image), matching.rank(image[0])),
+        (detections, objects, ignored, crowd),
+        batch_size=IMAGES_AT_ONCE,
+    )
+    num_objects = jnp.zeros((num_classes + 1, len(AREAS)))
+    num_objects = num_objects.at[_known(objects, num_classes)].add(~ignored)[:num_classes]
+    labels = _known(detections, num_classes)
+    precision, recall = _accumulate(*_sort(outcome, rank, labels, scores, num_objects), num_objects)
+    return CocoResult(precision, recall, _summarize(precision, recall))
+
+
+def _take(x: Array, order: Array) -> Array:
+    return jnp.take_along_axis(x, order if x.ndim == 2 else order[..., None], axis=1)
+
+
+def _known(boxes: matching.Boxes, num_classes: int) -> Array:
+    """Returns the labels, with `num_classes` for padding and for labels out of range."""
+    known = boxes.valid & (boxes.labels >= 0) & (boxes.labels < num_classes)
+    return jnp.where(known, boxes.labels, num_classes)
+
+
+def _sort(
+    outcome: Array, rank: Array, labels: Array, scores: Array, num_objects: Array
+) -> tuple[Array, _Order]:
+    """Returns the outcomes `[t * a, n]` of all images in the order of the curves."""
+    # The sort is stable and the images follow each other, so ties stay in COCO's order.
+    order = jnp.lexsort((-scores.ravel(), labels.ravel()))
+    labels = labels.ravel()[order]
+    kept = rank.ravel()[order][None] < MAX_DETECTIONS[:, None]
+    starts = jnp.searchsorted(labels, jnp.arange(len(num_objects) + 1))
+    return outcome.reshape(-1, outcome.shape[-1])[order].T, _Order(kept, labels, starts)
+
+
+def _accumulate(outcome: Array, order: _Order, num_objects: Array) -> tuple[Array, Array]:
+    """Returns precision `[t, r, c, a, m]` and recall `[t, c, a, m]`."""
+    split = (len(IOU_THRESHOLDS), len(AREAS))
+    lanes = (outcome, jnp.tile(num_objects.T, (split[0], 1)))
+    curve = jax.vmap(_curve, in_axes=(None, None, 0, None, None))
+    precision, recall = lax.map(
+        lambda lane: curve(*lane, order.kept, order.labels, order.starts), lanes
+    )
+    precision = precision.reshape(*split, *precision.shape[1:])
+    recall = recall.reshape(*split, *recall.shape[1:])
+    return jnp.transpose(precision, (0, 4, 3, 1, 2)), jnp.transpose(recall, (0, 3, 1, 2))
+
+
+def _curve(
+    outcome: Array, num_objects: Array, kept: Array, labels: Array, starts: Array
+) -> tuple[Array, Array]:
+    """Returns precision `[c, r]` and recall `[c]` for one IoU, size and number of detections."""
+    start, stop = starts[:-1], starts[1:]
+    true = jnp.cumsum(kept & (outcome > 0), dtype=jnp.int32)
+    false = jnp.cumsum(kept & (outcome < 0), dtype=jnp.int32)
+    true_before, false_before = _before(true, starts), _before(false, starts)
+    true_here = (true - true_before[labels]).astype(jnp.float64)
+    false_here = (false - false_before[labels]).astype(jnp.float64)
+    precision = true_here / (false_here + true_here + np.spacing(1.0))
+
+    count = true_before[:-1, None] + _true_positives_at(num_objects)
+    position = jnp.clip(jnp.searchsorted(true, count), start[:, None], stop[:, None])
+    reached = position < stop[:, None]
+    precision = jnp.where(reached, _highest_from(position, precision), 0.0)
+    recall = _share(true_before[1:] - true_before[:-1], num_objects)
+    known = num_objects > 0
+    return jnp.where(known[:, None], precision, -1.0), jnp.where(known, recall, -1.0)
+
+
+def _before(cumulative: Array, starts: Array) -> Array:
+    return jnp.where(starts > 0, cumulative[starts - 1], 0)
+
+
+def _true_positives_at(num_objects: Array) -> Array:
+    """Returns `[c, r]`, the fewest true positives that reach a recall, divided as COCO does."""
+    total = num_objects[:, None]
+    # recall · total may be rounded to the wrong side of an integer: look at the neighbours too.
+    k = jnp.ceil(RECALLS[None] * total)[None] + jnp.arange(-1, 2)[:, None, None]
+    reached = (k >= 0) & (_share(k, total[None]) >= RECALLS[None, None])
+    return jnp.min(jnp.where(reached, k, jnp.inf), axis=0).astype(jnp.int32)
+
+
+def _share(count: Array, total: Array) -> Array:
+    # XLA turns x / broadcast(y) into x * broadcast(1 / y), which rounds twice; a select stops it.
+    return count / jnp.where(count > 0, jnp.maximum(total, 1), 1.0)
+
+
+def _highest_from(position: Array, precision: Array) -> Array:
+    """Returns `[c, r]`, the highest precision of the class from a position on.
+
+    Only the maxima between neighbouring positions look at every detection. Positions rise, and one
+    that is not reached is the next class's first, so no detection belongs to it.
+    """
+    marks = jnp.zeros(precision.size + 1, jnp.int32).at[position.ravel()].add(1)
+    interval = jnp.cumsum(marks)[:-1] - 1
+    highest = jax.ops.segment_max(
+        precision, interval, num_segments=position.size, indices_are_sorted=True
+    )
+    return lax.cummax(highest.reshape(position.shape), axis=1, reverse=True)
+
+
+def _summarize(precision: Array, recall: Array) -> Array:
+    def mean(x: Array) -> Array:
+        known = x > -1
+        count = jnp.sum(known)
+        return jnp.where(count > 0, jnp.sum(jnp.where(known, x, 0)) / jnp.maximum(count, 1), -1.0)
+
+    everything = precision[..., 0, 2]
+    return jnp.stack(
+        [mean(everything), mean(everything[0]), mean(everything[5])]
+        + [mean(precision[..., size, 2]) for size in (1, 2, 3)]
+        + [mean(recall[..., 0, most]) for most in (0, 1, 2)]
+        + [mean(recall[..., size, 2]) for size in (1, 2, 3)]
+    )

@@ -1,0 +1,1 @@
+"""Flax blocks smaller than a network; import them from their files."""

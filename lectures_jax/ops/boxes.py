@@ -1,0 +1,219 @@
+"""Axis-aligned boxes: conversions between their forms, areas, and overlap measures.
+
+A box is `(x1, y1, x2, y2)` in pixels, x to the right and y down, unless a name says otherwise.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, ScalarLike
+
+
+def xyxy_to_cxcywh(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
+    """Converts corners to centre and size, `(x1, y1, x2, y2) → (c_x, c_y, w, h)`.
+
+    Args:
+        boxes: two opposite corners, the upper left one first.
+    """
+    low, high = _corners(boxes)
+    return jnp.concatenate([(low + high) / 2, high - low], axis=-1)
+
+
+def cxcywh_to_xyxy(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
+    """Converts centre and size to corners, `(c_x, c_y, w, h) → (x1, y1, x2, y2)`.
+
+    Args:
+        boxes: centre, then width and height.
+    """
+    center, size = _corners(boxes)
+    return jnp.concatenate([center - size / 2, center + size / 2], axis=-1)
+
+
+def xyxy_to_xywh(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
+    """Converts corners to upper left corner and size, the form of COCO's files.
+
+    Args:
+        boxes: two opposite corners, the upper left one first.
+    """
+    low, high = _corners(boxes)
+    return jnp.concatenate([low, high - low], axis=-1)
+
+
+def xywh_to_xyxy(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
+    """Converts upper left corner and size, the form of COCO's files, to corners.
+
+    Args:
+        boxes: upper left corner, then width and height.
+    """
+    low, size = _corners(boxes)
+    return jnp.concatenate([low, low + size], axis=-1)
+
+
+def clip_boxes(
+    boxes: Float[Array, "*b 4"], *, height: ScalarLike, width: ScalarLike
+) -> Float[Array, "*b 4"]:
+    """Moves the corners that lie outside of the image to its border.
+
+    Args:
+        boxes: corners.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+
+    Returns:
+        Boxes inside of `[0, width] × [0, height]`; one that lay wholly outside has no area left.
+    """
+    x = jnp.clip(boxes[..., 0::2], 0, width)
+    y = jnp.clip(boxes[..., 1::2], 0, height)
+    return jnp.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], axis=-1)
+
+
+def box_area(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b"]:
+    """Returns `(x2 − x1)(y2 − y1)`, negative where exactly one pair of sides is swapped.
+
+    Args:
+        boxes: corners.
+    """
+    return _area(_wide(boxes)).astype(boxes.dtype)
+
+
+def iou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#b"]:
+    """Returns the intersection over union `|A ∩ B| / |A ∪ B|` of two boxes.
+
+    Args:
+        a: corners; the leading axes of `a` and `b` broadcast.
+        b: corners.
+
+    Returns:
+        Values in [0, 1]; 0 where the union is empty, and where a box has its corners swapped.
+    """
+    overlap = _overlap(_wide(a), _wide(b))
+    return overlap.iou.astype(a.dtype)
+
+
+def giou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#b"]:
+    r"""Returns the generalized IoU, which still has a gradient when the boxes are disjoint.
+
+    `IoU − |C \ (A ∪ B)| / |C|`, where C is the smallest box around both.
+
+    Args:
+        a: corners; the leading axes of `a` and `b` broadcast.
+        b: corners.
+
+    Returns:
+        Values in (-1, 1]; a fraction with an empty denominator counts as 0.
+
+    Source:
+        Rezatofighi et al. (2019), algorithm 1.
+    """
+    overlap = _overlap(_wide(a), _wide(b))
+    hull = overlap.hull_width * overlap.hull_height
+    return (overlap.iou - _ratio(hull - overlap.union, hull)).astype(a.dtype)
+
+
+def diou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#b"]:
+    """Returns the distance IoU, which also pulls the centres together.
+
+    `IoU − |centre(A) − centre(B)|² / d²`, where d is the diagonal of the smallest box around both.
+
+    Args:
+        a: corners; the leading axes of `a` and `b` broadcast.
+        b: corners.
+
+    Returns:
+        Values in (-1, 1]; a fraction with an empty denominator counts as 0.
+
+    Source:
+        Zheng et al. (2020), eq. 7.
+    """
+    a_wide, b_wide = _wide(a), _wide(b)
+    overlap = _overlap(a_wide, b_wide)
+    return (overlap.iou - _center_distance(a_wide, b_wide, overlap)).astype(a.dtype)
+
+
+def ciou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#b"]:
+    """Returns the complete IoU, which also compares the aspect ratios.
+
+    `DIoU − α v`, with `v = 4/π² (atan(w_A/h_A) − atan(w_B/h_B))²` and `α = v / (1 − IoU + v)`.
+
+    The gradient is that of the formula; training code often holds α constant instead.
+
+    Args:
+        a: corners; the leading axes of `a` and `b` broadcast.
+        b: corners.
+
+    Returns:
+        Values at most 1; a fraction with an empty denominator counts as 0.
+
+    Source:
+        Zheng et al. (2020), eq. 8 to 11.
+    """
+    a_wide, b_wide = _wide(a), _wide(b)
+    overlap = _overlap(a_wide, b_wide)
+    v = (2 / math.pi * (_aspect_angle(a_wide) - _aspect_angle(b_wide))) ** 2
+    penalty = _center_distance(a_wide, b_wide, overlap) + _ratio(v * v, 1 - overlap.iou + v)
+    return (overlap.iou - penalty).astype(a.dtype)
+
+
+def pairwise_iou(a: Float[Array, "n 4"], b: Float[Array, "m 4"]) -> Float[Array, "n m"]:
+    """Returns the IoU of every box of `a` with every box of `b`.
+
+    Args:
+        a: corners.
+        b: corners.
+    """
+    return iou(a[:, None], b[None, :])
+
+
+class _Overlap(NamedTuple):
+    iou: Array
+    union: Array
+    hull_width: Array
+    hull_height: Array
+
+
+def _overlap(a: Array, b: Array) -> _Overlap:
+    """Returns what every overlap measure needs; the hull is the smallest box around both."""
+    (a_low, a_high), (b_low, b_high) = _corners(a), _corners(b)
+    sides = jnp.maximum(jnp.minimum(a_high, b_high) - jnp.maximum(a_low, b_low), 0)
+    hull = jnp.maximum(a_high, b_high) - jnp.minimum(a_low, b_low)
+    intersection = sides[..., 0] * sides[..., 1]
+    union = _area(a) + _area(b) - intersection
+    return _Overlap(_ratio(intersection, union), union, hull[..., 0], hull[..., 1])
+
+
+def _center_distance(a: Array, b: Array, overlap: _Overlap) -> Array:
+    """Returns the squared distance of the centres over the squared diagonal of the hull."""
+    (a_low, a_high), (b_low, b_high) = _corners(a), _corners(b)
+    offset = (a_low + a_high - b_low - b_high) / 2
+    distance = offset[..., 0] ** 2 + offset[..., 1] ** 2
+    return _ratio(distance, overlap.hull_width**2 + overlap.hull_height**2)
+
+
+def _aspect_angle(boxes: Array) -> Array:
+    low, high = _corners(boxes)
+    width, height = high[..., 0] - low[..., 0], high[..., 1] - low[..., 1]
+    # The gradient of arctan2 is 0/0 at the origin, and a `where` outside would pass the NaN on.
+    point = (width == 0) & (height == 0)
+    return jnp.arctan2(width, jnp.where(point, 1, height))
+
+
+def _ratio(numerator: Array, denominator: Array) -> Array:
+    """Divides, with value and gradient 0 where the denominator is not positive."""
+    positive = denominator > 0
+    # The inner `where` keeps 0/0 out of the gradient, which the outer one alone would not.
+    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)
+
+
+def _area(boxes: Array) -> Array:
+    low, high = _corners(boxes)
+    return (high[..., 0] - low[..., 0]) * (high[..., 1] - low[..., 1])
+
+
+def _corners(boxes: Array) -> tuple[Array, Array]:
+    return boxes[..., :2], boxes[..., 2:]
+
+
+def _wide(boxes: Array) -> Array:
+    """Returns at least float32: float16 ends at 65 504, which the area of a large box exceeds."""
+    return boxes.astype(jnp.float32) if boxes.dtype.itemsize < 4 else boxes

@@ -1,0 +1,255 @@
+"""From a YOLO head's raw numbers to boxes, and from boxes to what the head should have said."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .boxes import cxcywh_to_xyxy, iou, xyxy_to_cxcywh
+
+
+class Predictions(NamedTuple):
+    """What one head predicts, a row per slot (cell and anchor): rows, then columns, then anchors."""
+
+    boxes: Float[Array, "*b n 4"]
+    objectness: Float[Array, "*b n"]
+    classes: Float[Array, "*b n c"]
+
+
+class YoloTarget(NamedTuple):
+    """What one head should predict for one picture.
+
+    Attributes:
+        boxes: the true box of each slot, xyxy pixels; zeros where no object is assigned.
+        responsible: the slots to which an object is assigned.
+        classes: one-hot class of each responsible slot, zeros elsewhere.
+        lost: objects whose own slot on this head went to an earlier object.
+        true_boxes: all objects of the picture, whichever head they belong to.
+        true_valid: which of them are objects and not padding.
+    """
+
+    boxes: Float[Array, "*b h w a 4"]
+    responsible: Bool[Array, "*b h w a"]
+    classes: Float[Array, "*b h w a c"]
+    lost: Int[Array, "*b"]
+    true_boxes: Float[Array, "*b m 4"]
+    true_valid: Bool[Array, "*b m"]
+
+
+def split_head(raw: Float[Array, "*b h w f"], *, num_anchors: int) -> Float[Array, "*b h w a e"]:
+    """Returns the head's channels by anchor: `t_x, t_y, t_w, t_h`, objectness, one logit per class.
+
+    Args:
+        raw: output of the head, `num_anchors * (5 + classes)` channels.
+        num_anchors: anchors of a cell.
+
+    Raises:
+        ValueError: if the channels do not divide among the anchors, or leave no class.
+
+    Source:
+        Redmon & Farhadi (2018), sec. 2.3.
+    """
+    channels = raw.shape[-1]
+    if not num_anchors or channels % num_anchors or channels // num_anchors < 6:
+        raise ValueError(
+            f"raw must have num_anchors * (5 + classes) channels with at least one class, "
+            f"got {channels} channels for {num_anchors} anchors."
+        )
+    return raw.reshape(*raw.shape[:-1], num_anchors, channels // num_anchors)
+
+
+def _cell_corners(height: int, width: int, dtype: jnp.dtype) -> Float[Array, "h w 1 2"]:
+    """Returns `(c_x, c_y)` of each cell: the column first, the row second."""
+    column, row = jnp.meshgrid(jnp.arange(width, dtype=dtype), jnp.arange(height, dtype=dtype))
+    return jnp.stack([column, row], axis=-1)[:, :, None]
+
+
+def yolo_boxes(
+    offsets: Float[Array, "*b h w a 4"], anchors: Float[Array, "a 2"], *, stride: int
+) -> Float[Array, "*b h w a 4"]:
+    """Returns the boxes that `t_x, t_y, t_w, t_h` stand for, in xyxy pixels.
+
+    `b_xy = (σ(t_xy) + c_xy) · stride`, `b_wh = anchor · exp(t_wh)`
+
+    Args:
+        offsets: `t_x, t_y, t_w, t_h` of each slot.
+        anchors: width and height of this head's anchors, in pixels.
+        stride: pixels per cell.
+
+    Source:
+        Redmon & Farhadi (2018), sec. 2.1.
+    """
+    corners = _cell_corners(*offsets.shape[-4:-2], offsets.dtype)
+    corners = corners.reshape((1,) * (offsets.ndim - 4) + corners.shape)
+    anchors = anchors.astype(offsets.dtype).reshape((1,) * (offsets.ndim - 2) + anchors.shape)
+    center = (jax.nn.sigmoid(offsets[..., :2]) + corners) * stride
+    size = anchors * jnp.exp(offsets[..., 2:])
+    return cxcywh_to_xyxy(jnp.concatenate([center, size], axis=-1))
+
+
+def yolo_decode(
+    raw: Float[Array, "*b h w f"], anchors: Float[Array, "a 2"], *, stride: int
+) -> Predictions:
+    """Returns the boxes, objectness and class logits of every slot of one head.
+
+    `b_xy = (σ(t_xy) + c_xy) · stride`, `b_wh = anchor · exp(t_wh)`
+
+    Args:
+        raw: output of the head; per anchor `t_x, t_y, t_w, t_h`, objectness, one logit per class.
+        anchors: width and height of this head's anchors, in pixels.
+        stride: pixels per cell.
+
+    Returns:
+        Boxes in xyxy pixels, not clipped to the picture; objectness and classes as logits.
+
+    Raises:
+        ValueError: if the channels do not divide among the anchors.
+
+    Source:
+        Redmon & Farhadi (2018), sec. 2.1 to 2.3.
+    """
+    slots = split_head(raw, num_anchors=anchors.shape[0])
+    *batch, height, width, count, entries = slots.shape
+    flat = (*batch, height * width * count)
+    return Predictions(
+        yolo_boxes(slots[..., :4], anchors, stride=stride).reshape(*flat, 4),
+        slots[..., 4].reshape(flat),
+        slots[..., 5:].reshape(*flat, entries - 5),
+    )
+
+
+def shape_iou(a: Float[Array, "n 2"], b: Float[Array, "m 2"]) -> Float[Array, "n m"]:
+    """Returns the IoU of every pair of sizes, as boxes with a common center.
+
+    Args:
+        a: widths and heights, in pixels.
+        b: widths and heights, in pixels.
+
+    Source:
+        Redmon & Farhadi (2017), sec. 2 ("Dimension clusters").
+    """
+    corners = lambda size: jnp.concatenate([-size / 2, size / 2], axis=-1)  # noqa: E731
+    return iou(corners(a)[:, None], corners(b)[None])
+
+
+def _claims(
+    boxes: Float[Array, "m 4"],
+    valid: Bool[Array, " m"],
+    anchors: Float[Array, "s a 2"],
+    anchor_iou: float | None,
+) -> tuple[Bool[Array, "m s a"], Bool[Array, "m s a"]]:
+    """Returns which anchors each object claims as its best, and as one that is good enough."""
+    scales, count, _ = anchors.shape
+    overlap = shape_iou(xyxy_to_cxcywh(boxes)[:, 2:], anchors.reshape(-1, 2))
+    # argmax and not `overlap == max`: equal anchors must not both be the best.
+    best = jax.nn.one_hot(jnp.argmax(overlap, axis=1), scales * count, dtype=bool) & valid[:, None]
+    good = best
+    if anchor_iou is not None:
+        good = best | ((overlap > anchor_iou) & valid[:, None])
+    return best.reshape(-1, scales, count), good.reshape(-1, scales, count)
+
+
+def _assign(
+    boxes: Float[Array, "m 4"],
+    classes: Float[Array, "m c"],
+    valid: Bool[Array, " m"],
+    best: Bool[Array, "m a"],
+    good: Bool[Array, "m a"],
+    grid: tuple[int, int],
+    stride: int,
+) -> YoloTarget:
+    """Writes each object into the slots that it claims on one head."""
+    height, width = grid
+    count, anchors = best.shape
+    limit = jnp.array([width - 1, height - 1], jnp.int32)[None]
+    center = xyxy_to_cxcywh(boxes)[:, :2]
+    # A center on the right or lower edge of the picture still has a cell: the last one.
+    column, row = jnp.minimum((center / stride).astype(jnp.int32), limit).T
+
+    # The smallest rank wins a slot: first come, first served, and an object's best anchor goes
+    # before another object's second choice.
+    order = jnp.arange(count, dtype=jnp.int32)[:, None]
+    nobody = 2 * count
+    rank = jnp.where(best, order, jnp.where(good, order + count, nobody))
+    winner = jnp.full((height, width, anchors), nobody, jnp.int32).at[row, column].min(rank)
+    responsible = winner < nobody
+    owner = winner % count
+    held = responsible[..., None]
+    box_target = jnp.where(held, boxes[owner], 0)
+    class_target = jnp.where(held, classes[owner], 0)
+    lost = jnp.sum(best & (winner[row, column] != order), dtype=jnp.int32)
+    return YoloTarget(box_target, responsible, class_target, lost, boxes, valid)
+
+
+def yolo_encode(
+    boxes: Float[Array, "m 4"],
+    labels: Int[Array, " m"],
+    valid: Bool[Array, " m"],
+    anchors: Float[Array, "..."],
+    *,
+    image_size: tuple[int, int],
+    strides: Sequence[int],
+    num_classes: int,
+    anchor_iou: float | None = None,
+) -> tuple[YoloTarget, ...]:
+    """Returns what each head should predict for the objects of one picture.
+
+    An object belongs to the cell that holds its center, and there to the anchor, among those of all
+    heads, whose shape overlaps it most. Where two objects claim the same slot the earlier one has it
+    and the later one is lost: it is counted in `lost` and teaches nothing.
+
+    Args:
+        boxes: xyxy pixels; invalid rows are padding.
+        labels: class of each object, in [0, `num_classes`).
+        valid: which rows are objects. Boxes of no area, or with their center outside the picture,
+            are left out too.
+        anchors: width and height in pixels, `[s, a, 2]` or flat `[s * a, 2]`, heads in the order of
+            `strides`.
+        image_size: height and width of the picture in pixels, multiples of every stride.
+        strides: pixels per cell of each head.
+        num_classes: length of the one-hot class vectors.
+        anchor_iou: None assigns the best anchor alone, as the course defines it; a number assigns
+            also every anchor whose shape IoU with the object exceeds it, which trains far faster.
+
+    Returns:
+        One target per head, in the order of `strides`.
+
+    Raises:
+        ValueError: if a stride does not divide the picture, or the anchors do not divide among heads.
+
+    Source:
+        Redmon & Farhadi (2018), sec. 2.1 and 2.3.
+    """
+    height, width = image_size
+    if any(height % stride or width % stride for stride in strides):
+        raise ValueError(
+            f"image_size must be a multiple of every stride {tuple(strides)}, got {image_size}."
+        )
+    if anchors.size == 0 or anchors.shape[-1] != 2 or anchors.size % (2 * len(strides)):
+        raise ValueError(
+            f"anchors must be [{len(strides)}, a, 2] for {len(strides)} strides, got {anchors.shape}."
+        )
+    anchors = anchors.astype(boxes.dtype).reshape(len(strides), -1, 2)
+    if not len(boxes):  # one row of padding, so that there is something to index
+        boxes, labels, valid = (
+            jnp.pad(x, [(0, 1)] + [(0, 0)] * (x.ndim - 1)) for x in (boxes, labels, valid)
+        )
+    x, y, box_width, box_height = xyxy_to_cxcywh(boxes).T
+    inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
+    valid = valid & inside & (box_width > 0) & (box_height > 0)
+    classes = jax.nn.one_hot(labels, num_classes, dtype=boxes.dtype)
+    best, good = _claims(boxes, valid, anchors, anchor_iou)
+    return tuple(
+        _assign(
+            boxes,
+            classes,
+            valid,
+            best[:, i],
+            good[:, i],
+            (height // stride, width // stride),
+            stride,
+        )
+        for i, stride in enumerate(strides)
+    )

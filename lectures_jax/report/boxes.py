@@ -1,0 +1,128 @@
+"""Boxes drawn on a picture."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Bool, Float, Integer, Num, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from .images import to_rgb
+from .theme import color
+
+Rectangle = tuple[int, int, int, int]
+"""First and last column and row, `(left, top, right, bottom)`, as Pillow draws them."""
+
+
+def draw_boxes(
+    image: Num[np.ndarray, "h w *c"],
+    boxes: Num[np.ndarray, "n 4"],
+    labels: Integer[np.ndarray, " n"],
+    scores: Float[np.ndarray, " n"] | None = None,
+    *,
+    classes: Sequence[str],
+    valid: Bool[np.ndarray, " n"] | None = None,
+    truth: bool = False,
+    scale: int = 1,
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """Returns the picture with its boxes, each with its class and score.
+
+    Args:
+        image: grey or RGB, float in [0, 1] or uint8.
+        boxes: xyxy in pixels of `image`; boxes with NaN or infinity are left out.
+        labels: index into `classes` of each box.
+        scores: written after the class, where given; the highest are drawn last.
+        classes: names.
+        valid: False for padding; all are drawn by default.
+        truth: draws white dashes, for true boxes; otherwise each class has its colour.
+        scale: enlarges the picture first, so that labels find room; 400 pixels wide is good.
+
+    Raises:
+        ValueError: if a label is not an index into `classes`, or `image` is not a picture.
+    """
+    valid = np.ones(len(boxes), bool) if valid is None else valid
+    shown = valid & np.isfinite(boxes).all(axis=1)
+    if (bad := labels[shown][(labels[shown] < 0) | (labels[shown] >= len(classes))]).size:
+        raise ValueError(f"labels must be in [0, {len(classes)}), got {bad[0]}.")
+    picture = Image.fromarray(to_rgb(image))
+    picture = picture.resize((picture.width * scale, picture.height * scale))
+    line = max(2, round(min(picture.size) / 250))
+    draw = ImageDraw.Draw(picture)
+    chips = []
+    rank = np.zeros(len(boxes)) if scores is None else scores
+    for i in sorted(np.flatnonzero(shown), key=lambda i: rank[i]):
+        rectangle = _pixels(boxes[i] * scale, picture.size, margin=3 * line)
+        fill = "#ffffff" if truth else color(int(labels[i]))
+        _outline(draw, rectangle, fill=fill, line=line, dashed=truth)
+        score = "" if scores is None else f" {scores[i]:.2f}".replace("0.", ".")
+        chips.append((rectangle, f"{classes[labels[i]]}{score}", fill))
+    _write_labels(draw, chips[::-1], picture.size)
+    return np.array(picture)
+
+
+def _pixels(box: Num[np.ndarray, "4"], size: tuple[int, int], *, margin: int) -> Rectangle:
+    """The pixels on the border of a box; an edge outside of the picture stays outside."""
+    corners = np.rint(np.clip(box, -margin, np.array(size * 2) + margin)).astype(int)
+    left, right = sorted(corners[[0, 2]].tolist())
+    top, bottom = sorted(corners[[1, 3]].tolist())
+    return left, top, max(left, right - 1), max(top, bottom - 1)
+
+
+def _outline(
+    draw: ImageDraw.ImageDraw, rectangle: Rectangle, *, fill: str, line: int, dashed: bool
+) -> None:
+    left, top, right, bottom = rectangle
+    if not dashed:
+        draw.rectangle(rectangle, outline=fill, width=line)
+        return
+    # White dashes on black ones show on any ground.
+    draw.rectangle(rectangle, outline="black", width=line)
+    dash = 4 * line
+    for x in range(left, right + 1, 2 * dash):
+        end = min(x + dash - 1, right)
+        draw.rectangle((x, top, end, top + line - 1), fill=fill)
+        draw.rectangle((x, bottom - line + 1, end, bottom), fill=fill)
+    for y in range(top, bottom + 1, 2 * dash):
+        end = min(y + dash - 1, bottom)
+        draw.rectangle((left, y, left + line - 1, end), fill=fill)
+        draw.rectangle((right - line + 1, y, right, end), fill=fill)
+
+
+def _write_labels(
+    draw: ImageDraw.ImageDraw, chips: list[tuple[Rectangle, str, str]], size: tuple[int, int]
+) -> None:
+    """Writes each text at a corner of its box, the first ones first, on free ground if there is."""
+    font = _font(min(20, max(10, min(size) // 32)))
+    taken: list[Rectangle] = []
+    for (left, top, right, bottom), text, fill in chips:
+        text_left, text_top, text_right, text_bottom = draw.textbbox((0, 0), text, font=font)
+        w, h = int(text_right - text_left) + 5, int(text_bottom - text_top) + 4
+        places = [
+            (min(max(x, 0), max(size[0] - w, 0)), min(max(y, 0), max(size[1] - h, 0)))
+            for x, y in (
+                (left, top - h),
+                (left, bottom + 1),
+                (right - w + 1, top - h),
+                (right - w + 1, bottom + 1),
+                (left, top),
+            )
+        ]
+        x, y = min(places, key=lambda xy: sum(_overlap((*xy, xy[0] + w, xy[1] + h), taken)))
+        taken.append((x, y, x + w, y + h))
+        draw.rectangle((x, y, x + w - 1, y + h - 1), fill=fill)
+        draw.text((x + 2 - text_left, y + 2 - text_top), text, fill="black", font=font)
+
+
+def _overlap(a: Rectangle, others: list[Rectangle]) -> list[int]:
+    return [
+        max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+        for b in others
+    ]
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu, which comes with Matplotlib and knows more alphabets than Pillow's own."""
+    return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)

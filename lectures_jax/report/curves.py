@@ -1,0 +1,114 @@
+"""Curves of numbers: a training's history, and precision over recall."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Num
+from matplotlib.axes import Axes
+
+from .theme import INK, MUTED, color, plot
+
+History = Sequence[Mapping[str, float | int | None]]
+"""Rows with "step"; None, as JSON's null, stands for NaN."""
+
+
+def curves(
+    history: History,
+    path: Path,
+    *,
+    panels: Sequence[Sequence[str]] | None = None,
+    log: bool = False,
+) -> None:
+    """Draws the numbers of a training over its steps, and says the last value of each.
+
+    A row may lack a name, as the rows between two evaluations do. NaN, None and infinity leave a
+    gap.
+
+    Args:
+        history: rows with "step", as `train.fit` returns them.
+        path: file to write: `.svg`, `.png` or `.pdf`.
+        panels: groups of names that share a panel, from top to bottom; by default each name has
+            its own.
+        log: logarithmic y axes.
+
+    Raises:
+        ValueError: if the history is empty, a row has no "step", or a name is in no row.
+    """
+    if not history:
+        raise ValueError("history must have at least one row, got none.")
+    if missing := [i for i, row in enumerate(history) if "step" not in row]:
+        raise ValueError(f'history must have "step" in each row, row {missing[0]} has none.')
+    names = dict.fromkeys(name for row in history for name in row if name != "step")
+    panels = [[name] for name in names] if panels is None else panels
+    if unknown := [name for panel in panels for name in panel if name not in names]:
+        raise ValueError(f"panels must name some of {list(names)}, got {unknown[0]!r}.")
+    if not panels:
+        raise ValueError('history must have a name besides "step", got none.')
+    with plot(path, rows=len(panels), height=0.6 + 1.7 * len(panels)) as axes:
+        for ax, panel in zip(axes, panels, strict=True):
+            for name in panel:
+                _line(ax, history, name)
+            ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if len(panel) == 4 else 3)
+            ax.set_yscale("log" if log else "linear")
+            ax.margins(x=0.01)
+        axes[-1].set_xlabel("step")
+
+
+def _line(ax: Axes, history: History, name: str) -> None:
+    rows = [(row["step"], row[name]) for row in history if name in row]
+    steps, values = np.array(rows, float).reshape(-1, 2).T
+    finite = np.isfinite(values)
+    values = np.where(finite, values, np.nan)
+    last = f"{values[finite][-1]:.4g}" if finite.any() else "no finite value"
+    # A point between two gaps has no line to be seen by.
+    padded = np.pad(finite, 1)
+    marked = np.full(len(rows), len(rows) <= 40) | ~(padded[:-2] | padded[2:])
+    label = f"{_plain(name)}  {last}"
+    marker = "o" if marked.any() else ""
+    ax.plot(steps, values, marker=marker, markevery=marked, markersize=2.5, label=label)
+
+
+def precision_recall(curves: Mapping[str, Num[np.ndarray, " r"]], path: Path) -> None:
+    """Draws precision over recall for each class, and their mean.
+
+    The average precision in the legend is the mean of a curve. Of more than ten classes it names
+    the five with the lowest.
+
+    Args:
+        curves: precision at evenly spaced recalls from 0 to 1, by class; for a `CocoResult` at an
+            IoU of 0.5, `precision[0, :, c, 0, 2]`. A class without objects is -1 or NaN
+            throughout and is left out.
+        path: file to write: `.svg`, `.png` or `.pdf`.
+
+    Raises:
+        ValueError: if no class has a curve, or the curves differ in length.
+    """
+    known = {
+        name: (color(i), values)
+        for i, (name, values) in enumerate(curves.items())
+        if len(values) and np.all(np.asarray(values) >= 0)
+    }
+    if not known:
+        raise ValueError("curves must have a class with precisions in [0, 1], got none.")
+    if len(lengths := {len(values) for _, values in known.values()}) > 1:
+        raise ValueError(f"curves must have one length, got {sorted(lengths)}.")
+    average = {name: float(np.mean(values)) for name, (_, values) in known.items()}
+    few = len(known) <= 10
+    named = known if few else sorted(average, key=lambda name: average[name])[:5]
+    recall = np.linspace(0, 1, lengths.pop())
+    with plot(path, height=3.2) as (ax,):
+        for name, (shade, values) in known.items():
+            label = f"{_plain(name)}  {average[name]:.3f}" if name in named else None
+            width = 1.5 if few else 0.8
+            ax.plot(recall, values, color=shade if label else MUTED, lw=width, label=label)
+        mean = np.mean([values for _, values in known.values()], axis=0)
+        if len(known) > 1:
+            ax.plot(recall, mean, color=INK, lw=2, ls="--", label=f"mean  {mean.mean():.3f}")
+        ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
+        ax.legend(title="average precision", loc="lower left", alignment="left", fontsize=8)
+
+
+def _plain(name: str) -> str:
+    """A label that Matplotlib takes neither for a formula nor, by its underscore, for hidden."""
+    return name.replace("$", r"\$").lstrip("_")

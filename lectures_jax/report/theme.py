@@ -1,0 +1,99 @@
+"""The look of every plot: one palette, and SVG files that follow a light or dark theme."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+PALETTE = (
+    "#2f80ed",
+    "#e8590c",
+    "#2b9348",
+    "#a855f7",
+    "#8d8a1b",
+    "#d6409f",
+    "#0e9aa7",
+    "#e03131",
+    "#b07040",
+    "#6b7fa3",
+)
+"""Colours of the data. Each has a contrast of 3 or more on white and on the dark page alike."""
+
+INK, MUTED, GRID, PAPER = "#1f2530", "#5a6372", "#e1e4ea", "#fefeff"
+DARK = {INK: "#e7eaf0", MUTED: "#a4adbb", GRID: "#323945", PAPER: "#1b1f27"}
+"""What the colours of text, lines and background turn into on a dark page."""
+
+WIDTH = 440 / 96
+"""Width of a plot in inches: 440 CSS pixels, so that its text stays readable on a telephone."""
+
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.facecolor": "none",
+    "axes.labelcolor": MUTED,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=PALETTE),
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.5,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "legend.borderpad": 0,
+    "legend.borderaxespad": 0.4,
+    "legend.columnspacing": 1.4,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "lectures_jax",
+}
+
+
+def color(index: int) -> str:
+    """Returns the colour of a class, the same in every plot and picture."""
+    return PALETTE[index % len(PALETTE)]
+
+
+@contextmanager
+def plot(path: Path, *, rows: int = 1, height: float = 3.0) -> Iterator[list[Axes]]:
+    """Gives axes, one above the other with a common x axis; on leaving, writes the file.
+
+    Args:
+        path: file to write; an `.svg` carries both themes, other formats are light.
+        rows: number of axes.
+        height: of the whole figure, in inches.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        yield list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
+        _write(figure, Path(path))
+
+
+def _write(figure: Figure, path: Path) -> None:
+    if path.suffix != ".svg":
+        figure.savefig(path, dpi=200, facecolor=PAPER)
+        return
+    # The file stays a plain SVG in light colours, which any program shows; a browser whose reader
+    # prefers dark repaints the four colours that are not data.
+    repaint = "".join(
+        f'[style*="{what}: {light}"]{{{what}:{dark}!important}}'
+        for light, dark in DARK.items()
+        for what in ("fill", "stroke")
+    )
+    style = f"<style>@media (prefers-color-scheme: dark){{{repaint}}}</style>"
+    text = StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    head, tag, rest = text.getvalue().partition("<defs>")
+    path.write_text(head + style + tag + rest, encoding="utf-8")

@@ -1,0 +1,310 @@
+"""The op contract: what every pure array function of this library, or of yours, must satisfy.
+
+    from lectures_jax.testing import check_op
+    check_op(my_op, (x, kernel), edges=[(zeros, kernel)])
+
+A clause that does not hold raises an `AssertionError` of one line, which begins with the function
+and the clause.
+"""
+
+import functools
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.export
+import jax.monitoring
+import jax.numpy as jnp
+import numpy as np
+
+from lectures_jax._derivatives import (
+    forward_derivative,
+    gradient,
+    is_float,
+    random_direction,
+    reverse_derivative,
+    split_floats,
+)
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+FLOATS = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
+ROUNDING = 1e-5  # of the largest value: how far fused and batched float32 sums may drift
+TRACE_EVENT = "/jax/core/compile/jaxpr_trace_duration"
+
+
+def check_op(
+    fn: Callable[..., Any],
+    *examples: tuple[Any, ...],
+    edges: Sequence[tuple[Any, ...]] = (),
+    differentiable: bool | tuple[int, ...] = True,
+    exact: bool = False,
+) -> None:
+    """Proves that a pure array function keeps the op contract.
+
+    Under `jit` it equals itself; called again it is not traced again; it calls nothing on the
+    host; `jax.eval_shape` foretells the result; floats come out in the dtype in which they went
+    in; `vmap` equals a loop; axes of size 0 work or raise a `ValueError` that names an argument;
+    `jvp` and `vjp` equal finite differences in float64; `jax.export` for CPU, CUDA and TPU with a
+    symbolic batch axis can be stored and loaded; gradients are finite at the edges.
+
+    Args:
+        fn: the function; bind its hyperparameters with `functools.partial`.
+        examples: argument tuples away from kinks. Arguments are arrays, typed keys, trees of them,
+            or None. Give axes that mean different things different sizes: the clause on empty axes
+            empties together all axes that are as long as some argument's first axis.
+        edges: argument tuples at kinks and where a fraction is 0/0.
+        differentiable: all floating-point arguments, none, or those at these positions.
+        exact: `jit` and `vmap` keep every bit, instead of agreeing up to rounding.
+
+    Raises:
+        AssertionError: if a clause does not hold.
+    """
+    for args in examples:
+        case = _Case(fn, jax.tree.map(_to_array, args), differentiable, exact)
+        for clause in CLAUSES:
+            _prove(clause, case)
+    for args in edges:
+        case = _Case(fn, jax.tree.map(_to_array, args), differentiable, exact)
+        _prove(gradients_finite_at_edges, case)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One example of one function, and its results without `jit`, computed once."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    differentiable: bool | tuple[int, ...]
+    exact: bool
+
+    @functools.cached_property
+    def result(self) -> Any:
+        return self.fn(*self.args)
+
+    @functools.cached_property
+    def neighbor(self) -> tuple[Any, ...]:
+        """Other arguments of the same shapes: rows moved on by one, keys folded."""
+        return jax.tree.map(_moved, self.args)
+
+    @functools.cached_property
+    def batch(self) -> tuple[Any, ...]:
+        return jax.tree.map(lambda *rows: jnp.stack(rows), self.args, self.neighbor)
+
+    @functools.cached_property
+    def loop(self) -> Any:
+        """The results of the batch, one call after the other."""
+        rows = self.result, self.fn(*self.neighbor)
+        return jax.tree.map(lambda *rows: jnp.stack(rows), *rows)
+
+    @property
+    def name(self) -> str:
+        fn = self.fn
+        while isinstance(fn, functools.partial):
+            fn = fn.func
+        return getattr(fn, "__name__", repr(fn))
+
+
+def jit_equals_eager(case: _Case) -> None:
+    _assert_equal(jax.jit(case.fn)(*case.args), case.result, case.exact)
+
+
+def no_second_trace(case: _Case) -> None:
+    _ = case.result  # the first call, which may trace and compile
+    events: list[str] = []
+
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
+        events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        case.fn(*case.args)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    traces = events.count(TRACE_EVENT)
+    _require(not traces, f"a second call traced {traces} times; put `jax.jit` around the loop")
+
+
+def no_host_callback(case: _Case) -> None:
+    names = _primitives(jax.make_jaxpr(case.fn)(*case.args).jaxpr)
+    found = sorted(name for name in names if "callback" in name)
+    _require(not found, f"calls the host through {', '.join(found)}")
+
+
+def eval_shape_equals_result(case: _Case) -> None:
+    foretold = jax.tree.map(_signature, jax.eval_shape(case.fn, *case.args))
+    result = jax.tree.map(_signature, case.result)
+    _require(foretold == result, f"eval_shape gives {foretold}, the call {result}")
+
+
+def dtype_is_kept(case: _Case) -> None:
+    if not any(is_float(leaf) for leaf in jax.tree.leaves(case.args)):
+        return
+    with jax.enable_x64(True):
+        for dtype in FLOATS:
+            specs = jax.tree.map(functools.partial(_spec, dtype=dtype), case.args)
+            out = [x.dtype for x in jax.tree.leaves(jax.eval_shape(case.fn, *specs)) if is_float(x)]
+            wrong = [str(d) for d in out if d != dtype]
+            _require(not wrong, f"{jnp.dtype(dtype)} in, {', '.join(wrong)} out")
+
+
+def vmap_equals_loop(case: _Case) -> None:
+    if jax.tree.leaves(case.args):
+        _assert_equal(jax.jit(jax.vmap(case.fn))(*case.batch), case.loop, case.exact)
+
+
+def empty_axes_work(case: _Case) -> None:
+    leaves = jax.tree.leaves(case.args)
+    for size in sorted({leaf.shape[0] for leaf in leaves if leaf.ndim and leaf.shape[0]}):
+        empty = jax.tree.map(functools.partial(_emptied, size=size), case.args)
+        try:
+            jax.jit(case.fn)(*empty)
+        except ValueError as error:
+            known = inspect.signature(case.fn).parameters
+            clear = any(re.search(rf"\b{name}\b", str(error)) for name in known)
+            _require(clear, f"size {size} → 0: the message names no argument: {_one_line(error)}")
+
+
+def derivatives_equal_differences(case: _Case) -> None:
+    if case.differentiable is False:
+        return
+    has_jvp = "custom_vjp_call" not in _primitives(jax.make_jaxpr(case.fn)(*case.args).jaxpr)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda x: x.astype(jnp.float64) if is_float(x) else x, case.args)
+        x, rest = split_floats(wide, case.differentiable)
+        _require(jax.tree.leaves(x), "declared differentiable, but has no such float argument")
+        v = random_direction(x)
+        y, difference, forward = forward_derivative(case.fn, has_jvp, x, rest, v)
+        reverse = float(reverse_derivative(case.fn, x, rest, v, difference))
+        y, difference, forward = jax.tree.map(np.asarray, (y, difference, forward))
+    noise = 1e-8 * _largest(y)  # of the difference: float64's rounding over the step
+    allowed = ROUNDING * _largest(difference) + noise
+    error = _largest([a - b for a, b in zip(forward, difference, strict=True)])
+    _require(error <= allowed, f"jvp is off by {error:.3g}, {allowed:.3g} allowed")
+    norm = np.sqrt(sum(np.sum(np.square(d)) for d in difference))
+    error, allowed = abs(reverse - norm**2), (ROUNDING * norm + noise) * norm
+    _require(error <= allowed, f"vjp is off by {error:.3g}, {allowed:.3g} allowed")
+
+
+def export_survives_storage(case: _Case) -> None:
+    leaves, tree = jax.tree.flatten(case.args)
+    if not leaves:
+        return
+
+    def flat(*batch: Any) -> list[Any]:  # no NamedTuple may cross the edge of an export
+        return jax.tree.leaves(jax.vmap(case.fn)(*jax.tree.unflatten(tree, batch)))
+
+    (size,) = jax.export.symbolic_shape("b")
+    specs = [jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype) for leaf in leaves]
+    exported = jax.export.export(jax.jit(flat), platforms=PLATFORMS)(*specs)
+    loaded = jax.export.deserialize(exported.serialize())
+    _assert_equal(loaded.call(*jax.tree.leaves(case.batch)), jax.tree.leaves(case.loop), case.exact)
+
+
+def gradients_finite_at_edges(case: _Case) -> None:
+    grads = gradient(case.fn, *split_floats(case.args, case.differentiable))
+    for index, grad in enumerate(jax.tree.leaves(grads)):
+        bad = int(np.sum(~np.isfinite(_to_numpy(grad))))
+        _require(not bad, f"{bad} values of gradient {index} are not finite")
+
+
+CLAUSES = (
+    jit_equals_eager,
+    no_second_trace,
+    no_host_callback,
+    eval_shape_equals_result,
+    dtype_is_kept,
+    vmap_equals_loop,
+    empty_axes_work,
+    derivatives_equal_differences,
+    export_survives_storage,
+)
+
+
+def _largest(arrays: Sequence[Any]) -> float:
+    return max((float(np.max(np.abs(a), initial=0)) for a in arrays), default=0.0)
+
+
+def _prove(clause: Callable[[_Case], None], case: _Case) -> None:
+    try:
+        clause(case)
+    except Exception as error:
+        kind = "" if isinstance(error, AssertionError) else f"raised {type(error).__name__}: "
+        title = f"{case.name}: {clause.__name__.replace('_', ' ')}"
+        raise AssertionError(f"{title}: {kind}{_one_line(error)}") from error
+
+
+def _require(holds: Any, message: str) -> None:
+    if not holds:
+        raise AssertionError(message)
+
+
+def _assert_equal(got: Any, want: Any, exact: bool) -> None:
+    """Compares trees; integers must agree exactly, floats up to `ROUNDING` unless `exact`."""
+    _require(jax.tree.structure(got) == jax.tree.structure(want), "the trees differ")
+    for index, (a, b) in enumerate(zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True)):
+        _require(_signature(a) == _signature(b), f"{_signature(a)} instead of {_signature(b)}")
+        a, b = _to_numpy(a), _to_numpy(b)
+        if exact or not is_float(b):
+            same = np.array_equal(a, b, equal_nan=is_float(b))
+            _require(same, f"result {index} differs: {a} instead of {b}")
+            continue
+        finite = np.abs(b[np.isfinite(b)])
+        allowed = ROUNDING * np.max(finite, initial=0)
+        close = np.allclose(a, b, rtol=0, atol=allowed, equal_nan=True)
+        _require(close, f"result {index} differs by more than {allowed:.3g}: {a} instead of {b}")
+
+
+def _primitives(jaxpr: Any) -> set[str]:
+    """Returns the names of all primitives of a jaxpr and of the ones inside it."""
+    names = set()
+    for equation in jaxpr.eqns:
+        names.add(equation.primitive.name)
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr):
+            if _is_jaxpr(value):
+                names |= _primitives(getattr(value, "jaxpr", value))
+    return names
+
+
+def _is_jaxpr(value: Any) -> bool:
+    return hasattr(value, "eqns")
+
+
+def _signature(x: Any) -> str:
+    return f"{x.dtype}{list(x.shape)}"
+
+
+def _is_key(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _spec(x: jax.Array, dtype: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, dtype if is_float(x) else x.dtype)
+
+
+def _emptied(x: jax.Array, size: int) -> jax.Array:
+    return x[tuple(slice(0) if n == size else slice(None) for n in x.shape)]
+
+
+def _moved(x: jax.Array) -> jax.Array:
+    if _is_key(x):
+        return jax.random.fold_in(x, 1) if x.ndim == 0 else x[::-1]
+    return jnp.roll(x, 1, axis=0) if x.ndim else x
+
+
+def _to_array(x: Any) -> jax.Array:
+    return x if isinstance(x, jax.Array) else jnp.asarray(x)
+
+
+def _to_numpy(x: jax.Array) -> np.ndarray:
+    if _is_key(x):
+        return np.asarray(jax.random.key_data(x))
+    # NumPy's comparisons do not know the 16-bit floats.
+    return np.asarray(x, np.float64) if is_float(x) else np.asarray(x)
+
+
+def _one_line(error: Exception) -> str:
+    return textwrap.shorten(str(error), 300)

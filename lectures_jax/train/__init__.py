@@ -1,0 +1,21 @@
+"""Training: one pure step, the loop around it, what it leaves on disk, and evaluation."""
+
+from lectures_jax.train.diagnosis import NonFiniteError
+from lectures_jax.train.environment import environment
+from lectures_jax.train.evaluation import evaluate
+from lectures_jax.train.loop import fit
+from lectures_jax.train.signals import Stopped
+from lectures_jax.train.state import TrainState, init, rebuild
+from lectures_jax.train.step import make_step
+
+__all__ = [
+    "NonFiniteError",
+    "Stopped",
+    "TrainState",
+    "environment",
+    "evaluate",
+    "fit",
+    "init",
+    "make_step",
+    "rebuild",
+]

@@ -1,0 +1,59 @@
+"""A model measured over a whole set."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from lectures_jax.train.state import evaluation_view
+from lectures_jax.typing import Batch, Key, Metrics, Objective
+
+
+def evaluate(model: Any, objective: Objective, batches: Iterable[Batch]) -> dict[str, float]:
+    """Returns the objective's metrics, averaged over the examples of all batches.
+
+    Dropout is off and batch norm uses its running averages. Batches may differ in size. Where a
+    batch holds `present` [b], each of its examples is measured alone, and those that are not
+    present (padding of the last batch) do not count.
+
+    Args:
+        model: an `nnx` module.
+        objective: `(model, batch, key) -> (scalar, metrics)`; its key depends only on the batch's
+            number, so that two evaluations draw the same numbers.
+        batches: finitely many.
+
+    Raises:
+        ValueError: if there is no example.
+    """
+    structure, arrays = nnx.split(evaluation_view(model))
+    total, sums = 0.0, None
+    for number, batch in enumerate(batches):
+        count, found = _measure(structure, objective, arrays, batch, number)
+        total += count
+        sums = found if sums is None else jax.tree.map(jnp.add, sums, found)
+    sums, total = jax.device_get((sums, total))
+    if sums is None or not total:
+        raise ValueError("batches must hold at least one example, got none.")
+    return {name: float(value / total) for name, value in sums.items()}
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _measure(structure, objective, arrays, batch: Batch, number) -> tuple[Any, Metrics]:
+    """Counts the examples of a batch and sums the metrics over them."""
+    key = jax.random.fold_in(jax.random.key(0), number)
+
+    def metrics_of(examples: Batch, key: Key) -> Metrics:
+        loss, metrics = objective(nnx.merge(structure, arrays, copy=True), examples, key)
+        return {**metrics, "loss": loss}
+
+    size = len(jax.tree.leaves(batch)[0])
+    if "present" not in batch:
+        return jnp.float32(size), jax.tree.map(lambda x: x * size, metrics_of(batch, key))
+    alone = jax.tree.map(lambda x: x[:, None], batch)
+    each = jax.vmap(metrics_of)(alone, jax.random.split(key, size))
+    present = batch["present"]
+    sums = jax.tree.map(lambda x: jnp.sum(jnp.where(present, x, 0)), each)
+    return jnp.sum(present, dtype=jnp.float32), sums

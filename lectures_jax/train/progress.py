@@ -1,0 +1,86 @@
+"""How far training is: a bar on a terminal, plain lines elsewhere, on the standard error."""
+
+import sys
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from lectures_jax.train.history import Row
+
+
+def open_progress(total: int | None, done: int) -> "Lines | Bar":
+    """Returns a bar if the standard error is a terminal, or plain lines."""
+    return Bar(total, done) if sys.stderr.isatty() else Lines(total)
+
+
+class Lines:
+    """One line per row."""
+
+    def __init__(self, total: int | None):
+        self._total = total
+
+    def advance(self) -> None:
+        """Counts a step: nothing to show."""
+
+    def show(self, row: Row, *, evaluated: bool) -> None:
+        """Prints a row, whether `evaluated` or not."""
+        print(describe(row, self._total), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leaves the lines as they are."""
+
+
+class Bar:
+    """A bar with steps per second, the loss and the time left; evaluations stay above it."""
+
+    def __init__(self, total: int | None, done: int):
+        self._progress = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=Console(stderr=True),
+        )
+        self._task = self._progress.add_task("", total=total, completed=done)
+        self._total = total
+        self._progress.start()
+
+    def advance(self) -> None:
+        """Moves the bar by one step."""
+        self._progress.advance(self._task)
+
+    def show(self, row: Row, *, evaluated: bool) -> None:
+        """Shows loss and speed beside the bar, and above it the whole row if it was `evaluated`."""
+        short = {name: row[name] for name in ("loss", "steps_per_second") if name in row}
+        self._progress.update(self._task, description=_values(short))
+        if evaluated:
+            self._progress.console.print(describe(row, self._total), highlight=False)
+
+    def close(self) -> None:
+        """Ends the bar."""
+        self._progress.stop()
+
+
+def describe(row: Row, total: int | None) -> str:
+    """Returns a row as one line, with the time left where the end is known."""
+    step, speed = int(row["step"]), row.get("steps_per_second")
+    parts = [f"step {step}" + (f"/{total}" if total else "")]
+    parts.append(_values(row))
+    if total and speed:
+        minutes, seconds = divmod(round((total - step) / speed), 60)
+        parts.append(f"{minutes}:{seconds:02d} left")
+    return "  ".join(parts)
+
+
+def _values(row: Row) -> str:
+    hidden = ("step", "steps_per_second", "data_wait")
+    parts = [f"{name} {value:.4g}" for name, value in row.items() if name not in hidden]
+    if "steps_per_second" in row:
+        parts.append(f"{row['steps_per_second']:.3g} steps/s")
+    return "  ".join(parts)

@@ -1,0 +1,42 @@
+"""Settings of the whole suite: strict shapes, strict promotion, warnings as errors, two simulated devices."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook("lectures_jax", "beartype.beartype")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data sets, which are not part of the project."""
+    folder = Path(os.environ.get("LECTURES_JAX_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no data sets at {folder}; set LECTURES_JAX_DATA to their folder")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def strict_promotion(request):
+    """Ops and losses never promote a dtype by accident; optax and flax need implicit casts."""
+    parts = Path(request.node.fspath).parts
+    if "ops" in parts or "losses" in parts:
+        with jax.numpy_dtype_promotion("strict"):
+            yield
+    else:
+        yield

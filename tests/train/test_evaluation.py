@@ -1,0 +1,65 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from lectures_jax import train
+
+from .nets import Affine, Net, arrays, assert_same, pictures, points, squared
+
+
+def whole_loss(model, batches):
+    x, y = (np.concatenate([batch[name] for batch in batches]) for name in ("x", "y"))
+    kernel, bias = np.asarray(model.linear.kernel[...]), np.asarray(model.linear.bias[...])
+    return np.mean(((x @ kernel)[:, 0] + bias[0] - y) ** 2)
+
+
+def test_every_example_counts_the_same_in_batches_of_any_size():
+    model = Affine(rngs=nnx.Rngs(0))
+    batches = [*points(2, size=8), *points(1, size=3, seed=1)]
+    found = train.evaluate(model, squared, iter(batches))
+    np.testing.assert_allclose(found["loss"], whole_loss(model, batches), rtol=1e-5)
+    assert found.keys() == {"loss", "bias"}
+
+
+def test_examples_that_are_not_present_do_not_count():
+    model = Affine(rngs=nnx.Rngs(0))
+    full, last = points(2)
+    cut = {name: x[:3] for name, x in last.items()}
+    padded = {name: x.copy() for name, x in last.items()}
+    padded["x"][3:] = np.nan
+    batches = [
+        {**full, "present": np.ones(8, bool)},
+        {**padded, "present": np.arange(8) < 3},
+    ]
+    found = train.evaluate(model, squared, batches)
+    np.testing.assert_allclose(found["loss"], whole_loss(model, [full, cut]), rtol=1e-5)
+
+
+def test_the_model_is_left_as_it_is_and_used_without_dropout():
+    model = Net(rngs=nnx.Rngs(0))
+    before, batches = arrays(model), list(pictures(2))
+    assert train.evaluate(model, squared, batches) == train.evaluate(model, squared, batches)
+    assert_same(before, arrays(model))
+    assert not model.norm.use_running_average
+    assert not model.dropout.deterministic
+
+
+def test_an_objective_that_draws_gets_the_same_numbers_each_time():
+    import jax
+
+    def noisy(model, batch, key):
+        return jax.random.normal(key), {}
+
+    batches = list(points(3))
+    model = Affine(rngs=nnx.Rngs(0))
+    first = train.evaluate(model, noisy, batches)
+    assert first == train.evaluate(model, noisy, batches)
+    assert first != train.evaluate(model, noisy, batches[:1])
+
+
+@pytest.mark.parametrize("present", [[], [False]])
+def test_no_examples_are_an_error(present):
+    batches = [{"x": jnp.zeros((1, 3)), "y": jnp.zeros(1), "present": np.array([p])} for p in present]
+    with pytest.raises(ValueError, match="at least one example"):
+        train.evaluate(Affine(rngs=nnx.Rngs(0)), squared, batches)

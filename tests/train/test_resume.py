@@ -1,0 +1,192 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import grain
+import jax
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from lectures_jax import train
+
+from .nets import Net, arrays, assert_same, pictures, squared
+
+STEPS = 120
+
+
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory, root):
+    """Starts the worker; the processes share compiled programs."""
+    cache = str(tmp_path_factory.mktemp("cache"))
+    settings = {
+        "PYTHONPATH": str(root),
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+    def start(out):
+        command = [sys.executable, "-m", "tests.train.worker", str(out), str(STEPS)]
+        return subprocess.Popen(
+            command,
+            cwd=root,
+            env={**os.environ, **settings},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(launch, tmp_path_factory):
+    """What the worker ends with when nothing disturbs it."""
+    return finish(launch, tmp_path_factory.mktemp("uninterrupted"))
+
+
+def finish(launch, out):
+    worker = launch(out)
+    _, errors = worker.communicate(timeout=120)
+    assert worker.returncode == 0, errors
+    with np.load(out / "result.npz") as result:
+        return {name: result[name] for name in result.files}
+
+
+def interrupt(launch, out, number, *, after):
+    """Starts the worker and signals it some seconds after it began to train."""
+    worker = launch(out)
+    try:
+        assert worker.stderr.readline().startswith("step ")
+        time.sleep(after)
+        worker.send_signal(number)
+        output, errors = worker.communicate(timeout=60)
+    finally:
+        worker.kill()
+    return worker.returncode, output, errors
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(launch, uninterrupted, tmp_path):
+    chance = random.Random(os.getpid())
+    for _ in range(3):
+        code, _, errors = interrupt(launch, tmp_path, signal.SIGKILL, after=chance.uniform(0, 0.7))
+        assert code == -signal.SIGKILL, errors
+    assert_same(finish(launch, tmp_path), uninterrupted)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").open()]
+    assert steps == sorted(set(steps))
+    assert not list((tmp_path / "checkpoints").glob("saving-*"))
+
+
+def test_sigterm_finishes_the_step_saves_and_resumes(launch, uninterrupted, tmp_path):
+    code, output, errors = interrupt(launch, tmp_path, signal.SIGTERM, after=0.2)
+    assert code == 75, errors
+    step = int(output.split("after step ")[1].split(";")[0])
+    assert 5 <= step < STEPS
+    assert max(path.name for path in (tmp_path / "checkpoints").iterdir()) == f"{step:08d}"
+    resumed = finish(launch, tmp_path)
+    resumed["losses"], uninterrupted = None, {**uninterrupted, "losses": None}  # one row more
+    assert_same(resumed, uninterrupted)
+
+
+def fit(batches, **options):
+    return train.fit(
+        jax.random.key(1), Net(rngs=nnx.Rngs(0)), squared, optax.adam(0.01), batches, **options
+    )
+
+
+def grain_batches(*, until=None):
+    """Endless shuffled batches of Grain's; raises once it was asked for `until` batches."""
+    source = [{"x": p["x"][0], "y": p["y"][0]} for p in pictures(10)]
+    data = grain.MapDataset.source(source).shuffle(seed=3).repeat().batch(4)
+    return Breaking(iter(data.to_iter_dataset()), until)
+
+
+class Breaking:
+    """An iterator that can be saved, and that breaks."""
+
+    def __init__(self, iterator, until):
+        self.get_state, self.set_state = iterator.get_state, iterator.set_state
+        self._iterator, self._until, self.drawn = iterator, until, 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.drawn == self._until:
+            raise InterruptedError
+        self.drawn += 1
+        return next(self._iterator)
+
+
+def test_grain_batches_resume_where_they_were_and_not_from_the_beginning(tmp_path):
+    options = dict(steps=11, save_every=4, log_every=2, ema_decay=0.9)
+    expected, rows = fit(grain_batches(), **options)
+    with pytest.raises(InterruptedError):
+        fit(grain_batches(until=7), out=tmp_path, **options)
+    batches = grain_batches()
+    model, resumed = fit(batches, out=tmp_path, **options)
+    assert batches.drawn == 11 - 4
+    assert_same(arrays(model), arrays(expected))
+    assert [(row["step"], row["loss"]) for row in resumed] == [(r["step"], r["loss"]) for r in rows]
+
+
+def test_a_finished_run_is_read_back_without_a_batch(tmp_path):
+    model, history = fit(pictures(6), steps=6, out=tmp_path, ema_decay=0.9)
+
+    def untouchable():
+        pytest.fail("a batch was drawn")
+        yield
+
+    again, same = fit(untouchable(), steps=6, out=tmp_path, ema_decay=0.9)
+    assert_same(arrays(model), arrays(again))
+    assert same == history
+
+
+def test_a_run_of_all_batches_that_is_finished_is_read_back(tmp_path):
+    model, history = fit(pictures(6), out=tmp_path)
+    again, same = fit(pictures(6), out=tmp_path)
+    assert_same(arrays(model), arrays(again))
+    assert same == history
+
+
+def test_a_run_can_go_on_beyond_its_end_but_not_be_undone(tmp_path):
+    fit(pictures(4), steps=4, out=tmp_path)
+    longer, _ = fit(pictures(6), steps=6, out=tmp_path)
+    at_once, _ = fit(pictures(6), steps=6)
+    assert_same(arrays(longer), arrays(at_once))
+    with pytest.raises(ValueError, match="a run of 6 steps, which steps=5 cannot undo"):
+        fit(pictures(5), steps=5, out=tmp_path)
+
+
+def test_rows_after_the_checkpoint_and_a_torn_line_are_cut_off(tmp_path):
+    with pytest.raises(InterruptedError):
+        fit(grain_batches(until=7), steps=9, out=tmp_path, save_every=4, log_every=2)
+    path = tmp_path / "metrics.jsonl"
+    assert [json.loads(line)["step"] for line in path.open()] == [2, 4, 6]
+    path.write_text(path.read_text() + '{"step": 7, "lo')
+    fit(grain_batches(), steps=9, out=tmp_path, save_every=4, log_every=2)
+    assert [json.loads(line)["step"] for line in path.open()] == [2, 4, 6, 8, 9]
+
+
+def test_the_best_checkpoint_is_kept_and_returned(tmp_path):
+    scores = iter([0.1, 0.7, float("nan"), 0.3])
+    seen = []
+
+    def evaluate(model):
+        seen.append(arrays(model))
+        return {"score": next(scores)}
+
+    options = dict(steps=8, out=tmp_path, evaluate=evaluate, evaluate_every=2, best="score")
+    model, history = fit(pictures(8), save_every=3, **options)
+    assert_same(arrays(model), seen[1])
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["00000004", "00000006", "00000008"]
+    again, _ = fit(pictures(8), **options)
+    assert_same(arrays(again), seen[1])
+    assert [row["score"] for row in history if row["step"] in (2, 4, 8)] == [0.1, 0.7, 0.3]
