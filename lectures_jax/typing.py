@@ -15,4 +15,4 @@ Metrics = dict[str, Array]
 """Scalars by name, means over the examples of one batch."""
 
 Objective = Callable[[Any, Batch, Key], tuple[Float[Array, ""], Metrics]]
-"""`(model, batch, key) -> (scalar to minimize, metrics)`, the only place where a model meets a loss."""
+"""`(model, batch, key) -> (scalar to minimize, metrics)`: where a model meets a loss."""

@@ -1,4 +1,4 @@
-"""Settings of the whole suite: strict shapes, strict promotion, warnings as errors, two simulated devices."""
+"""Settings of the whole suite: strict shapes, strict promotion, warnings as errors."""
 
 import os
 from pathlib import Path

@@ -60,7 +60,7 @@ def _promise(file: Path) -> tuple[str, str, str]:
 
 
 def _lectures(readme: Path) -> dict[str, str]:
-    """The lecture of each file that the first table with such a column names."""
+    """The lecture of each file, from the tables that have such a column."""
     if not readme.is_file():
         return {}
     lectures: dict[str, str] = {}
@@ -71,7 +71,7 @@ def _lectures(readme: Path) -> dict[str, str]:
         if not line.lstrip().startswith("|"):
             column = None
         elif column is None:
-            column = titles.index("lecture") if "lecture" in titles else None
+            column = next((i for i, t in enumerate(titles) if t in ("lecture", "section")), None)
         elif column < len(cells):
             lecture = re.sub(r"\[([^]]*)\]\([^)]*\)|[`*]", r"\1", cells[column])
             for name in re.findall(r"\w+/\w+\.py", line):

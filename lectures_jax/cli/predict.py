@@ -34,9 +34,9 @@ def predict(run_dir: Path, pictures: Path, out: Path, *, score: float) -> int:
     if out.resolve() == files[0].parent.resolve():
         raise ValueError(f"--out: expected another folder than that of the pictures, got {out}.")
     from lectures_jax.data.pictures import decode_picture
-    from lectures_jax.models import yolo
+    from lectures_jax.weights import load_yolo
 
-    model, classes, image_size = yolo.load(weights)
+    model, classes, image_size = load_yolo(weights)
     out.mkdir(parents=True, exist_ok=True)
     stems = Counter(file.stem for file in files)
     results: list[dict[str, Any]] = []

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import io
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
@@ -95,12 +96,18 @@ def _parse(module: ModuleType, file: Path, options: Sequence[str]) -> Any:
 
 
 def _first_line(box: str) -> str:
-    """What a box of tyro's says before its advice, in one line, with the usage of the option."""
-    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
-    rule = next((i for i, line in enumerate(lines) if line.startswith("─")), len(lines))
-    usage = [line for line in lines[rule:] if line.startswith("--")]
+    """What a box of tyro's says before its advice, in one line, with the usage of the option.
+
+    The box has a title, the message, a rule, and advice; without UTF-8 it is drawn in hyphens, with
+    a rule under the title.
+    """
+    lines = [line for line in (line.strip("│╰╯ ") for line in box.splitlines()) if line]
+    rules = [i for i, line in enumerate(lines) if not line.strip("-─")]
+    first = 1 if box.startswith("╭") else 2
+    end = next((i for i in rules if i >= first), len(lines))
+    usage = [line for line in lines[end:] if re.match("--[a-z]", line)]
     hint = f" (expected {usage[0]})" if usage else ""
-    return " ".join(lines[:rule]).rstrip(".") + hint + "." if lines else " ".join(box.split())
+    return " ".join(lines[first:end]).rstrip(".") + hint + "."
 
 
 def _describe(out: Path, file: Path, config: Any, options: Sequence[str]) -> None:

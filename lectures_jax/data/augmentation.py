@@ -9,7 +9,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Num
+from jaxtyping import Array, Bool, Float, Num, ScalarLike, Shaped
 
 from lectures_jax import ops
 from lectures_jax.typing import Batch, Key
@@ -84,7 +84,7 @@ def place(
     shift: Float[Array, "2"],
     transpose: Bool[Array, ""] | None = None,
     *,
-    min_area: float = 0.25,
+    min_area: ScalarLike = 0.25,
 ) -> Batch:
     """Moves a picture on its canvas: a point at `p` from the centre comes to `scale · p + shift`.
 
@@ -102,24 +102,23 @@ def place(
         The example on a canvas of the same size, its boxes clipped to it.
     """
     h, w = example["image"].shape[:2]
-    size = centre = jnp.array([w, h], jnp.float32)
+    canvas = size = jnp.array([w, h], jnp.float32)
     boxes = example["boxes"]
     if transpose is not None:
         size = jnp.where(transpose, size[::-1], size)
         boxes = jnp.where(transpose, boxes[:, jnp.array([1, 0, 3, 2])], boxes)
-    shift = centre / 2 + shift - scale * size / 2
+    origin = canvas / 2 + shift - scale * size / 2  # where the picture's corner comes to
     moved = {}
-    for name, resample, fill in (("image", _linear, GREY), ("mask", _nearest, 0)):
+    for name, read in (("image", _linear), ("mask", _nearest)):
         if name in example:
             pixels = example[name]
             if transpose is not None:
                 pixels = jnp.where(transpose, *_transposed(pixels))
-            for axis in (1, 0):  # along the rows first: on a CPU twice as fast as the other way
-                i = 1 - axis
-                position = (jnp.arange((h, w)[axis]) + 0.5 - shift[i]) / scale[i]
-                pixels = resample(pixels, axis, position, size[i], fill)
-            moved[name] = pixels
-    corners = boxes.reshape(-1, 2, 2) * scale[None, None] + shift[None, None]
+            # along the rows first: on a CPU twice as fast as the other way
+            columns, rows = (jnp.arange(n) + 0.5 for n in (w, h))
+            pixels = read(pixels, 1, (columns - origin[0]) / scale[0], size[0])
+            moved[name] = read(pixels, 0, (rows - origin[1]) / scale[1], size[1])
+    corners = boxes.reshape(-1, 2, 2) * scale[None, None] + origin[None, None]
     boxes = jnp.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=-1)
     kept = ops.clip_boxes(boxes, height=h, width=w)
     valid = example["valid"] & (ops.box_area(kept) >= min_area * ops.box_area(boxes))
@@ -164,8 +163,8 @@ def _transposed(pixels: Num[Array, "h w ..."]) -> tuple[Array, Array]:
     return jnp.swapaxes(square, 0, 1), square
 
 
-def _linear(pixels: Array, axis: int, position: Float[Array, " n"], size: Array, fill: float):
-    """Interpolates along one axis at positions in [0, size].
+def _linear(pixels: Array, axis: int, position: Float[Array, " n"], size: Array) -> Array:
+    """Interpolates along one axis at positions in [0, size]; elsewhere grey.
 
     Two gathers of whole rows: `jax.image.scale_and_translate` multiplies by a dense matrix, which
     takes five to nine times as long on a CPU.
@@ -175,14 +174,17 @@ def _linear(pixels: Array, axis: int, position: Float[Array, " n"], size: Array,
     index = low.astype(jnp.int32)
     below = jnp.take(pixels, jnp.clip(index, 0, last), axis=axis)
     above = jnp.take(pixels, jnp.clip(index + 1, 0, last), axis=axis)
-    column = [-1 if i == axis else 1 for i in range(pixels.ndim)]
-    part = (position - 0.5 - low).reshape(column)
-    inside = ((position >= 0) & (position <= size)).reshape(column)
-    return jnp.where(inside, below + (above - below) * part, fill)
+    part = _along(position - 0.5 - low, axis, pixels.ndim)
+    inside = _along((position >= 0) & (position <= size), axis, pixels.ndim)
+    return jnp.where(inside, below + (above - below) * part, GREY)
 
 
-def _nearest(pixels: Array, axis: int, position: Float[Array, " n"], size: Array, fill: float):
-    """Takes the pixels that hold the positions."""
-    column = [-1 if i == axis else 1 for i in range(pixels.ndim)]
-    inside = ((position >= 0) & (position < size)).reshape(column)
-    return jnp.where(inside, jnp.take(pixels, position.astype(jnp.int32), axis, mode="clip"), fill)
+def _nearest(pixels: Array, axis: int, position: Float[Array, " n"], size: Array) -> Array:
+    """Takes the pixels that hold the positions; elsewhere 0."""
+    inside = _along((position >= 0) & (position < size), axis, pixels.ndim)
+    return jnp.where(inside, jnp.take(pixels, position.astype(jnp.int32), axis, mode="clip"), 0)
+
+
+def _along(values: Shaped[Array, " n"], axis: int, rank: int) -> Shaped[Array, "..."]:
+    """Lays a vector along one axis of an array of that rank."""
+    return values.reshape([-1 if i == axis else 1 for i in range(rank)])

@@ -171,7 +171,7 @@ def _draw(key, index, ink, extent, limits, size, min_digits, max_digits) -> Scen
     }
 
     def scene(i: Int[Array, ""]) -> Scenes:
-        u = _uniform(jax.random.fold_in(key, i), shapes)
+        u = _uniform(jax.random.fold_in(key, i - index[0]), shapes)
         chosen = (u["chosen"] * len(ink)).astype(jnp.int32)
         wanted = min_digits + (u["wanted"] * (max_digits + 1 - min_digits)).astype(jnp.int32)
         places, fits = _place(u["places"], extent[chosen], limits, size)

@@ -56,14 +56,16 @@ def verify(
             return error
         return h, w
 
-    paths = list(paths)
-    sizes = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    paths, sizes = list(paths), {}
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
         for path, result in zip(paths, pool.map(examine, paths), strict=True):
             if isinstance(result, BadInputError):
                 problems.note(result)
             else:
                 sizes[path] = result
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error, do not decode the rest
     return sizes
 
 

@@ -168,7 +168,9 @@ def _clipped(
     """The corners, clipped to the picture; None if they make no box in it."""
     x0, y0, x1, y1 = box = thing.box
     h, w = size
-    clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(w)), min(y1, float(h)))
+    limits = (w, h, w, h)
+    inner = [min(max(value, 0.0), float(n)) for value, n in zip(box, limits, strict=True)]
+    clipped = tuple(float(np.float32(value)) for value in inner)  # a thin box may lose its area
     if not all(math.isfinite(value) for value in box):
         problems.add(file, thing.where, "finite corners", box)
     elif x1 <= x0 or y1 <= y0:

@@ -10,7 +10,7 @@ def cross_entropy(logits: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Flo
 
     Args:
         logits: one score per class.
-        labels: index of the true class, in [0, c). Out of range gives NaN, never another class's loss.
+        labels: index of the true class, in [0, c); out of range gives NaN.
 
     Source:
         Bishop (2006), eq. 4.108.

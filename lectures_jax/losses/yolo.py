@@ -29,8 +29,8 @@ def _slot_geometry(
 ) -> tuple[Float[Array, "*b h w a 2"], Float[Array, "*b h w a 2"], Float[Array, "*b h w a 2"]]:
     """Returns each slot's true position in its cell, its size, and the anchor's size, in pixels.
 
-    The position is in cells, [0, 1]. A slot without object has its anchor's size, so that logarithms
-    and square roots stay finite under the mask.
+    The position is in cells, [0, 1]. A slot without object has its anchor's size, so that
+    logarithms and square roots stay finite under the mask.
     """
     held = target.responsible[..., None]
     geometry = xyxy_to_cxcywh(target.boxes)
@@ -142,8 +142,8 @@ def yolo_overlap(
 ) -> Float[Array, "*b"]:
     """Returns `Σ (1 − CIoU)` between the predicted and the true box of the responsible slots.
 
-    Not part of YOLOv3: it asks directly for what mean average precision measures, and sharpens boxes
-    that the logistic loss leaves a pixel off.
+    Not part of YOLOv3: it asks directly for what mean average precision measures, and sharpens
+    boxes that the logistic loss leaves a pixel off.
 
     Args:
         raw: output of the head.

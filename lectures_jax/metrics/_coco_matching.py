@@ -53,7 +53,7 @@ def outcome(detections: Boxes, objects: Boxes, ignored: Array, crowd: Array) -> 
     Returns:
         `[d, t * a]`: thresholds and sizes share one axis, the last, which fills the vector unit.
     """
-    iou = jnp.where(_same_class(detections, objects), _iou(detections, objects, crowd), -1.0)
+    iou = _iou(detections, objects, crowd)
     num_thresholds, num_areas = len(IOU_THRESHOLDS), len(AREAS)
     threshold = jnp.repeat(IOU_THRESHOLDS, num_areas)
     matched, on_ignored = _match(iou, jnp.tile(ignored, (1, num_thresholds)), crowd, threshold)
@@ -67,15 +67,17 @@ def _same_class(a: Boxes, b: Boxes) -> Array:
 
 
 def _iou(detections: Boxes, objects: Boxes, crowd: Array) -> Array:
-    """Returns `[d, g]` in COCO's order of operations, so that the bits are the same."""
+    """Returns `[d, g]` in COCO's order of operations, for the same bits; -1 across classes."""
     a, b = detections.xywh[:, None], objects.xywh[None]
     far = jnp.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
     sides = far - jnp.maximum(a[..., :2], b[..., :2])
     overlap = jnp.all(sides > 0, axis=-1)
+    # Selects as in `as_boxes`, and for the same reason never two on one condition.
     intersection = jnp.where(overlap, sides[..., 0] * sides[..., 1], 0.0)
     area = detections.area[:, None]
     union = jnp.where(crowd[None], area, area + objects.area[None] - intersection)
-    return jnp.where(overlap, intersection / jnp.where(overlap, union, 1.0), 0.0)
+    iou = intersection / jnp.where(union > 0, union, 1.0)
+    return jnp.where(_same_class(detections, objects), iou, -1.0)
 
 
 def _match(iou: Array, ignored: Array, crowd: Array, threshold: Array) -> tuple[Array, Array]:

@@ -61,10 +61,10 @@ def coco_map(
     of equal ones, and one that counts before one that does not. What takes an object that does not
     count does not count either, and neither does an unmatched detection of another size.
 
-    `precision` and `recall` are bit for bit those of pycocotools (on CPU and GPU; `stats` up to the
+    `precision` and `recall` are bit for bit those of pycocotools on a CPU (`stats` up to the
     order of summation), and float64 even where `jax_enable_x64` is off. COCO has `(x, y, w, h)`;
-    `w = x2 − x1` is exact for float32 boxes. For float64 boxes that were made by `x2 = x + w` it may
-    differ from that w in the last bit, which matters only where an IoU hits a threshold exactly.
+    `w = x2 − x1` is exact for float32 boxes. For float64 boxes made by `x2 = x + w` it may differ
+    from that w in the last bit, which matters only where an IoU hits a threshold exactly.
 
     Join batches by `jax.tree.map(lambda *x: np.concatenate(x), *batches)`. Under the caller's `jit`
     it works too; read the results with NumPy, as JAX itself would round them to float32.
@@ -163,9 +163,7 @@ def _accumulate(outcome: Array, order: _Order, num_objects: Array) -> tuple[Arra
     split = (len(IOU_THRESHOLDS), len(AREAS))
     lanes = (outcome, jnp.tile(num_objects.T, (split[0], 1)))
     curve = jax.vmap(_curve, in_axes=(None, None, 0, None, None))
-    precision, recall = lax.map(
-        lambda lane: curve(*lane, order.kept, order.labels, order.starts), lanes
-    )
+    precision, recall = lax.map(lambda lane: curve(lane[0], lane[1], *order), lanes)
     precision = precision.reshape(*split, *precision.shape[1:])
     recall = recall.reshape(*split, *recall.shape[1:])
     return jnp.transpose(precision, (0, 4, 3, 1, 2)), jnp.transpose(recall, (0, 3, 1, 2))

@@ -18,8 +18,8 @@ class Matches(NamedTuple):
     Attributes:
         object: index of the object that the detection points at, -1 if none.
         true_positive: the first detection of its object.
-        false_positive: points at no object, or at one that has been detected already. What points at a
-            crowd is neither true nor false.
+        false_positive: points at no object, or at one that has been detected already. What points
+            at a crowd is neither true nor false.
         missed: objects that no detection found.
     """
 
@@ -43,7 +43,6 @@ class PrecisionRecall(NamedTuple):
     recall: Float[Array, "c n"]
 
 
-@jax.jit
 def match_detections(
     boxes: Float[Array | np.ndarray, "i d 4"],
     scores: Float[Array | np.ndarray, "i d"],
@@ -72,24 +71,14 @@ def match_detections(
         iou_threshold: least IoU of a detection with its object.
         crowd: objects that need not be found, VOC's difficult ones. By default none.
 
+    Raises:
+        ValueError: if there is no image, or no slot for a detection or an object.
+
     Source:
         Everingham et al. (2010), sec. 4.2.
     """
-    crowd = jnp.zeros(true_valid.shape, bool) if crowd is None else crowd
-    same = (labels[:, :, None] == true_labels[:, None]) & valid[:, :, None] & true_valid[:, None]
-    iou = jnp.where(same, jax.vmap(ops.pairwise_iou)(boxes, true_boxes), -1.0)
-    best = jnp.argmax(iou, axis=2).astype(jnp.int32)
-    near = jnp.max(iou, axis=2) >= iou_threshold
-    target = jnp.where(near, best, -1)
-
-    index = jnp.arange(scores.shape[1])
-    tie = (scores[:, None] == scores[:, :, None]) & (index[None] < index[:, None])[None]
-    earlier = (scores[:, None] > scores[:, :, None]) | tie
-    first = ~jnp.any(earlier & (target[:, None] == target[:, :, None]), axis=2)
-    ignored = near & jnp.take_along_axis(crowd, best, axis=1)
-    right = near & first & ~ignored
-    found = jax.nn.one_hot(target, true_labels.shape[1], dtype=bool).any(axis=1)
-    return Matches(target, right, valid & ~right & ~ignored, true_valid & ~crowd & ~found)
+    arrays = (boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd)
+    return _match(*arrays, iou_threshold)
 
 
 def precision_recall(
@@ -123,10 +112,13 @@ def precision_recall(
         Everingham et al. (2010), sec. 4.2.
     """
     arrays = (boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd)
-    scores, true, false, num_objects = _count(*arrays, iou_threshold, num_classes=num_classes)
+    sorted_scores, true, false, num_objects = _count(
+        *arrays, iou_threshold, num_classes=num_classes
+    )
     detections = true + false
     precision = jnp.where(detections > 0, true / jnp.maximum(detections, 1), 1.0)
-    return PrecisionRecall(scores, precision, true / jnp.maximum(num_objects, 1)[:, None])
+    recall = true / jnp.where(true > 0, num_objects[:, None], 1)
+    return PrecisionRecall(sorted_scores, precision, recall)
 
 
 def voc_ap(
@@ -148,7 +140,7 @@ def voc_ap(
     `Σ_k (r_k − r_{k−1}) max_{j ≥ k} p_j`, or, until 2009, the mean over r of 0, 0.1, …, 1 of the
     highest precision at recall r or beyond.
 
-    VOC's files count pixels from 1 and include the last one: such a box is (x1 − 1, y1 − 1, x2, y2).
+    VOC's files count pixels from 1 and include the last: such a box is (x1 − 1, y1 − 1, x2, y2).
 
     Args:
         boxes: these arrays are those of `match_detections`.
@@ -171,16 +163,35 @@ def voc_ap(
     """
     arrays = (boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd)
     _, true, false, num_objects = _count(*arrays, iou_threshold, num_classes=num_classes)
-    total = jnp.maximum(num_objects, 1)
-    precision = true / jnp.maximum(true + false, 1)
     if eleven_point:
-        # In integers, as 3 / 10 and 0.3 need not be equal.
-        reached = 10 * true >= jnp.arange(11)[:, None, None] * total[:, None][None]
-        average = jnp.max(jnp.where(reached, precision[None], 0), axis=2, initial=0).mean(axis=0)
-    else:
-        found = jnp.diff(true, axis=1, prepend=0)
-        average = jnp.sum(found * lax.cummax(precision, axis=1, reverse=True), axis=1) / total
-    return jnp.where(num_objects > 0, average, -1.0)
+        return _eleven_point(true, false, num_objects)
+    return _all_points(true, false, num_objects)
+
+
+@jax.jit
+def _match(
+    boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd, threshold
+) -> Matches:
+    if 0 in (*scores.shape, *true_labels.shape):
+        raise ValueError(
+            "expected at least one image and one slot per image, if only an invalid one, got "
+            f"scores of shape {scores.shape} and true_labels of shape {true_labels.shape}."
+        )
+    crowd = jnp.zeros(true_valid.shape, bool) if crowd is None else crowd
+    same = (labels[:, :, None] == true_labels[:, None]) & valid[:, :, None] & true_valid[:, None]
+    iou = jnp.where(same, jax.vmap(ops.pairwise_iou)(boxes, true_boxes), -1.0)
+    best = jnp.argmax(iou, axis=2).astype(jnp.int32)
+    near = jnp.max(iou, axis=2) >= threshold
+    target = jnp.where(near, best, -1)
+
+    index = jnp.arange(scores.shape[1])
+    tie = (scores[:, None] == scores[:, :, None]) & (index[None] < index[:, None])[None]
+    earlier = (scores[:, None] > scores[:, :, None]) | tie
+    first = ~jnp.any(earlier & (target[:, None] == target[:, :, None]), axis=2)
+    ignored = near & jnp.take_along_axis(crowd, best, axis=1)
+    right = near & first & ~ignored
+    found = jax.nn.one_hot(target, true_labels.shape[1], dtype=bool).any(axis=1)
+    return Matches(target, right, valid & ~right & ~ignored, true_valid & ~crowd & ~found)
 
 
 @partial(jax.jit, static_argnames="num_classes")
@@ -199,7 +210,7 @@ def _count(
 ) -> tuple[Array, Array, Array, Array]:
     """Returns scores `[n]`, right and wrong detections so far `[c, n]`, and objects `[c]`."""
     arrays = (boxes, scores, labels, valid, true_boxes, true_labels, true_valid)
-    matches = match_detections(*arrays, iou_threshold=threshold, crowd=crowd)
+    matches = _match(*arrays, crowd, threshold)
     order = jnp.argsort(jnp.where(valid, -scores, jnp.inf).ravel(), stable=True)
 
     classes = jnp.arange(num_classes)[:, None]
@@ -209,3 +220,21 @@ def _count(
     counted = true_valid if crowd is None else true_valid & ~crowd
     num_objects = jnp.sum((true_labels.ravel()[None] == classes) & counted.ravel()[None], axis=1)
     return scores.ravel()[order], true, false, num_objects
+
+
+@jax.jit
+def _all_points(true: Array, false: Array, num_objects: Array) -> Array:
+    found = jnp.diff(true, axis=1, prepend=0)
+    highest = lax.cummax(true / jnp.maximum(true + false, 1), axis=1, reverse=True)
+    average = jnp.sum(found * highest, axis=1) / jnp.maximum(num_objects, 1)
+    return jnp.where(num_objects > 0, average, -1.0)
+
+
+@jax.jit
+def _eleven_point(true: Array, false: Array, num_objects: Array) -> Array:
+    precision = true / jnp.maximum(true + false, 1)
+    # In integers, as the quotient 3 / 10 need not equal the number 0.3.
+    wanted = jnp.arange(11)[:, None] * num_objects[None]
+    reached = 10 * true[None] >= wanted[:, :, None]
+    average = jnp.max(jnp.where(reached, precision[None], 0), axis=2, initial=0).mean(axis=0)
+    return jnp.where(num_objects > 0, average, -1.0)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,7 @@ SMALL = Size(12, 2, (24, 48, 96, 192), (1, 2, 2, 1), (96, 48, 32), 0)
 
 
 class Detections(NamedTuple):
-    """The objects found in each picture, by falling score; rows that are not `valid` are padding."""
+    """The objects in each picture, by falling score; rows that are not `valid` are padding."""
 
     boxes: Float[Array, "b k 4"]
     scores: Float[Array, "b k"]
@@ -96,7 +96,7 @@ class Yolo(nnx.Module):
         self,
         num_classes: int,
         *,
-        anchors: Sequence[Sequence[Sequence[float]]] = COCO_ANCHORS,
+        anchors: Sequence[Sequence[Sequence[float | int]]] = COCO_ANCHORS,
         size: Size = FULL,
         rngs: nnx.Rngs,
     ):
@@ -184,7 +184,7 @@ class Yolo(nnx.Module):
 
 @partial(jax.jit, static_argnums=0, static_argnames=("max_outputs", "class_agnostic"))
 def _predict(
-    structure: nnx.GraphDef, state: nnx.State, images: Array, *, class_agnostic: bool, **thresholds
+    structure: Any, state: Any, images: Array, *, class_agnostic: bool, **thresholds
 ) -> Detections:
     model = nnx.merge(structure, state)
     height, width = images.shape[1:3]

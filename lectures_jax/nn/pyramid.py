@@ -1,4 +1,4 @@
-"""How a detector looks at several resolutions: a coarse map is enlarged and joined to a finer one."""
+"""A detector looks at several resolutions: a coarse map is enlarged and joined to a finer one."""
 
 import jax.numpy as jnp
 from flax import nnx
@@ -17,7 +17,7 @@ def upsample_nearest(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
 
 
 class Neck(nnx.Module):
-    """Convolutions between the backbone and one head: 1×1 down, then `depth` times (3×3 up, 1×1 down).
+    """Convolutions before a head: 1×1 down, then `depth` times 3×3 up and 1×1 down.
 
     Source: Redmon & Farhadi (2018), sec. 2.3 ("several convolutional layers"); depth 2 in Darknet's
     configuration.

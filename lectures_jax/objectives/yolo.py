@@ -35,8 +35,8 @@ def yolo(
         overlap_weight: of `losses.yolo_overlap`, which YOLOv3 does not have.
 
     Returns:
-        The loss, and `loss`, its terms `box`, `overlap`, `objectness`, `classes` before their weights,
-        and `lost`, the objects per picture whose slot went to an earlier one.
+        The loss, and `loss`, its terms `box`, `overlap`, `objectness`, `classes` before their
+        weights, and `lost`, the objects per picture whose slot went to an earlier one.
 
     Source:
         Redmon & Farhadi (2018), sec. 2.
@@ -50,9 +50,7 @@ def yolo(
         )
     ]
     parts = [
-        losses.yolo_v3_terms(
-            raw, target, anchors, stride=stride, ignore_threshold=ignore_threshold
-        )
+        losses.yolo_v3_terms(raw, target, anchors, stride=stride, ignore_threshold=ignore_threshold)
         for raw, target, anchors, stride in scales
     ]
     box, objectness, classes = (jnp.mean(sum(term)) for term in zip(*parts, strict=True))

@@ -1,5 +1,6 @@
 """Pure array functions, in the order of the course: no parameters, no Flax."""
 
+from .anchors import best_anchor_iou, kmeans_anchors
 from .boxes import (
     box_area,
     ciou,
@@ -13,6 +14,7 @@ from .boxes import (
     xyxy_to_cxcywh,
     xyxy_to_xywh,
 )
+from .nms import Selection, nms, soft_nms
 from .normalization import Moments, batch_moments, batch_norm
 from .yolo import (
     Predictions,
@@ -26,15 +28,12 @@ from .yolo import (
 
 __all__ = [
     "Moments",
+    "Predictions",
+    "Selection",
+    "YoloTarget",
     "batch_moments",
     "batch_norm",
-    "Predictions",
-    "YoloTarget",
-    "shape_iou",
-    "split_head",
-    "yolo_boxes",
-    "yolo_decode",
-    "yolo_encode",
+    "best_anchor_iou",
     "box_area",
     "ciou",
     "clip_boxes",
@@ -42,8 +41,16 @@ __all__ = [
     "diou",
     "giou",
     "iou",
+    "kmeans_anchors",
+    "nms",
     "pairwise_iou",
+    "shape_iou",
+    "soft_nms",
+    "split_head",
     "xywh_to_xyxy",
     "xyxy_to_cxcywh",
     "xyxy_to_xywh",
+    "yolo_boxes",
+    "yolo_decode",
+    "yolo_encode",
 ]

@@ -1,14 +1,17 @@
-"""Suppression: of the boxes that overlap, keep the one with the highest score."""
+"""Suppression: of boxes that overlap too much, only the one with the highest score stays."""
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, ScalarLike
+from jax.custom_batching import sequential_vmap
+from jaxtyping import Array, Bool, Float, Int
+
+from ._greedy import ELSEWHERE, ON_CPU, float_bits, search
+from .boxes import iou
 
 
 class Selection(NamedTuple):
@@ -33,40 +36,198 @@ def nms(
     labels: Int[Array, " n"] | None = None,
     *,
     max_outputs: int,
-    iou_threshold: ScalarLike = 0.5,
-    score_threshold: ScalarLike = -np.inf,
+    iou_threshold: int | float | Float[Array, ""] = 0.5,
+    score_threshold: int | float | Float[Array, ""] = -np.inf,
     candidates: int | None = None,
 ) -> Selection:
-    """Keeps boxes greedily: by falling score, each that overlaps no kept box by more than a threshold.
+    """Keeps, by falling score, each box that overlaps no box kept before it.
 
-    Boxes of equal score are taken in the order of their indices. Areas are not clamped, so that the
-    result equals torchvision's bit for bit, also for boxes with swapped corners. For a batch of
-    images use `jax.vmap`. Scores have a gradient, the choice has none.
+    Equal scores are taken in the order of their indices. The result equals torchvision's bit for
+    bit, also for boxes with swapped corners, whose areas are not clamped. For a batch of images use
+    `jax.vmap`. The scores have a gradient, the choice has none.
 
     Args:
         boxes: corners.
-        scores: any floats; boxes whose score is NaN or -inf are dropped.
+        scores: boxes whose score is NaN or -inf are dropped.
         labels: classes; boxes of different classes do not suppress each other.
-        max_outputs: number of results, and the number at which the search ends.
-        iou_threshold: IoU above which the lower of two boxes is dropped.
+        max_outputs: number of results, at which the search ends.
+        iou_threshold: two boxes overlap if their IoU is above it.
         score_threshold: boxes are kept only above this score.
-        candidates: suppress only among so many boxes of highest score; all by default.
+        candidates: suppress only among so many boxes of highest score; by default among all.
 
     Raises:
-        ValueError: if the numbers of boxes, scores and labels differ, or a limit is below 1.
+        ValueError: if boxes, scores and labels do not belong together, or a number is below 1.
 
     Source:
-        Felzenszwalb et al. (2010), sec. 5.2 ("non-maximum suppression").
+        Felzenszwalb et al. (2010), sec. 7.2.
     """
-    _check(boxes, scores, labels, max_outputs, candidates)
-    iou_limit = _round_down(iou_threshold, boxes.dtype)
-    score_limit = _round_down(score_threshold, scores.dtype)
+    _check(boxes, scores, labels, max_outputs=max_outputs, candidates=candidates)
+    if not scores.size:
+        return _nothing(max_outputs, scores.dtype)
     return _nms(
         boxes,
         scores,
         labels,
-        iou_limit,
-        score_limit,
+        _limit(iou_threshold, boxes),
+        _limit(score_threshold, scores),
         max_outputs=max_outputs,
         candidates=candidates,
     )
+
+
+def soft_nms(
+    boxes: Float[Array, "n 4"],
+    scores: Float[Array, " n"],
+    *,
+    max_outputs: int,
+    sigma: int | float | Float[Array, ""] = 0.5,
+    score_threshold: int | float | Float[Array, ""] = 0.0,
+) -> Selection:
+    """Takes the best box again and again, and lowers the scores of those that overlap it.
+
+    `s_i ← s_i exp(−IoU(M, b_i)² / σ)` after each box M taken. Scores and boxes have gradients.
+
+    Args:
+        boxes: corners.
+        scores: not negative; boxes whose score is NaN are dropped.
+        max_outputs: number of results, at which the search ends.
+        sigma: width of the Gaussian; the smaller, the closer to hard suppression.
+        score_threshold: the search ends when no lowered score is above it.
+
+    Returns:
+        The boxes in the order in which they were taken, with their lowered scores.
+
+    Raises:
+        ValueError: if boxes and scores do not belong together, or `max_outputs` is below 1.
+
+    Source:
+        Bodla et al. (2017), eq. for the Gaussian penalty in sec. 3.
+    """
+    _check(boxes, scores, None, max_outputs=max_outputs, candidates=None)
+    if not scores.size:
+        return _nothing(max_outputs, scores.dtype)
+    return _soft_nms(boxes, scores, sigma, score_threshold, max_outputs=max_outputs)
+
+
+@functools.partial(jax.jit, static_argnames="max_outputs")
+def _soft_nms(
+    boxes: Array,
+    scores: Array,
+    sigma: int | float | Float[Array, ""],
+    threshold: float | Float[Array, ""],
+    *,
+    max_outputs: int,
+) -> Selection:
+    wide_boxes, wide_scores = _wide(boxes), _wide(scores)
+    number = scores.shape[0]
+
+    def take(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
+        current, is_open = carry
+        best = jnp.argmax(jnp.where(is_open, current, -jnp.inf))
+        valid = is_open[best] & (current[best] > threshold)
+        overlap = iou(wide_boxes[best][None], wide_boxes)
+        lowered = current * jnp.exp(-(overlap**2) / sigma).astype(current.dtype)
+        taken = best, jnp.where(valid, current[best], 0), valid
+        return (lowered, is_open & (jnp.arange(number) != best)), taken
+
+    is_open = ~jnp.isnan(scores)
+    start = jnp.where(is_open, wide_scores, 0), is_open
+    _, (indices, values, valid) = lax.scan(take, start, length=min(max_outputs, number))
+    valid = _pad(valid, max_outputs)
+    return Selection(
+        jnp.where(valid, _pad(indices.astype(jnp.int32), max_outputs), -1),
+        _pad(values, max_outputs).astype(scores.dtype),
+        valid,
+        jnp.bool_(True),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("max_outputs", "candidates"))
+def _nms(
+    boxes: Array,
+    scores: Array,
+    labels: Array | None,
+    iou_threshold: Array,
+    score_threshold: Array,
+    *,
+    max_outputs: int,
+    candidates: int | None,
+) -> Selection:
+    number = scores.shape[0]
+    considered = number if candidates is None else min(candidates, number)
+    ranked = _wide(lax.stop_gradient(scores))
+    ranked = jnp.where(ranked > score_threshold, ranked, -jnp.inf)  # NaN is not above anything
+    total = jnp.sum(ranked > -jnp.inf, dtype=jnp.int32)
+    find = functools.partial(
+        search, considered=considered, max_outputs=min(max_outputs, considered)
+    )
+    indices, count = lax.platform_dependent(
+        _wide(lax.stop_gradient(boxes)),
+        _positive_zero(ranked),
+        labels,
+        jnp.minimum(total, considered),
+        iou_threshold,
+        # Under vmap a CPU takes one image after the other, so that each ends as soon as it can.
+        cpu=sequential_vmap(functools.partial(find, plan=ON_CPU)),
+        default=functools.partial(find, plan=ELSEWHERE),
+    )
+    valid = jnp.arange(max_outputs, dtype=jnp.int32) < count
+    indices = jnp.where(valid, _pad(indices, max_outputs), -1)
+    kept_scores = jnp.where(valid, scores[indices], 0)
+    return Selection(indices, kept_scores, valid, (count >= max_outputs) | (total <= considered))
+
+
+def _nothing(max_outputs: int, dtype: np.dtype) -> Selection:
+    return Selection(
+        jnp.full(max_outputs, -1, jnp.int32),
+        jnp.zeros(max_outputs, dtype),
+        jnp.zeros(max_outputs, bool),
+        jnp.bool_(True),
+    )
+
+
+def _pad(x: Array, size: int) -> Array:
+    return jnp.pad(x, (0, size - x.shape[0]))
+
+
+def _positive_zero(x: Array) -> Array:
+    """Replaces -0.0 by 0.0, by its bits: a comparison with 0 would hit denormal numbers, too."""
+    bits = float_bits(x)
+    return jnp.where(bits == jnp.iinfo(bits.dtype).min, 0, x)
+
+
+def _wide(x: Array) -> Array:
+    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+
+
+def _limit(limit: int | float | Array, like: Array) -> Array:
+    dtype = np.dtype(np.float64 if like.dtype.itemsize == 8 else np.float32)
+    return limit.astype(dtype) if isinstance(limit, jax.Array) else _at_most(limit, dtype)
+
+
+@functools.lru_cache(maxsize=256)  # as arguments, Python's numbers cost more than a small search
+def _at_most(limit: int | float, dtype: np.dtype) -> Array:
+    """Returns the largest number of the dtype that is not above the limit.
+
+    A float is above it exactly if it is above the limit, whose own rounding may lie on either side:
+    an IoU of 3/10 is above 0.3, but not above float32(0.3).
+    """
+    rounded = np.asarray(limit, dtype)
+    if rounded.item() > limit:
+        rounded = np.nextafter(rounded, np.asarray(-np.inf, dtype))
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(rounded)
+
+
+def _check(
+    boxes: Array, scores: Array, labels: Array | None, *, max_outputs: int, candidates: int | None
+) -> None:
+    number = boxes.shape[0]
+    if boxes.shape != (number, 4) or scores.shape != (number,):
+        raise ValueError(f"boxes must be [n, 4] and scores [n], got {boxes.shape}, {scores.shape}.")
+    if labels is not None and labels.shape != (number,):
+        raise ValueError(f"labels must have shape {(number,)}, got {labels.shape}.")
+    if max_outputs < 1:
+        raise ValueError(f"max_outputs must be at least 1, got {max_outputs}.")
+    if candidates is not None and candidates < 1:
+        raise ValueError(f"candidates must be at least 1, got {candidates}.")

@@ -11,7 +11,7 @@ from .boxes import cxcywh_to_xyxy, iou, xyxy_to_cxcywh
 
 
 class Predictions(NamedTuple):
-    """What one head predicts, a row per slot (cell and anchor): rows, then columns, then anchors."""
+    """What one head predicts, by slot: rows of cells, then columns, then anchors."""
 
     boxes: Float[Array, "*b n 4"]
     objectness: Float[Array, "*b n"]
@@ -197,8 +197,8 @@ def yolo_encode(
     """Returns what each head should predict for the objects of one picture.
 
     An object belongs to the cell that holds its center, and there to the anchor, among those of all
-    heads, whose shape overlaps it most. Where two objects claim the same slot the earlier one has it
-    and the later one is lost: it is counted in `lost` and teaches nothing.
+    heads, whose shape overlaps it most. Where two objects claim the same slot the earlier one has
+    it and the later one is lost: it is counted in `lost` and teaches nothing.
 
     Args:
         boxes: xyxy pixels; invalid rows are padding.
@@ -217,7 +217,7 @@ def yolo_encode(
         One target per head, in the order of `strides`.
 
     Raises:
-        ValueError: if a stride does not divide the picture, or the anchors do not divide among heads.
+        ValueError: if a stride does not divide the picture, or the heads the anchors.
 
     Source:
         Redmon & Farhadi (2018), sec. 2.1 and 2.3.
@@ -229,7 +229,7 @@ def yolo_encode(
         )
     if anchors.size == 0 or anchors.shape[-1] != 2 or anchors.size % (2 * len(strides)):
         raise ValueError(
-            f"anchors must be [{len(strides)}, a, 2] for {len(strides)} strides, got {anchors.shape}."
+            f"anchors must be [{len(strides)}, a, 2], a row per stride, got {anchors.shape}."
         )
     anchors = anchors.astype(boxes.dtype).reshape(len(strides), -1, 2)
     if not len(boxes):  # one row of padding, so that there is something to index

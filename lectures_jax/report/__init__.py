@@ -7,11 +7,26 @@ try:
     from .anchors import anchors
     from .boxes import draw_boxes
     from .curves import curves, precision_recall
+    from .detection import precision_recall_by_class, predictions, worst_errors
     from .images import grid
     from .page import page
+    from .training import configuration, timing, training
 except ModuleNotFoundError as error:
     raise ImportError(
         f"lectures_jax.report needs {error.name}: pip install 'lectures_jax[experiments]'"
     ) from error
 
-__all__ = ["anchors", "curves", "draw_boxes", "grid", "page", "precision_recall"]
+__all__ = [
+    "anchors",
+    "configuration",
+    "curves",
+    "draw_boxes",
+    "grid",
+    "page",
+    "precision_recall",
+    "precision_recall_by_class",
+    "predictions",
+    "timing",
+    "training",
+    "worst_errors",
+]

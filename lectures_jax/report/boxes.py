@@ -75,6 +75,8 @@ def _outline(
 ) -> None:
     left, top, right, bottom = rectangle
     if not dashed:
+        # A dark rim shows it also on ground of its own colour.
+        draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline="black", width=line + 2)
         draw.rectangle(rectangle, outline=fill, width=line)
         return
     # White dashes on black ones show on any ground.
@@ -111,7 +113,7 @@ def _write_labels(
         ]
         x, y = min(places, key=lambda xy: sum(_overlap((*xy, xy[0] + w, xy[1] + h), taken)))
         taken.append((x, y, x + w, y + h))
-        draw.rectangle((x, y, x + w - 1, y + h - 1), fill=fill)
+        draw.rectangle((x, y, x + w - 1, y + h - 1), fill=fill, outline="black")
         draw.text((x + 2 - text_left, y + 2 - text_top), text, fill="black", font=font)
 
 

@@ -106,7 +106,8 @@ def precision_recall(curves: Mapping[str, Num[np.ndarray, " r"]], path: Path) ->
         if len(known) > 1:
             ax.plot(recall, mean, color=INK, lw=2, ls="--", label=f"mean  {mean.mean():.3f}")
         ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
-        ax.legend(title="average precision", loc="lower left", alignment="left", fontsize=8)
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "alignment": "left"}
+        ax.legend(title="average\nprecision", fontsize=8, title_fontsize=8, **beside)
 
 
 def _plain(name: str) -> str:

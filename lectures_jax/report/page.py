@@ -192,17 +192,13 @@ def _table(table: Table, *, label: str) -> str:
 
 
 def _column(values: Sequence[object]) -> tuple[str, list[str]]:
-    """The attribute that aligns a column, and its cells; numbers get equally many decimals."""
-    texts = [_value(value) for value in values]
+    """The attribute that aligns a column, and its cells; shares and scores get four decimals."""
     if not all(value is None or _is_number(value) for value in values):
-        return "", texts
-    plain = [text.partition(".")[2] for text in texts if "e" not in text]
-    decimals = max(map(len, plain), default=0)
-    aligned = [
-        f"{float(value):,.{decimals}f}" if isinstance(value, Real) and "." in text else text
-        for value, text in zip(values, texts, strict=True)
-    ]
-    return ' class="number"', aligned
+        return "", [_value(value) for value in values]
+    reals = [float(v) for v in values if isinstance(v, Real) and not isinstance(v, Integral)]
+    shares = bool(reals) and all(v == 0 or 1e-3 <= abs(v) <= 1 for v in reals)
+    cells = [f"{v:.4f}" if shares and v in reals else _value(v) for v in values]
+    return ' class="number"', cells
 
 
 def _definitions(items: Mapping[str, object], *, name: str) -> str:

@@ -106,7 +106,7 @@ class Checkpoints:
 
         Args:
             step: names the checkpoint; an older one of that step is replaced.
-            state: copied from the device before this returns.
+            state: copied from the device before this returns, without its `suspect`.
             row: the metrics of that step.
             position: of the batches, as JSON holds it.
 
@@ -114,6 +114,7 @@ class Checkpoints:
             OSError: if this save or the one before it cannot be written.
         """
         self.wait()
+        state = state._replace(suspect=None)
         self._note(step, row)
         keep = self._keep(step)
         progress = {"step": step, "metrics": row, "position": position, "tree": _shapes(state)}
@@ -124,7 +125,9 @@ class Checkpoints:
             )
         except Exception as error:  # whatever Orbax and TensorStore raise
             raise self._unwritable(step, error) from error
-        self._pending = self._thread.submit(self._finish, step, scratch, response.result, progress, keep)
+        self._pending = self._thread.submit(
+            self._finish, step, scratch, response.result, progress, keep
+        )
 
     def wait(self) -> None:
         """Waits until the last save is whole.
@@ -199,7 +202,7 @@ class Checkpoints:
         return json.loads((self._path(step) / _PROGRESS).read_text())
 
     def _load(self, step: int, like: TrainState) -> Restored:
-        progress = self._progress(step)
+        progress, like = self._progress(step), like._replace(suspect=None)
         here, there = _shapes(like), progress["tree"]
         for name in here | there:
             if here.get(name) != there.get(name):

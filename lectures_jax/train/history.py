@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,7 +40,7 @@ class History:
             self._file.flush()
         if self._events:
             for name, value in row.items():
-                if name != "step":
+                if name != "step" and math.isfinite(value):
                     self._events.add_scalar(name, value, int(row["step"]))
             self._events.flush()
 

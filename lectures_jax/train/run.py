@@ -74,9 +74,9 @@ class Run:
         if len(row) > 1:
             self.history.append(row)
             self.progress.show(row, evaluated=measure)
-        if self.store and (save or (measure and self.store.improves(row))):
-            state = self.state._replace(suspect=None)
-            self.store.save(self.done, state, row, self.stream.position)
+        better = measure and self.store is not None and self.store.improves(row)
+        if self.store and (save or better):
+            self.store.save(self.done, self.state, row, self.stream.position)
             self._saved = self.done
         self._metrics = []
         self._restart_clock()

@@ -40,6 +40,19 @@ def test_another_key_draws_other_scenes(scenes):
     assert not np.array_equal(scenes[0].image, other[0].image)
 
 
+def test_scenes_differ_also_from_one_chunk_to_the_next(scenes):
+    assert len({record.image.tobytes() for record in scenes}) == len(scenes)
+
+
+def test_digits_that_find_no_place_are_left_out():
+    (record,) = data.digit_scenes(
+        jax.random.key(0), count=1, size=32, min_digits=12, max_digits=12, max_size=20.0
+    )
+    assert 0 < len(record.boxes) < 12
+    for i, a in enumerate(record.boxes):
+        assert all(covered(a, b) < 0.4 for b in record.boxes[:i])
+
+
 def test_scenes_are_labelled_pictures_in_memory(scenes):
     assert scenes.classes == tuple("0123456789")
     for record in scenes:
@@ -97,7 +110,7 @@ def test_every_digit_is_in_exactly_one_split_in_equal_shares_of_each_class():
     splits = [load_glyphs(split) for split in ("train", "validation", "test")]
     assert sum(len(split.labels) for split in splits) == 1797
     seen = [{ink.tobytes() for ink in np.asarray(split.ink)} for split in splits]
-    assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
+    assert len(set.union(*seen)) == sum(map(len, seen)) == 1797
     shares = [np.bincount(split.labels) / len(split.labels) for split in splits]
     np.testing.assert_allclose(shares[0], shares[2], atol=0.005)
     np.testing.assert_allclose([len(s.labels) / 1797 for s in splits], [0.7, 0.1, 0.2], atol=0.003)

@@ -87,7 +87,9 @@ def test_evaluation_sees_every_example_once_and_marks_what_fills_up():
 
 
 def test_shuffled_evaluation_sees_every_example_once():
-    seen = [n for b in batches(numbered(7), repeat=False) for n in np.array(numbers(b))[b["present"]]]
+    seen = [
+        n for b in batches(numbered(7), repeat=False) for n in np.array(numbers(b))[b["present"]]
+    ]
     assert sorted(seen) == list(range(7))
     assert seen != list(range(7))
 

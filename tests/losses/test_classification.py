@@ -1,8 +1,8 @@
 """Cross-entropies: values by hand, optax, and logits far from zero."""
 
+import jax.numpy as jnp
 import numpy as np
 import optax
-import jax.numpy as jnp
 import pytest
 
 from lectures_jax import losses

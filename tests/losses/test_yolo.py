@@ -19,7 +19,13 @@ LABELS = np.array([1, 0, 1], np.int32)
 def target_of(boxes, labels, valid):
     """One head of 5×6 cells, three anchors, two classes."""
     return ops.yolo_encode(
-        boxes, labels, valid, jnp.asarray(ANCHORS), image_size=(40, 48), strides=(STRIDE,), num_classes=2
+        boxes,
+        labels,
+        valid,
+        jnp.asarray(ANCHORS),
+        image_size=(40, 48),
+        strides=(STRIDE,),
+        num_classes=2,
     )[0]
 
 

@@ -1,4 +1,4 @@
-"""Batch normalization: its formula, Flax's layer, and the law that the output has moments β and γ²."""
+"""Batch normalization: by hand, against Flax's layer, and the law that β and γ² are its moments."""
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,7 @@ SCALE, BIAS = np.array([1, 0.5, 2], np.float32), np.array([0, 1, -1], np.float32
 
 CONTRACT = {
     "batch_moments": Contract([(X,)], edges=[(np.ones_like(X),)]),
-    "batch_norm": Contract(
-        [(X, MEAN, VAR, SCALE, BIAS)], edges=[(X, MEAN, 0 * VAR, SCALE, BIAS)]
-    ),
+    "batch_norm": Contract([(X, MEAN, VAR, SCALE, BIAS)], edges=[(X, MEAN, 0 * VAR, SCALE, BIAS)]),
 }
 
 

@@ -7,7 +7,9 @@ import pytest
 from lectures_jax import optim
 
 
-@pytest.mark.parametrize("step, expected", [(0, 0), (5, 2 / 16), (9, 2 * 0.6561), (10, 2), (99, 2)])
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 0), (5, 2 / 16), (9, 2 * 0.6561), (10, 2), (99, 2)]
+)
 def test_burn_in_rises_with_the_fourth_power(step, expected):
     np.testing.assert_allclose(optim.burn_in(2.0, steps=10)(step), expected, rtol=1e-6)
 
@@ -21,7 +23,7 @@ def test_burn_in_scales_the_schedule_that_follows():
 
 # 90 steps: rise to 10, flat to 60, half a cosine to 90
 @pytest.mark.parametrize(
-    "step, expected",
+    ("step", "expected"),
     [(0, 0), (5, 2), (10, 4), (60, 4), (75, 2), (70, 3), (80, 1), (90, 0), (1000, 0)],
 )
 def test_flat_cosine_rises_stays_and_falls(step, expected):
@@ -55,7 +57,7 @@ def test_schedules_run_inside_a_compiled_optimizer(schedule):
     np.testing.assert_array_equal(updates["w"], 0)
 
 
-@pytest.mark.parametrize("options", [dict(warmup=60), dict(warmup=-1), dict(decay_share=1.5)])
+@pytest.mark.parametrize("options", [{"warmup": 60}, {"warmup": -1}, {"decay_share": 1.5}])
 def test_flat_cosine_refuses_parts_that_do_not_fit(options):
     with pytest.raises(ValueError, match="fit into steps = 50"):
         optim.flat_cosine(1.0, steps=50, **options)

@@ -35,6 +35,7 @@ def test_an_outline_covers_the_border_pixels_of_its_box_and_no_more():
     assert not drawn[:, :20].any()
     assert not drawn[:, 100:].any()
     assert not drawn[90:].any()
+    assert has(picture, "black")[40:80, [19, 22, 97, 100]].all()  # the rim
     assert (picture[40:80, 30:90] == 128).all()  # the object itself is not covered
 
 

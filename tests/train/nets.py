@@ -17,21 +17,28 @@ class Affine(nnx.Module):
 
 
 class Net(nnx.Module):
-    """Two convolutions with batch norm and dropout, then a dense layer."""
+    """Dense layers in a list, with batch norm and dropout."""
 
     def __init__(self, *, rngs):
-        self.convs = nnx.List(
-            [nnx.Conv(1, 4, (3, 3), rngs=rngs), nnx.Conv(4, 4, (3, 3), rngs=rngs)]
-        )
-        self.norm = nnx.BatchNorm(4, momentum=0.9, rngs=rngs)
+        self.norm = nnx.BatchNorm(3, momentum=0.9, rngs=rngs)
         self.dropout = nnx.Dropout(0.2)
+        self.layers = nnx.List([nnx.Linear(3, 4, rngs=rngs), nnx.Linear(4, 1, rngs=rngs)])
+
+    def __call__(self, x, *, key=None):
+        hidden = jax.nn.tanh(self.layers[0](self.norm(x)))
+        return self.layers[1](self.dropout(hidden, rngs=key))
+
+
+class ConvNet(nnx.Module):
+    """A convolution with batch norm, then a dense layer."""
+
+    def __init__(self, *, rngs):
+        self.conv = nnx.Conv(1, 4, (3, 3), rngs=rngs)
+        self.norm = nnx.BatchNorm(4, momentum=0.9, rngs=rngs)
         self.dense = nnx.Linear(4, 1, rngs=rngs)
 
     def __call__(self, x, *, key=None):
-        for conv in self.convs:
-            x = jax.nn.relu(conv(x))
-        x = self.dropout(self.norm(x), rngs=key)
-        return self.dense(x.mean(axis=(1, 2)))
+        return self.dense(jax.nn.relu(self.norm(self.conv(x))).mean(axis=(1, 2)))
 
 
 def squared(model, batch, key):

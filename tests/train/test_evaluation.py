@@ -5,7 +5,7 @@ from flax import nnx
 
 from lectures_jax import train
 
-from .nets import Affine, Net, arrays, assert_same, pictures, points, squared
+from .nets import Affine, Net, arrays, assert_same, points, squared
 
 
 def whole_loss(model, batches):
@@ -38,7 +38,7 @@ def test_examples_that_are_not_present_do_not_count():
 
 def test_the_model_is_left_as_it_is_and_used_without_dropout():
     model = Net(rngs=nnx.Rngs(0))
-    before, batches = arrays(model), list(pictures(2))
+    before, batches = arrays(model), list(points(2))
     assert train.evaluate(model, squared, batches) == train.evaluate(model, squared, batches)
     assert_same(before, arrays(model))
     assert not model.norm.use_running_average
@@ -60,6 +60,8 @@ def test_an_objective_that_draws_gets_the_same_numbers_each_time():
 
 @pytest.mark.parametrize("present", [[], [False]])
 def test_no_examples_are_an_error(present):
-    batches = [{"x": jnp.zeros((1, 3)), "y": jnp.zeros(1), "present": np.array([p])} for p in present]
+    batches = [
+        {"x": jnp.zeros((1, 3)), "y": jnp.zeros(1), "present": np.array([p])} for p in present
+    ]
     with pytest.raises(ValueError, match="at least one example"):
         train.evaluate(Affine(rngs=nnx.Rngs(0)), squared, batches)

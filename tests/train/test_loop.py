@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import grain
 import jax
@@ -13,7 +14,7 @@ from flax import nnx
 from lectures_jax import train
 from lectures_jax.train.progress import Bar, describe, open_progress
 
-from .nets import Affine, Net, arrays, assert_same, pictures, points, squared
+from .nets import Affine, Net, arrays, assert_same, points, squared
 
 
 def fit(batches, *, model=None, **options):
@@ -83,7 +84,7 @@ def test_evaluation_sees_the_averaged_model_ready_for_use():
         return {"seen": len(seen)}
 
     model, history = fit(
-        pictures(10),
+        points(10),
         model=Net(rngs=nnx.Rngs(0)),
         steps=10,
         ema_decay=0.9,
@@ -91,7 +92,12 @@ def test_evaluation_sees_the_averaged_model_ready_for_use():
         evaluate=evaluate,
         evaluate_every=4,
     )
-    assert [(row["step"], row.get("seen")) for row in history] == [(4, 1), (5, None), (8, 2), (10, 3)]
+    assert [(row["step"], row.get("seen")) for row in history] == [
+        (4, 1),
+        (5, None),
+        (8, 2),
+        (10, 3),
+    ]
     assert_same(seen[-1], arrays(model))
 
 
@@ -103,10 +109,10 @@ def test_the_batches_may_be_longer_than_the_run_but_not_shorter():
         fit(points(10), steps=30)
 
 
-@pytest.mark.parametrize("options", [dict(best="score"), dict(best="score", evaluate=lambda m: {})])
+@pytest.mark.parametrize("options", [{}, {"evaluate": lambda model: {}}])
 def test_the_best_checkpoint_needs_an_evaluation_and_a_folder(options):
     with pytest.raises(ValueError, match="best needs evaluate and out"):
-        fit(points(1), **options)
+        fit(points(1), best="score", **options)
 
 
 def test_names_of_evaluation_and_training_must_differ():
@@ -115,21 +121,21 @@ def test_names_of_evaluation_and_training_must_differ():
 
 
 def test_the_best_metric_must_be_among_those_evaluated(tmp_path):
-    with pytest.raises(ValueError, match="best must be one of .*'accuracy'.*, got 'score'"):
+    with pytest.raises(ValueError, match=r"best must be one of .*'accuracy'.*, got 'score'"):
         fit(points(2), out=tmp_path, evaluate=lambda m: {"accuracy": 0.0}, best="score")
 
 
 def poisoned(count, *, at):
-    for number, batch in enumerate(pictures(count), 1):
+    for number, batch in enumerate(points(count), 1):
         if number == at:
             batch["x"] = batch["x"] * np.float32(1e30)
         yield batch
 
 
 def test_a_run_that_is_not_finite_names_step_metric_and_layer(tmp_path):
-    options = dict(model=Net(rngs=nnx.Rngs(0)), out=tmp_path, save_every=4, log_every=10)
+    fit_it = partial(fit, model=Net(rngs=nnx.Rngs(0)), out=tmp_path, save_every=4, log_every=10)
     with pytest.raises(train.NonFiniteError) as caught:
-        fit(poisoned(20, at=7), **options)
+        fit_it(poisoned(20, at=7))
     message = str(caught.value)
     assert message.startswith("step 7: ")
     assert "is nan" in message
@@ -138,7 +144,7 @@ def test_a_run_that_is_not_finite_names_step_metric_and_layer(tmp_path):
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["00000004"]
     rows = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in rows] == [4]
-    _, history = fit(pictures(8), **options)  # the good batches go on from the checkpoint
+    _, history = fit_it(points(8))  # the good batches go on from the checkpoint
     assert [row["step"] for row in history] == [4, 8]
 
 
@@ -159,10 +165,10 @@ def test_a_loss_that_is_not_finite_over_finite_layers_is_said_so():
         loss = jnp.sum(jnp.sqrt(model(batch["x"]) * 0))  # the root's slope at 0 is infinite
         return loss, {}
 
-    with pytest.raises(train.NonFiniteError, match="step 1: grad_norm is nan; every layer's output"):
-        train.fit(
-            jax.random.key(0), Affine(rngs=nnx.Rngs(0)), objective, optax.sgd(0.1), points(2)
-        )
+    with pytest.raises(
+        train.NonFiniteError, match="step 1: grad_norm is nan; every layer's output"
+    ):
+        train.fit(jax.random.key(0), Affine(rngs=nnx.Rngs(0)), objective, optax.sgd(0.1), points(2))
 
 
 def test_the_progress_is_plain_lines_where_there_is_no_terminal(capsys):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import grain
 import jax
@@ -15,9 +16,9 @@ from flax import nnx
 
 from lectures_jax import train
 
-from .nets import Net, arrays, assert_same, pictures, squared
+from .nets import Net, arrays, assert_same, points, squared
 
-STEPS = 120
+STEPS = 80
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,11 @@ def finish(launch, out):
         return {name: result[name] for name in result.files}
 
 
+def logged(out):
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
 def interrupt(launch, out, number, *, after):
     """Starts the worker and signals it some seconds after it began to train."""
     worker = launch(out)
@@ -75,10 +81,12 @@ def interrupt(launch, out, number, *, after):
 def test_a_killed_run_ends_as_if_it_had_not_been(launch, uninterrupted, tmp_path):
     chance = random.Random(os.getpid())
     for _ in range(3):
-        code, _, errors = interrupt(launch, tmp_path, signal.SIGKILL, after=chance.uniform(0, 0.7))
+        code, _, errors = interrupt(launch, tmp_path, signal.SIGKILL, after=chance.uniform(0, 0.4))
+        if code == 0:
+            break  # the end came first
         assert code == -signal.SIGKILL, errors
     assert_same(finish(launch, tmp_path), uninterrupted)
-    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").open()]
+    steps = logged(tmp_path)
     assert steps == sorted(set(steps))
     assert not list((tmp_path / "checkpoints").glob("saving-*"))
 
@@ -102,7 +110,7 @@ def fit(batches, **options):
 
 def grain_batches(*, until=None):
     """Endless shuffled batches of Grain's; raises once it was asked for `until` batches."""
-    source = [{"x": p["x"][0], "y": p["y"][0]} for p in pictures(10)]
+    source = [{"x": p["x"][0], "y": p["y"][0]} for p in points(10)]
     data = grain.MapDataset.source(source).shuffle(seed=3).repeat().batch(4)
     return Breaking(iter(data.to_iter_dataset()), until)
 
@@ -125,19 +133,19 @@ class Breaking:
 
 
 def test_grain_batches_resume_where_they_were_and_not_from_the_beginning(tmp_path):
-    options = dict(steps=11, save_every=4, log_every=2, ema_decay=0.9)
-    expected, rows = fit(grain_batches(), **options)
+    fit_it = partial(fit, steps=11, save_every=4, log_every=2, ema_decay=0.9)
+    expected, rows = fit_it(grain_batches())
     with pytest.raises(InterruptedError):
-        fit(grain_batches(until=7), out=tmp_path, **options)
+        fit_it(grain_batches(until=7), out=tmp_path)
     batches = grain_batches()
-    model, resumed = fit(batches, out=tmp_path, **options)
+    model, resumed = fit_it(batches, out=tmp_path)
     assert batches.drawn == 11 - 4
     assert_same(arrays(model), arrays(expected))
     assert [(row["step"], row["loss"]) for row in resumed] == [(r["step"], r["loss"]) for r in rows]
 
 
 def test_a_finished_run_is_read_back_without_a_batch(tmp_path):
-    model, history = fit(pictures(6), steps=6, out=tmp_path, ema_decay=0.9)
+    model, history = fit(points(6), steps=6, out=tmp_path, ema_decay=0.9)
 
     def untouchable():
         pytest.fail("a batch was drawn")
@@ -149,29 +157,29 @@ def test_a_finished_run_is_read_back_without_a_batch(tmp_path):
 
 
 def test_a_run_of_all_batches_that_is_finished_is_read_back(tmp_path):
-    model, history = fit(pictures(6), out=tmp_path)
-    again, same = fit(pictures(6), out=tmp_path)
+    model, history = fit(points(6), out=tmp_path)
+    again, same = fit(points(6), out=tmp_path)
     assert_same(arrays(model), arrays(again))
     assert same == history
 
 
 def test_a_run_can_go_on_beyond_its_end_but_not_be_undone(tmp_path):
-    fit(pictures(4), steps=4, out=tmp_path)
-    longer, _ = fit(pictures(6), steps=6, out=tmp_path)
-    at_once, _ = fit(pictures(6), steps=6)
+    fit(points(4), steps=4, out=tmp_path)
+    longer, _ = fit(points(6), steps=6, out=tmp_path)
+    at_once, _ = fit(points(6), steps=6)
     assert_same(arrays(longer), arrays(at_once))
     with pytest.raises(ValueError, match="a run of 6 steps, which steps=5 cannot undo"):
-        fit(pictures(5), steps=5, out=tmp_path)
+        fit(points(5), steps=5, out=tmp_path)
 
 
 def test_rows_after_the_checkpoint_and_a_torn_line_are_cut_off(tmp_path):
     with pytest.raises(InterruptedError):
         fit(grain_batches(until=7), steps=9, out=tmp_path, save_every=4, log_every=2)
-    path = tmp_path / "metrics.jsonl"
-    assert [json.loads(line)["step"] for line in path.open()] == [2, 4, 6]
-    path.write_text(path.read_text() + '{"step": 7, "lo')
+    assert logged(tmp_path) == [2, 4, 6]
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "lo')
     fit(grain_batches(), steps=9, out=tmp_path, save_every=4, log_every=2)
-    assert [json.loads(line)["step"] for line in path.open()] == [2, 4, 6, 8, 9]
+    assert logged(tmp_path) == [2, 4, 6, 8, 9]
 
 
 def test_the_best_checkpoint_is_kept_and_returned(tmp_path):
@@ -182,11 +190,11 @@ def test_the_best_checkpoint_is_kept_and_returned(tmp_path):
         seen.append(arrays(model))
         return {"score": next(scores)}
 
-    options = dict(steps=8, out=tmp_path, evaluate=evaluate, evaluate_every=2, best="score")
-    model, history = fit(pictures(8), save_every=3, **options)
+    fit_it = partial(fit, steps=8, out=tmp_path, evaluate=evaluate, evaluate_every=2, best="score")
+    model, history = fit_it(points(8), save_every=3)
     assert_same(arrays(model), seen[1])
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["00000004", "00000006", "00000008"]
-    again, _ = fit(pictures(8), **options)
+    again, _ = fit_it(points(8))
     assert_same(arrays(again), seen[1])
     assert [row["score"] for row in history if row["step"] in (2, 4, 8)] == [0.1, 0.7, 0.3]

@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 
 from lectures_jax import train
-from tests.train.nets import Net, pictures, squared
+from tests.train.nets import ConvNet, pictures, squared
 
 
 def slow(batches):
@@ -25,7 +25,7 @@ def main(out, steps):
     try:
         model, history = train.fit(
             jax.random.key(1),
-            Net(rngs=nnx.Rngs(0)),
+            ConvNet(rngs=nnx.Rngs(0)),
             squared,
             optimizer,
             slow(pictures(steps)),
@@ -33,7 +33,7 @@ def main(out, steps):
             out=out,
             ema_decay=0.95,
             accumulate=2,
-            save_every=7,
+            save_every=9,
             log_every=5,
         )
     except train.Stopped as stopped:

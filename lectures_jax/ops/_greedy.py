@@ -1,0 +1,204 @@
+"""The search of `nms`: exact greedy suppression by blocks, without data-dependent shapes."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+TOP_K_LIMIT = 512  # above it, sorting everything is faster than `top_k` on a CPU
+
+
+class _Rows(NamedTuple):
+    """Boxes by falling score: x1, y1, x2, y2, area; and their index and, if there is one, label."""
+
+    geometry: Float[Array, "5 n"]
+    tags: Int[Array, "t n"]
+
+
+class Plan(NamedTuple):
+    """How a kind of device searches best.
+
+    Attributes:
+        order: gives the indices of the highest scores, falling; equal scores by rising index.
+        resolve: decides which boxes of a block stay.
+        block: boxes resolved together.
+        tile: kept boxes against which a block is tested at once.
+    """
+
+    order: Callable[[Array, int], Array]
+    resolve: Callable[[_Rows, Array, Array], Array]
+    block: int
+    tile: int
+
+
+def search(
+    boxes: Array,
+    scores: Array,
+    labels: Array | None,
+    valid: Array,
+    threshold: Array,
+    *,
+    plan: Plan,
+    considered: int,
+    max_outputs: int,
+) -> tuple[Array, Array]:
+    """Returns the indices of the boxes kept, `[max_outputs]`, and their number.
+
+    Takes the boxes in blocks: those that overlap a box kept earlier drop out, then `plan.resolve`
+    decides among the rest. What follows in the result after that number is arbitrary.
+
+    Args:
+        boxes: corners.
+        scores: -inf where a box is dropped; no NaN, no -0.0.
+        labels: classes, or None.
+        valid: number of boxes to take, those of highest score.
+        threshold: of the IoU.
+        plan: how to search.
+        considered: an upper bound of `valid`.
+        max_outputs: number of results at which to end, at most `considered`.
+    """
+    block = min(plan.block, round_up(considered, 32))
+    tile = min(plan.tile, round_up(max_outputs, 32))
+    capacity = round_up(max_outputs, tile)
+    order = plan.order(scores, considered)
+    rows = _rows(boxes, labels, jnp.pad(order, (0, round_up(considered, block) - considered)))
+    # Free places hold NaN, which overlaps nothing.
+    kept = _Rows(
+        jnp.full((5, capacity), jnp.nan, rows.geometry.dtype),
+        jnp.full((len(rows.tags), capacity), -1, jnp.int32),
+    )
+
+    def unfinished(state: tuple[Array, Array, _Rows]) -> Array:
+        start, count, _ = state
+        return (start < valid) & (count < max_outputs)
+
+    def step(state: tuple[Array, Array, _Rows]) -> tuple[Array, Array, _Rows]:
+        start, count, kept = state
+        new = _slice(rows, start, block)
+        alive = start + jnp.arange(block, dtype=jnp.int32) < valid
+
+        def test(i: Array, alive: Array) -> Array:
+            hit = jnp.any(_overlap(_slice(kept, i * tile, tile), new, threshold), axis=0)
+            return alive & ~hit
+
+        alive = lax.fori_loop(0, (count + tile - 1) // tile, test, alive)
+        keep = plan.resolve(new, alive, threshold)
+        rank = jnp.cumsum(keep, dtype=jnp.int32)
+        place = jnp.where(keep, count + rank - 1, capacity)
+        kept = jax.tree.map(lambda x, y: x.at[:, place].set(y, mode="drop"), kept, new)
+        return start + block, count + rank[-1], kept
+
+    _, count, kept = lax.while_loop(unfinished, step, (jnp.int32(0), jnp.int32(0), kept))
+    return kept.tags[0, :max_outputs], jnp.minimum(count, max_outputs)
+
+
+def _pick(rows: _Rows, alive: Array, threshold: Array) -> Array:
+    """Keeps the first box alive, drops what it overlaps, and so on: as many turns as boxes kept."""
+    size = alive.shape[0]
+    index = jnp.arange(size, dtype=jnp.int32)
+
+    def first(alive: Array) -> Array:
+        return jnp.min(jnp.where(alive, index, size))
+
+    def turn(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        alive, best, keep = state
+        hit = _overlap(_slice(rows, best, 1), rows, threshold)[0]
+        alive = alive & ~hit & (index > best)
+        return alive, first(alive), keep | (index == best)
+
+    state = alive, first(alive), jnp.zeros_like(alive)
+    return lax.while_loop(lambda state: state[1] < size, turn, state)[2]
+
+
+def _fixed_point(rows: _Rows, alive: Array, threshold: Array) -> Array:
+    """Keeps whatever no kept earlier box overlaps, from all alive on until nothing changes.
+
+    The answer is the only fixed point, and right up to the n-th box after n turns; it takes as many
+    turns as the longest chain of suppressed suppressors, which is short, and each is parallel.
+    """
+    index = jnp.arange(alive.shape[0])
+    earlier = index[:, None] < index[None, :]
+    suppresses = _overlap(rows, rows, threshold) & earlier
+
+    def turn(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        keep, _ = state
+        better = alive & ~jnp.any(suppresses & keep[:, None], axis=0)
+        return better, jnp.any(better != keep)
+
+    return lax.while_loop(lambda state: state[1], turn, (alive, jnp.bool_(True)))[0]
+
+
+def _overlap(a: _Rows, b: _Rows, threshold: Array) -> Array:
+    """Returns `[n, m]`: whether the IoU is above the threshold, and the labels are the same."""
+    x1, y1, x2, y2, area = (x[:, None] for x in a.geometry)
+    u1, v1, u2, v2, other = (x[None, :] for x in b.geometry)
+    width = _maximum(jnp.zeros_like(x1), _minimum(x2, u2) - _maximum(x1, u1))
+    height = _maximum(jnp.zeros_like(x1), _minimum(y2, v2) - _maximum(y1, v1))
+    intersection = width * height
+    # In this form, without a guard: NaN compares as false, as in torchvision.
+    above = intersection / (area + other - intersection) > threshold
+    if len(a.tags) == 1:
+        return above
+    return above & (a.tags[1][:, None] == b.tags[1][None, :])
+
+
+def _maximum(a: Array, b: Array) -> Array:
+    # C++'s max. `jnp.maximum` passes NaN on from both sides and takes several times as long.
+    return jnp.where(a < b, b, a)
+
+
+def _minimum(a: Array, b: Array) -> Array:
+    return jnp.where(b < a, b, a)
+
+
+def _rows(boxes: Array, labels: Array | None, order: Array) -> _Rows:
+    x1, y1, x2, y2 = boxes[order].T
+    tags = [order] if labels is None else [order, labels[order].astype(jnp.int32)]
+    return _Rows(jnp.stack([x1, y1, x2, y2, (x2 - x1) * (y2 - y1)]), jnp.stack(tags))
+
+
+def _slice(rows: _Rows, start: Array, size: int) -> _Rows:
+    return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, size, axis=1), rows)
+
+
+def _order(scores: Array, number: int) -> Array:
+    """Returns the indices of the highest scores, falling, equal ones by rising index."""
+    if number < min(scores.shape[0], TOP_K_LIMIT + 1):
+        return lax.top_k(scores, number)[1]
+    index = jnp.arange(scores.shape[0], dtype=jnp.int32)
+    return lax.sort((_falling_key(scores), index), num_keys=1, is_stable=True)[1][:number]
+
+
+def _order_packed(scores: Array, number: int) -> Array:
+    """Does what `_order` does, for float32 on a CPU, which sorts single numbers 10 times faster."""
+    if scores.dtype != jnp.float32 or number < min(scores.shape[0], TOP_K_LIMIT + 1):
+        return _order(scores, number)
+    with jax.enable_x64(True):
+        key = _falling_key(scores).astype(jnp.int64) << 32
+        packed = lax.sort(key | lax.broadcasted_iota(jnp.int64, key.shape, 0), is_stable=False)
+        return (packed & 0xFFFFFFFF).astype(jnp.int32)[:number]
+
+
+def _falling_key(scores: Array) -> Array:
+    """Returns signed integers that sort as the scores do in falling order."""
+    bits = float_bits(scores)
+    info = jnp.iinfo(bits.dtype)
+    # The bits of negative floats rise with their magnitude.
+    return ~(bits ^ ((bits >> (info.bits - 1)) & info.max))
+
+
+def float_bits(x: Array) -> Array:
+    """Returns floats of 32 or 64 bits as integers."""
+    return lax.bitcast_convert_type(x, jnp.int32 if x.dtype.itemsize == 4 else jnp.int64)
+
+
+def round_up(number: int, multiple: int) -> int:
+    """Returns the smallest multiple that is not below the number."""
+    return -(-number // multiple) * multiple
+
+
+ON_CPU = Plan(_order_packed, _pick, block=128, tile=32)
+ELSEWHERE = Plan(_order, _fixed_point, block=2048, tile=2048)

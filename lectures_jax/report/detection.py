@@ -1,0 +1,149 @@
+"""What a detector found, and where it was wrong, as sections of a page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from .boxes import draw_boxes
+from .curves import precision_recall
+from .images import grid
+from .page import Figure, Section, Table
+
+
+class Boxes(NamedTuple):
+    """Boxes of several pictures, padded to the same number in each.
+
+    Attributes:
+        boxes: xyxy pixels.
+        labels: index of the class.
+        valid: False for padding.
+        scores: of detections; None for the truth.
+    """
+
+    boxes: Float[np.ndarray, "i n 4"]
+    labels: Int[np.ndarray, "i n"]
+    valid: Bool[np.ndarray, "i n"]
+    scores: Float[np.ndarray, "i n"] | None = None
+
+
+def predictions(
+    images: Sequence[UInt8[np.ndarray, "_ _ _"]],
+    truth: Boxes,
+    found: Boxes,
+    *,
+    names: Sequence[str],
+    classes: Sequence[str],
+    scale: int = 2,
+) -> Section:
+    """Returns the truth beside the prediction, a figure per picture.
+
+    Args:
+        images: pictures.
+        truth: their objects.
+        found: their detections.
+        names: of the pictures.
+        classes: names, in the order of the labels.
+        scale: enlarges the pictures.
+    """
+    figures = []
+    for i, image in enumerate(images):
+        pair = [
+            draw_boxes(
+                image,
+                side.boxes[i],
+                side.labels[i],
+                None if side.scores is None else side.scores[i],
+                valid=side.valid[i],
+                classes=classes,
+                truth=side.scores is None,
+                scale=scale,
+            )
+            for side in (truth, found)
+        ]
+        caption = f"{names[i]}: {truth.valid[i].sum()} objects, {found.valid[i].sum()} detections."
+        figures.append(Figure(grid(pair, columns=2), caption))
+    return Section(
+        "Predictions",
+        "The truth on the left (dashed), what the detector says on the right, one label to a box.",
+        figures=figures,
+    )
+
+
+def precision_recall_by_class(
+    precision: Float[np.ndarray, "t r c"], path: Path, *, classes: Sequence[str]
+) -> Section:
+    """Returns the curve of each class at the first IoU, and its average precisions.
+
+    Args:
+        precision: by IoU threshold, recall and class; -1 where a class has no object.
+        path: where the figure goes, `.svg`.
+        classes: names, in the order of the labels.
+    """
+    precision_recall({name: precision[0, :, i] for i, name in enumerate(classes)}, path)
+    rows = [
+        (name, float(precision[0, :, i].mean()), float(precision[:, :, i].mean()))
+        for i, name in enumerate(classes)
+        if precision[0, 0, i] >= 0
+    ]
+    return Section(
+        "Precision and recall",
+        "Of what is found, how much is right; of what is there, how much is found.",
+        figures=[Figure(path, "By class, at IoU 0.5.")],
+        table=Table(("class", "AP50", "AP50-95"), rows),
+    )
+
+
+def worst_errors(
+    images: Sequence[UInt8[np.ndarray, "_ _ _"]],
+    missed: Boxes,
+    wrong: Boxes,
+    *,
+    names: Sequence[str],
+    classes: Sequence[str],
+    shown: int = 6,
+    scale: int = 2,
+) -> Section:
+    """Returns the pictures with most errors: missed objects dashed, wrong detections coloured.
+
+    Args:
+        images: pictures.
+        missed: objects, `valid` where no detection found them.
+        wrong: detections, `valid` where they are wrong.
+        names: of the pictures.
+        classes: names, in the order of the labels.
+        shown: how many pictures.
+        scale: enlarges the pictures.
+    """
+    errors = missed.valid.sum(axis=1) + wrong.valid.sum(axis=1)
+    figures = []
+    for i in np.argsort(-errors, kind="stable")[:shown]:
+        if not errors[i]:
+            break
+        image = draw_boxes(
+            images[i],
+            missed.boxes[i],
+            missed.labels[i],
+            valid=missed.valid[i],
+            classes=classes,
+            truth=True,
+            scale=scale,
+        )
+        image = draw_boxes(
+            image,
+            scale * wrong.boxes[i],
+            wrong.labels[i],
+            None if wrong.scores is None else wrong.scores[i],
+            valid=wrong.valid[i],
+            classes=classes,
+        )
+        caption = f"{names[i]}: {missed.valid[i].sum()} missed, {wrong.valid[i].sum()} wrong."
+        figures.append(Figure(image, caption))
+    return Section(
+        "Worst errors",
+        f"{missed.valid.sum()} objects are missed (dashed) and {wrong.valid.sum()} confident "
+        "detections are wrong (coloured), at IoU 0.5.",
+        figures=figures,
+    )

@@ -1,0 +1,66 @@
+"""How a training run went, as sections of a page."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .curves import curves
+from .page import Figure, Section, Table
+
+
+def training(
+    history: Sequence[Mapping[str, float]],
+    folder: Path,
+    *,
+    losses: Sequence[Sequence[str]],
+    scores: Sequence[Sequence[str]],
+) -> Section:
+    """Returns the curves of a run: losses on the training data, scores on the validation data.
+
+    Args:
+        history: rows with "step".
+        folder: where the two figures go.
+        losses: names that share a panel, a list for each panel.
+        scores: likewise.
+    """
+    curves(history, folder / "loss.svg", panels=losses)
+    curves(history, folder / "score.svg", panels=scores)
+    return Section(
+        "Training",
+        "Losses are means over the training batches since the point before; scores are measured on "
+        "the validation data.",
+        figures=[
+            Figure(folder / "loss.svg", "Losses."),
+            Figure(folder / "score.svg", "Scores."),
+        ],
+    )
+
+
+def timing(history: Sequence[Mapping[str, float]], *, batch_size: int) -> Section:
+    """Returns how fast a run went, and how much of the time it waited for data.
+
+    Args:
+        history: rows with "step", "steps_per_second" and "data_wait".
+        batch_size: examples per step.
+    """
+    steps = np.diff([0.0, *(row["step"] for row in history)])
+    speed = np.array([row.get("steps_per_second", np.nan) for row in history])
+    wait = np.array([row.get("data_wait", np.nan) for row in history])
+    rows = [
+        ("steps per second, median", float(np.nanmedian(speed))),
+        ("examples per second, median", float(np.nanmedian(speed)) * batch_size),
+        ("minutes of training", float(np.nansum(steps / speed)) / 60),
+        ("share of the time spent waiting for data, mean", float(np.nanmean(wait))),
+    ]
+    return Section("Timing", table=Table(("what", "value"), rows))
+
+
+def configuration(fields: Mapping[str, object]) -> Section:
+    """Returns a run's configuration, folded.
+
+    Args:
+        fields: values by name.
+    """
+    rows = [(name, str(value)) for name, value in fields.items()]
+    return Section("Configuration", folded=True, table=Table(("field", "value"), rows))

@@ -1,0 +1,116 @@
+"""Parameters as safetensors files: nested dictionaries of arrays, under names joined by dots."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+Tree = dict[Any, Any]
+"""Arrays in nested dictionaries, as `nnx.to_pure_dict` makes them: the keys are attributes' names,
+`str`, and positions in lists, `int`."""
+
+DTYPES = (
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float16", "bfloat16", "float32", "float64", "complex64"),
+)
+
+
+def save_safetensors(path: Path, tree: Tree, *, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes the arrays under names such as `blocks.0.kernel`, all of the file or nothing.
+
+    Args:
+        path: file to write. A crash leaves the file that was there before.
+        tree: nested dictionaries; a dictionary without arrays is not kept.
+        metadata: text by name, such as a configuration in JSON.
+
+    Raises:
+        ValueError: if a key would not come back as it is (it has a dot, is empty, or is text that
+            reads as an integer), or a leaf is not an array of a dtype that the format knows.
+    """
+    arrays = dict(_flatten(tree, ()))
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(arrays, unfinished, metadata=None if metadata is None else dict(metadata))
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load_safetensors(path: Path | str) -> tuple[Tree, dict[str, str]]:
+    """Reads the arrays of a file, ours or another library's, as nested dictionaries.
+
+    A name such as PyTorch's `features.0.weight` becomes `tree["features"][0]["weight"]`: parts that
+    are integers become `int`.
+
+    Args:
+        path: file to read.
+
+    Returns:
+        NumPy arrays, with the dtypes of the file, and the metadata, empty if there is none.
+
+    Raises:
+        ValueError: if the file is damaged or of another format, or a name is also the beginning of
+            another one.
+        FileNotFoundError: if there is no file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path}: expected a sound safetensors file, got a folder.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        size = path.stat().st_size
+        raise ValueError(
+            f"{path}: expected a sound safetensors file, got {size} bytes ({error})."
+        ) from error
+    return _nest(arrays, path), metadata
+
+
+def _flatten(tree: Tree, parents: tuple[str, ...]) -> Iterator[tuple[str, np.ndarray]]:
+    for key, value in tree.items():
+        part = str(key)
+        if not part or "." in part or _key(part) != key:
+            raise ValueError(
+                "tree must have keys without dots, where only an int reads as an integer, got "
+                f"{'.'.join((*parents, repr(key)))}."
+            )
+        name = (*parents, part)
+        if isinstance(value, dict):
+            yield from _flatten(value, name)
+        elif str(getattr(value, "dtype", None)) in DTYPES:
+            yield ".".join(name), np.asarray(value, order="C")
+        else:
+            found = getattr(value, "dtype", type(value).__name__)
+            raise ValueError(
+                f"tree must have arrays of a dtype in {DTYPES}, got {found} in {'.'.join(name)}."
+            )
+
+
+def _nest(arrays: Mapping[str, np.ndarray], path: Path) -> Tree:
+    tree: Tree = {}
+    for name, array in arrays.items():
+        *parents, last = map(_key, name.split("."))
+        node = tree
+        for part in parents:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                break
+        if not isinstance(node, dict) or last in node:
+            raise ValueError(
+                f"{path}: expected names that are no beginning of another, got {name!r}."
+            )
+        node[last] = array
+    return tree
+
+
+def _key(part: str) -> str | int:
+    """Returns the integer that a part of a name stands for, else the part: "007" is no integer."""
+    return int(part) if part.isdecimal() and str(int(part)) == part else part

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from lectures_jax.data.pictures import decode_mask, decode_picture, verify
+from lectures_jax.data.problems import Problems
+
+from .files import noise, picture, png_header, truncate
+
+
+def test_a_picture_decodes_to_its_pixels(tmp_path):
+    pixels = noise(tmp_path / "a.png")
+    np.testing.assert_array_equal(decode_picture(tmp_path / "a.png"), pixels)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_every_8_bit_mode_becomes_rgb(tmp_path, mode):
+    assert decode_picture(picture(tmp_path / "a.png", 3, 4, mode)).shape == (3, 4, 3)
+
+
+def test_a_palette_with_transparency_becomes_rgb_without_a_warning(tmp_path):
+    image = Image.new("P", (4, 3))
+    image.putpalette([0, 0, 0, 255, 0, 0])
+    image.save(tmp_path / "a.png", transparency=bytes([0, 128]))
+    assert decode_picture(tmp_path / "a.png").shape == (3, 4, 3)
+
+
+def test_the_numbers_of_a_mask_are_kept(tmp_path):
+    mask = np.array([[0, 1], [255, 7]], np.uint8)
+    Image.fromarray(mask).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(decode_mask(tmp_path / "grey.png"), mask)
+    palette = Image.fromarray(mask)
+    palette.putpalette([9, 9, 9] * 256)  # colours, which do not matter
+    palette.save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(decode_mask(tmp_path / "palette.png"), mask)
+    deep = np.array([[0, 1], [300, 65535]], np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(decode_mask(tmp_path / "deep.png"), deep)
+
+
+def test_a_colour_picture_is_no_mask(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.png: mode: expected one of 1, L, .*, got RGB"):
+        decode_mask(picture(tmp_path / "a.png"))
+
+
+def test_16_bits_a_channel_are_refused_rather_than_clipped(tmp_path):
+    Image.fromarray(np.full((4, 4), 60000, np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png: mode: expected .*, got I;16"):
+        decode_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif"])
+def test_a_truncated_picture_is_refused(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    noise(path)
+    truncate(path)
+    with pytest.raises(ValueError, match=rf"a\.{suffix}: content: expected a picture that decodes"):
+        decode_picture(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG", b"<html></html>", bytes(1000)])
+def test_a_file_that_is_no_picture_is_refused(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.png: content: expected a picture that decodes"):
+        decode_picture(tmp_path / "a.png")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.png: content: .*FileNotFoundError"):
+        decode_picture(tmp_path / "a.png")
+
+
+def test_a_format_not_listed_is_refused_whatever_its_name(tmp_path):
+    Image.new("RGB", (4, 3)).save(tmp_path / "a.png", format="TIFF")
+    with pytest.raises(ValueError, match="a picture that decodes, got UnidentifiedImageError"):
+        decode_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("side", "message"),
+    [
+        (7100, "size: expected at most 50000000 pixels, got 7100×7100"),
+        (10_000, "content: expected .*DecompressionBombWarning"),  # an error in these tests
+        (60_000, "content: expected .*DecompressionBombError"),
+    ],
+)
+def test_a_picture_of_too_many_pixels_is_refused_from_its_header(tmp_path, side, message):
+    png_header(tmp_path / "bomb.png", side, side)
+    with pytest.raises(ValueError, match=rf"bomb\.png: {message}"):
+        decode_picture(tmp_path / "bomb.png")
+
+
+def test_verifying_returns_the_sizes_and_notes_what_does_not_decode(tmp_path):
+    good = picture(tmp_path / "good.png", 3, 4)
+    noise(tmp_path / "bad.png")
+    truncate(tmp_path / "bad.png")
+    problems = Problems(strict=False)
+    assert verify([tmp_path / "bad.png", good], problems) == {good: (3, 4)}
+    assert len(problems.lines) == 1
+    assert "bad.png" in problems.lines[0]
+    with pytest.raises(ValueError, match=r"bad\.png"):
+        verify([good, tmp_path / "bad.png"], Problems(strict=True))

@@ -1,0 +1,70 @@
+"""Public functions look alike: key, arrays, then hyperparameters by keyword; and a docstring."""
+
+import importlib
+import inspect
+import re
+
+import pytest
+
+LAYERS = ["ops", "losses", "metrics", "optim", "objectives", "data", "train", "report", "weights"]
+ARRAY_FIRST = ("ops", "losses", "metrics")
+
+
+def functions(layer):
+    module = importlib.import_module(f"lectures_jax.{layer}")
+    for name in module.__all__:
+        value = getattr(module, name)
+        if callable(value) and not inspect.isclass(value):
+            yield pytest.param(layer, inspect.unwrap(value), id=f"{layer}.{name}")
+
+
+PUBLIC = [case for layer in LAYERS for case in functions(layer)]
+
+
+@pytest.mark.parametrize(("layer", "function"), PUBLIC)
+def test_a_key_comes_first(layer, function):
+    if layer == "objectives":
+        return  # (model, batch, key) is the type of an objective
+    names = list(inspect.signature(function).parameters)
+    assert "key" not in names[1:]
+    assert not {"rng", "seed_key", "prng"} & set(names)
+
+
+@pytest.mark.parametrize(("layer", "function"), [c for c in PUBLIC if c.values[0] in ARRAY_FIRST])
+def test_hyperparameters_are_by_keyword_and_only_arrays_are_not(layer, function):
+    kinds = inspect.Parameter
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is not kinds.KEYWORD_ONLY:
+            assert parameter.default in (kinds.empty, None), f"{parameter.name} has a default"
+            scalar = parameter.annotation in (int, float, bool, str)
+            assert not scalar, f"{parameter.name} is a hyperparameter: keyword-only"
+    hints = [p.annotation for p in inspect.signature(function).parameters.values()]
+    assert kinds.empty not in hints, "every parameter is annotated"
+
+
+@pytest.mark.parametrize(("layer", "function"), PUBLIC)
+def test_a_docstring_says_what_comes_back_and_explains_each_argument(layer, function):
+    text = inspect.getdoc(function)
+    assert text, "no docstring"
+    first = text.splitlines()[0]
+    assert first.endswith((".", "?")), f"the first line is a sentence, got {first!r}"
+    parameters = inspect.signature(function).parameters
+    if parameters:
+        assert "Args:" in text, "no Args"
+    section = text.split("Args:", 1)[-1]
+    missing = [name for name in parameters if not re.search(rf"\b{re.escape(name)}\b", section)]
+    assert not missing, f"Args do not explain {missing}"
+    verbs = r"(Returns|Keeps|Trains|Reads|Writes|Draws|Divides|Gives|Decodes|Changes|Moves)"
+    says = "Returns:" in text or re.search(rf"\b{verbs}|^\w+s\b", first)
+    assert says, "neither its first line nor Returns says what comes back"
+
+
+@pytest.mark.parametrize(("layer", "function"), [c for c in PUBLIC if c.values[0] in ARRAY_FIRST])
+def test_ops_losses_and_metrics_name_their_source(layer, function):
+    text = inspect.getdoc(function) or ""
+    assert "Source:" in text, "no Source"
+    assert re.search(r"\d{4}|COCO|Darknet|torch", text.split("Source:")[1]), "no author and year"
+
+
+def test_the_layers_have_public_functions():
+    assert {case.values[0] for case in PUBLIC} == set(LAYERS)

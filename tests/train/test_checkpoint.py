@@ -1,0 +1,229 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from lectures_jax import train
+from lectures_jax.train.checkpoint import Checkpoints
+
+from .nets import Affine, Net, assert_same, points, squared
+
+
+def state_at(step, *, model=None):
+    """A state whose numbers tell the step."""
+    _, state = train.init(jax.random.key(step), model or Affine(rngs=nnx.Rngs(0)), optax.adam(0.1))
+    params = jax.tree.map(lambda x: x * 0 + step, state.params)
+    return state._replace(params=params, step=state.step + step)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A folder with checkpoints of steps 10 and 20."""
+    folder = tmp_path_factory.mktemp("template") / "checkpoints"
+    store = Checkpoints(folder, best=None)
+    for step in (10, 20):
+        store.save(step, state_at(step), {"step": step}, {"next_index": step})
+    store.close()
+    return folder
+
+
+@pytest.fixture
+def folder(template, tmp_path):
+    return shutil.copytree(template, tmp_path / "checkpoints")
+
+
+def restore(folder):
+    store = Checkpoints(folder, best=None)
+    try:
+        return store.restore(state_at(0))
+    finally:
+        store.close()
+
+
+def files(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_newest_checkpoint_comes_back_bit_for_bit(folder):
+    found = restore(folder)
+    assert (found.step, found.position) == (20, {"next_index": 20})
+    expected = state_at(20)
+    assert_same(found.state._replace(key=None), expected._replace(key=None))
+    assert found.state.key == expected.key
+
+
+def test_an_empty_folder_holds_no_checkpoint(tmp_path):
+    assert restore(tmp_path / "new" / "checkpoints") is None
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def add_one_beside(path):
+    (path.parent / "stray").touch()
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, os.unlink, add_one_beside])
+def test_any_damage_is_reported_and_the_one_before_is_used(damage, folder, template, caplog):
+    for number, original in enumerate(files(template / "00000020")):
+        if damage in (flip_a_bit, truncate) and not original.stat().st_size:
+            continue
+        hurt = shutil.copytree(template, folder.parent / str(number))
+        damage(hurt / original.relative_to(template))
+        caplog.clear()
+        found = restore(hurt)
+        assert found.step == 10
+        assert_same(found.state.params, state_at(10).params)
+        (line,) = caplog.messages
+        assert line.startswith("checkpoint of step 20 left out: ")
+        assert str(hurt / "00000020") in line
+        if damage is os.unlink:
+            assert f"{hurt / original.relative_to(template)} is missing" in line
+
+
+def test_a_checkpoint_without_any_file_is_reported(folder, caplog):
+    shutil.rmtree(folder / "00000020")
+    (folder / "00000020").mkdir()
+    assert restore(folder).step == 10
+    assert "manifest.json is missing" in caplog.text
+
+
+def test_a_checkpoint_that_is_gone_leaves_the_one_before(folder):
+    shutil.rmtree(folder / "00000020")
+    assert restore(folder).step == 10
+
+
+def test_no_sound_checkpoint_is_an_error_and_not_a_new_beginning(folder, caplog):
+    for step in (10, 20):
+        truncate(folder / f"{step:08d}" / "progress.json")
+    with pytest.raises(RuntimeError, match=r"no checkpoint in .* is sound; remove the folder"):
+        restore(folder)
+    assert len(caplog.messages) == 2
+
+
+def test_an_interrupted_save_is_cleared_away(folder):
+    (folder / "saving-00000030").mkdir()
+    assert restore(folder).step == 20
+    assert not (folder / "saving-00000030").exists()
+
+
+def test_the_checkpoint_of_another_model_is_refused(folder):
+    store = Checkpoints(folder, best=None)
+    with pytest.raises(ValueError, match=r"does not fit the model.*absent"):
+        store.restore(state_at(0, model=Net(rngs=nnx.Rngs(0))))
+    wide = Affine(rngs=nnx.Rngs(0))
+    wide.linear = nnx.Linear(5, 1, rngs=nnx.Rngs(0))
+    expected = r"params\['linear'\]\['kernel'\] is float32\[3, 1\] there and float32\[5, 1\] here"
+    with pytest.raises(ValueError, match=expected):
+        store.restore(state_at(0, model=wide))
+    store.close()
+
+
+def save_all(store, scores):
+    for step, score in scores.items():
+        store.save(step, state_at(step), {"step": step, "score": score}, None)
+    store.close()
+
+
+def test_the_two_newest_and_the_best_are_kept(tmp_path):
+    store = Checkpoints(tmp_path, best="score")
+    save_all(store, {1: 0.5, 2: 0.9, 3: float("nan"), 4: 0.9, 5: 0.2, 6: 0.1})
+    assert sorted(os.listdir(tmp_path)) == ["00000002", "00000005", "00000006"]
+
+
+def test_a_best_checkpoint_that_is_damaged_gives_way_to_the_next(tmp_path, caplog):
+    save_all(Checkpoints(tmp_path, best="score"), {1: 0.9, 2: 0.5, 3: 0.7})
+    store = Checkpoints(tmp_path, best="score")
+    store.restore(state_at(0))
+    assert store.restore_best(state_at(0)).step == 1
+    flip_a_bit(tmp_path / "00000001" / "progress.json")
+    assert store.restore_best(state_at(0)).step == 3
+    assert "00000001/progress.json is damaged" in caplog.text
+    store.close()
+
+
+def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(folder):
+    truncate(folder / "00000020" / "progress.json")
+    store = Checkpoints(folder, best=None)
+    assert store.restore(state_at(0)).step == 10
+    store.save(20, state_at(20), {"step": 20}, None)
+    store.close()
+    assert restore(folder).step == 20
+
+
+def test_a_save_is_not_disturbed_by_the_steps_that_follow(tmp_path):
+    class Wide(nnx.Module):
+        def __init__(self):
+            self.w = nnx.Param(jax.numpy.zeros((500, 500)))
+
+        def __call__(self, x, *, key=None):
+            return self.w.sum()
+
+    def objective(model, batch, key):
+        return model(batch), {}
+
+    structure, state = train.init(jax.random.key(0), Wide(), optax.sgd(1.0))
+    step = train.make_step(structure, objective, optax.sgd(1.0))
+    store = Checkpoints(tmp_path, best=None)
+    for number in range(1, 13):
+        state, _ = step(state, {"x": np.zeros(1)})
+        if number % 4 == 0:
+            store.save(number, state, {}, None)
+    store.close()
+    store = Checkpoints(tmp_path, best=None)
+    found = store.restore(state)
+    store.close()
+    np.testing.assert_array_equal(found.state.params["w"], np.full((500, 500), -12.0))
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"out must be a writable folder, got .*/file"):
+        train.fit(
+            jax.random.key(0),
+            Affine(rngs=nnx.Rngs(0)),
+            squared,
+            optax.sgd(0.1),
+            points(1),
+            out=tmp_path / "file",
+        )
+
+
+def test_a_full_disk_is_an_error_and_leaves_the_sound_checkpoints(folder, root):
+    # Larger files than 300 bytes fail, as all do on a full disk.
+    code = """
+import resource, sys
+from pathlib import Path
+from tests.train.test_checkpoint import Checkpoints, state_at
+store, state = Checkpoints(Path(sys.argv[1]), best=None), state_at(30)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+store.save(30, state, {}, None)
+store.close()
+"""
+    command = [sys.executable, "-c", code, str(folder)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "OSError: the checkpoint" in done.stderr
+    assert "00000030 cannot be written: " in done.stderr
+    assert restore(folder).step == 20
+
+
+def test_the_manifest_lists_every_file(folder):
+    step = folder / "00000020"
+    manifest = json.loads((step / "manifest.json").read_text())
+    names = {path.relative_to(step).as_posix() for path in files(step)}
+    assert names == manifest.keys() | {"manifest.json"}
