@@ -54,10 +54,12 @@ def claim(out: Path, *, experiment: str, config: Any, fresh: bool) -> bool:
     return True
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object, *, indent: int | None = 2) -> None:
     """Writes a file that is never half written; NaN and infinity become null."""
     scratch = path.with_name(f"{path.name}.tmp")
-    scratch.write_text(json.dumps(_finite(value), indent=2, default=str) + "\n", encoding="utf-8")
+    scratch.write_text(
+        json.dumps(_finite(value), indent=indent, default=str) + "\n", encoding="utf-8"
+    )
     os.replace(scratch, path)
 
 

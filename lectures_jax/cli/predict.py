@@ -54,7 +54,7 @@ def predict(run_dir: Path, pictures: Path, out: Path, *, score: float) -> int:
         results += _coco(file, found, classes)
         counts = Counter(classes[label] for label in found.labels).most_common()
         print(f"{file.name}: {', '.join(f'{n} {what}' for what, n in counts) or 'nothing'}")
-    write_json(out / "predictions.json", results)
+    write_json(out / "predictions.json", results, indent=None)
     print(f"{len(results)} objects: {out / 'predictions.json'}")
     return 2 if failed else 0
 

@@ -40,7 +40,7 @@ def augment_detection(
         flip: probability of a left-right mirror image.
         flip_vertical: probability of a top-bottom mirror image.
         turn: probability of a turn by 90° counter-clockwise; on a canvas that is not square the
-            turned picture is shrunk to fit. With both flips at ½, all eight symmetries.
+            turned picture is shrunk to fit. With both flips and this at ½, all eight symmetries.
         scale: least and largest factor, drawn log-uniformly. An enlarged picture shows any part of
             itself, a shrunken one lies anywhere on the canvas.
         shift: largest further shift, as a share of the canvas.

@@ -55,8 +55,9 @@ def digit_scenes(
     """Draws scenes of handwritten digits with boxes, labels and instance masks.
 
     Each digit (8×8 cells) is enlarged by a cubic kernel, tinted and laid over a textured ground.
-    The same key gives the same scenes, and the first `n` of a larger count are the same. A digit
-    that finds no place within `max_overlap` is left out.
+    The same key gives the same scenes (on one kind of device: another rounds differently), and the
+    first `n` of a larger count are the same. A digit that finds no place within `max_overlap` is
+    left out.
 
     Args:
         key: one key per set; the splits of one key differ.
@@ -75,7 +76,7 @@ def digit_scenes(
         digit lies on top.
 
     Raises:
-        ValueError: if the sizes or counts are not ordered, or the digits do not fit.
+        ValueError: if the sizes or the numbers of digits are not in order.
         ImportError: without scikit-learn.
 
     Source:
@@ -93,7 +94,7 @@ def digit_scenes(
             "0 < min_digits <= max_digits <= 255 must hold, "
             f"got min_digits={min_digits}, max_digits={max_digits}."
         )
-    glyphs = load_glyphs(split)
+    glyphs = _glyphs(split)
     key = jax.random.fold_in(key, ("train", "validation", "test").index(split))
     limits = jnp.array([min_size, max_size, max_overlap], jnp.float32)
     records = []
@@ -106,7 +107,7 @@ def digit_scenes(
 
 
 @lru_cache(maxsize=3)
-def load_glyphs(split: Split) -> Glyphs:
+def _glyphs(split: Split) -> Glyphs:
     """Returns the digits of one split; the split is stratified by class and never changes."""
     try:
         from sklearn.datasets import load_digits
@@ -155,7 +156,16 @@ def _records(
 
 
 @partial(jax.jit, static_argnames=("size", "min_digits", "max_digits"))
-def _draw(key, index, ink, extent, limits, size, min_digits, max_digits) -> Scenes:
+def _draw(
+    key: Key,
+    index: Int[Array, " b"],
+    ink: Float[Array, "k 12 12"],
+    extent: Float[Array, "k 4"],
+    limits: Float[Array, "3"],
+    size: int,
+    min_digits: int,
+    max_digits: int,
+) -> Scenes:
     """Draws one chunk of scenes, each from its own key."""
     shapes = {
         "chosen": (max_digits,),
@@ -171,7 +181,7 @@ def _draw(key, index, ink, extent, limits, size, min_digits, max_digits) -> Scen
     }
 
     def scene(i: Int[Array, ""]) -> Scenes:
-        u = _uniform(jax.random.fold_in(key, i - index[0]), shapes)
+        u = _uniform(jax.random.fold_in(key, i), shapes)
         chosen = (u["chosen"] * len(ink)).astype(jnp.int32)
         wanted = min_digits + (u["wanted"] * (max_digits + 1 - min_digits)).astype(jnp.int32)
         places, fits = _place(u["places"], extent[chosen], limits, size)
@@ -229,7 +239,14 @@ def _ground(u: dict[str, Array]) -> Float[Array, "s s 3"]:
     return first + (second - first) * mixed + grain[..., None]
 
 
-def _blend(u, ground, ink, extent, places, valid):
+def _blend(
+    u: dict[str, Array],
+    ground: Float[Array, "s s 3"],
+    ink: Float[Array, "m 12 12"],
+    extent: Float[Array, "m 4"],
+    places: Float[Array, "m 4"],
+    valid: Bool[Array, " m"],
+) -> tuple[Float[Array, "s s 3"], Float[Array, "m 4"], UInt8[Array, "s s"]]:
     """Lays the digits over the ground, one after the other."""
     m, size = len(ink), ground.shape[0]
     # of the offered colours, the one that differs most from both of the ground

@@ -44,7 +44,7 @@ def read_idx(
         LeCun, Cortes & Burges (1998), the MNIST database, "the IDX file format".
     """
     images, labels, problems = Path(images), Path(labels), Problems(strict)
-    pixels, targets = read_array(images, rank=3), read_array(labels, rank=1)
+    pixels, targets = _array(images, rank=3), _array(labels, rank=1)
     if len(pixels) != len(targets):
         raise BadInputError(labels, "length", f"{len(pixels)} labels", len(targets))
     if classes is None:
@@ -58,7 +58,7 @@ def read_idx(
     return finish(records, classes, problems, images)
 
 
-def read_array(path: Path, *, rank: int) -> UInt8[np.ndarray, "..."]:
+def _array(path: Path, *, rank: int) -> UInt8[np.ndarray, "..."]:
     """Reads one IDX array of unsigned bytes; inflates one byte more than the header promises.
 
     Args:

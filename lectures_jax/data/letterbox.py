@@ -44,7 +44,12 @@ def letterbox(
 def letterbox_mask(
     mask: Integer[np.ndarray, "h w"], *, image_size: tuple[int, int]
 ) -> Integer[np.ndarray, "{image_size[0]} {image_size[1]}"]:
-    """Places a mask as `letterbox` places its picture: nearest neighbour, the rest 0."""
+    """Places a mask as `letterbox` places its picture: nearest neighbour, the rest 0.
+
+    Args:
+        mask: class or instance ids.
+        image_size: height and width of the canvas.
+    """
     transform, (h, w) = _fit(mask.shape, image_size)
     rows = ((np.arange(h) + 0.5) / transform.scale[1]).astype(np.int32)
     columns = ((np.arange(w) + 0.5) / transform.scale[0]).astype(np.int32)
@@ -57,16 +62,26 @@ def letterbox_mask(
 def letterbox_boxes(
     boxes: Float[np.ndarray, "*n 4"], transform: Letterbox
 ) -> Float[np.ndarray, "*n 4"]:
-    """Maps boxes of the picture to the canvas."""
-    scale, shift = (np.tile(v, 2).astype(boxes.dtype) for v in transform)
+    """Maps boxes of the picture to the canvas.
+
+    Args:
+        boxes: corners, in pixels of the picture.
+        transform: what `letterbox` returned for it.
+    """
+    scale, shift = (np.array([*pair, *pair], boxes.dtype) for pair in transform)
     return boxes * scale + shift
 
 
 def unletterbox_boxes(
     boxes: Float[np.ndarray, "*n 4"], transform: Letterbox
 ) -> Float[np.ndarray, "*n 4"]:
-    """Maps boxes of the canvas, such as a detector's, back to the picture; does not clip."""
-    scale, shift = (np.tile(v, 2).astype(boxes.dtype) for v in transform)
+    """Maps boxes of the canvas, such as a detector's, back to the picture; does not clip.
+
+    Args:
+        boxes: corners, in pixels of the canvas.
+        transform: what `letterbox` returned for the picture.
+    """
+    scale, shift = (np.array([*pair, *pair], boxes.dtype) for pair in transform)
     return (boxes - shift) / scale
 
 

@@ -15,5 +15,10 @@ def xor() -> Batch:
 
 
 def repeat(batch: Batch, steps: int) -> Iterator[Batch]:
-    """Returns the same batch `steps` times: training on the whole set at each step."""
+    """Returns the same batch `steps` times: training on the whole set at each step.
+
+    Args:
+        batch: the whole set.
+        steps: how many times.
+    """
     return _repeat(batch, steps)

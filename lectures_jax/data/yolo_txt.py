@@ -43,9 +43,7 @@ def read_yolo(root: Path | str, *, split: str = "", strict: bool = True) -> Data
     classes = once(lines_of(file), file, Problems(strict=True))  # a gap would shift the labels
     index: dict[object, int] = {str(i): i for i in range(len(classes))}
     folder, labels = root / "images" / split, root / "labels" / split
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
-    _match(found, labels, problems)
-    names = [f"images/{split}/{path.name}" for path in found]
+    names = [f"images/{split}/{path.name}" for path in _found(folder, labels, problems)]
     pictures = [inside(root, name, folder, "picture", problems) for name in names]
     sizes = verify([path for path in pictures if path], problems)
     records = []
@@ -56,16 +54,18 @@ def read_yolo(root: Path | str, *, split: str = "", strict: bool = True) -> Data
     return finish(records, classes, problems, folder)
 
 
-def _match(pictures: list[Path], labels: Path, problems: Problems) -> None:
-    """Notes pictures that share their labels, and labels without a picture."""
+def _found(folder: Path, labels: Path, problems: Problems) -> list[Path]:
+    """The pictures; notes those that share their labels, and labels without a picture."""
     stems: dict[str, Path] = {}
-    for path in pictures:
+    for path in sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES):
         if path.stem in stems:
             problems.add(path, "name", "one picture per label file", f"{stems[path.stem].name} too")
-        stems[path.stem] = path
+        else:
+            stems[path.stem] = path
     for file in sorted(labels.glob("*.txt")):
         if file.stem not in stems:
             problems.add(file, "name", "the name of a picture", file.stem)
+    return list(stems.values())
 
 
 def _things(root: Path, file: Path, size: tuple[int, int], problems: Problems) -> list[Thing]:

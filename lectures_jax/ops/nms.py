@@ -101,7 +101,7 @@ def soft_nms(
         ValueError: if boxes and scores do not belong together, or `max_outputs` is below 1.
 
     Source:
-        Bodla et al. (2017), eq. for the Gaussian penalty in sec. 3.
+        Bodla et al. (2017), sec. 3, the Gaussian penalty.
     """
     _check(boxes, scores, None, max_outputs=max_outputs, candidates=None)
     if not scores.size:
@@ -202,7 +202,7 @@ def _wide(x: Array) -> Array:
 
 def _limit(limit: int | float | Array, like: Array) -> Array:
     dtype = np.dtype(np.float64 if like.dtype.itemsize == 8 else np.float32)
-    return limit.astype(dtype) if isinstance(limit, jax.Array) else _at_most(limit, dtype)
+    return _at_most(limit, dtype) if isinstance(limit, int | float) else limit.astype(dtype)
 
 
 @functools.lru_cache(maxsize=256)  # as arguments, Python's numbers cost more than a small search

@@ -112,4 +112,5 @@ def precision_recall(curves: Mapping[str, Num[np.ndarray, " r"]], path: Path) ->
 
 def _plain(name: str) -> str:
     """A label that Matplotlib takes neither for a formula nor, by its underscore, for hidden."""
+    name = name if len(name) <= 24 else f"{name[:23]}…"
     return name.replace("$", r"\$").lstrip("_")

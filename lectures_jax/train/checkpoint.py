@@ -55,6 +55,7 @@ class Checkpoints:
             raise OSError(f"out must be a writable folder, got {folder.parent}: {error}") from error
         for leftover in self._folder.glob("saving-*"):
             shutil.rmtree(leftover)
+        self._sound: list[int] = []
         self._scores: dict[int, float] = {}
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._pending: Future[None] | None = None
@@ -72,14 +73,14 @@ class Checkpoints:
             RuntimeError: if there are checkpoints and none is sound.
         """
         steps = self._steps()
-        sound = [step for step in steps if self._is_sound(step)]
-        if steps and not sound:
+        self._sound = [step for step in steps if self._is_sound(step)]
+        if steps and not self._sound:
             raise RuntimeError(
                 f"no checkpoint in {self._folder} is sound; remove the folder to start again."
             )
-        for step in sound:
+        for step in self._sound:
             self._note(step, self._progress(step)["metrics"])
-        return self._load(sound[-1], like) if sound else None
+        return self._load(self._sound[-1], like) if self._sound else None
 
     def restore_best(self, like: TrainState) -> Restored | None:
         """Returns the sound checkpoint with the highest metric, or None."""
@@ -172,8 +173,9 @@ class Checkpoints:
         return OSError(f"the checkpoint {self._path(step)} cannot be written: {error}")
 
     def _keep(self, step: int) -> set[int]:
-        """Returns the steps to keep once `step` is saved; a later one was found damaged."""
-        keep = {step, *[old for old in self._steps() if old < step][-1:]}
+        """Returns the steps to keep once `step` is saved: sound ones only, and at most three."""
+        self._sound = [old for old in self._sound if old < step][-1:] + [step]
+        keep = set(self._sound)
         if self._scores:
             keep.add(max(self._scores, key=self._rank))
         self._scores = {old: score for old, score in self._scores.items() if old in keep}

@@ -21,8 +21,9 @@ def evaluate(model: Any, objective: Objective, batches: Iterable[Batch]) -> dict
 
     Args:
         model: an `nnx` module.
-        objective: `(model, batch, key) -> (scalar, metrics)`; its key depends only on the batch's
-            number, so that two evaluations draw the same numbers.
+        objective: `(model, batch, key) -> (scalar, metrics)`, compiled once for one function: bind
+            hyperparameters outside, not at each call. The key depends only on the batch's number,
+            so that two evaluations draw the same numbers.
         batches: finitely many.
 
     Raises:

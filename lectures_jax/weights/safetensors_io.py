@@ -28,8 +28,9 @@ def save_safetensors(path: Path, tree: Tree, *, metadata: Mapping[str, str] | No
         metadata: text by name, such as a configuration in JSON.
 
     Raises:
-        ValueError: if a key would not come back as it is (it has a dot, is empty, or is text that
-            reads as an integer), or a leaf is not an array of a dtype that the format knows.
+        ValueError: if a key would not come back as it is (it has a dot, is empty, is a negative
+            integer or text that reads as an integer), or a leaf is not an array of a dtype that
+            the format knows.
     """
     arrays = dict(_flatten(tree, ()))
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
@@ -46,7 +47,7 @@ def load_safetensors(path: Path | str) -> tuple[Tree, dict[str, str]]:
     """Reads the arrays of a file, ours or another library's, as nested dictionaries.
 
     A name such as PyTorch's `features.0.weight` becomes `tree["features"][0]["weight"]`: parts that
-    are integers become `int`.
+    count 0, 1, 2, … become `int`.
 
     Args:
         path: file to read.
@@ -79,7 +80,7 @@ def _flatten(tree: Tree, parents: tuple[str, ...]) -> Iterator[tuple[str, np.nda
         part = str(key)
         if not part or "." in part or _key(part) != key:
             raise ValueError(
-                "tree must have keys without dots, where only an int reads as an integer, got "
+                "tree must have keys without dots: positions as int, all others as text, got "
                 f"{'.'.join((*parents, repr(key)))}."
             )
         name = (*parents, part)
@@ -112,5 +113,5 @@ def _nest(arrays: Mapping[str, np.ndarray], path: Path) -> Tree:
 
 
 def _key(part: str) -> str | int:
-    """Returns the integer that a part of a name stands for, else the part: "007" is no integer."""
+    """Returns the position that a part of a name stands for, else the part, such as "007"."""
     return int(part) if part.isdecimal() and str(int(part)) == part else part

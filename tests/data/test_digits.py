@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lectures_jax import data
-from lectures_jax.data.digits import CHUNK, load_glyphs
+from lectures_jax.data.digits import CHUNK, _glyphs
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_a_digit_differs_from_its_ground(scenes):
 
 
 def test_every_digit_is_in_exactly_one_split_in_equal_shares_of_each_class():
-    splits = [load_glyphs(split) for split in ("train", "validation", "test")]
+    splits = [_glyphs(split) for split in ("train", "validation", "test")]
     assert sum(len(split.labels) for split in splits) == 1797
     seen = [{ink.tobytes() for ink in np.asarray(split.ink)} for split in splits]
     assert len(set.union(*seen)) == sum(map(len, seen)) == 1797
@@ -131,7 +131,7 @@ def test_impossible_scenes_are_refused(options, message):
 
 
 def test_without_scikit_learn_one_line_names_the_extra(monkeypatch):
-    load_glyphs.cache_clear()
+    _glyphs.cache_clear()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ImportError, match=r"pip install 'lectures_jax\[experiments\]'"):
         data.digit_scenes(jax.random.key(0), count=1)

@@ -75,6 +75,7 @@ def test_pictures_that_share_their_labels_are_a_problem(tmp_path):
     picture(root / "images" / "a.jpg")
     with pytest.raises(ValueError, match="expected one picture per label file"):
         data.read_yolo(root)
+    assert [record.id for record in data.read_yolo(root, strict=False)] == ["a"]
 
 
 @pytest.mark.parametrize("folder", ["images", "labels"])

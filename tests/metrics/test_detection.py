@@ -89,6 +89,7 @@ def arrays(case):
 def test_every_detection_is_judged_as_by_the_devkit(seed, threshold):
     case = scene(seed)
     matches = metrics.match_detections(*arrays(case), iou_threshold=threshold, crowd=case["crowd"])
+    matches = metrics.Matches(*map(np.asarray, matches))
     for label in range(NUM_CLASSES):
         *_, true, false, found = devkit(case, label, threshold)
         of_class = case["labels"] == label

@@ -1,5 +1,7 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -46,8 +48,6 @@ def test_the_model_is_left_as_it_is_and_used_without_dropout():
 
 
 def test_an_objective_that_draws_gets_the_same_numbers_each_time():
-    import jax
-
     def noisy(model, batch, key):
         return jax.random.normal(key), {}
 
@@ -56,6 +56,21 @@ def test_an_objective_that_draws_gets_the_same_numbers_each_time():
     first = train.evaluate(model, noisy, batches)
     assert first == train.evaluate(model, noisy, batches)
     assert first != train.evaluate(model, noisy, batches[:1])
+
+
+def test_evaluations_of_one_network_are_traced_once():
+    traces = []
+
+    def objective(model, batch, key):
+        traces.append(1)
+        return squared(model, batch, key)
+
+    for seed in range(3):
+        structure, state = train.init(
+            jax.random.key(0), Net(rngs=nnx.Rngs(seed)), optax.sgd(0.1), ema=True
+        )
+        train.evaluate(train.rebuild(structure, state), objective, points(2))
+    assert len(traces) == 1
 
 
 @pytest.mark.parametrize("present", [[], [False]])

@@ -18,10 +18,10 @@ from lectures_jax.weights import safetensors_io
 ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 names = st.one_of(
-    st.integers(-3, 12),
-    st.sampled_from(["kernel", "bias", "007", "1e3", "é", "a b", "__metadata", "٣"]),
+    st.integers(0, 12),
+    st.sampled_from(["kernel", "bias", "007", "1e3", "é", "a b", "__metadata", "٣", "-1"]),
 )
-leaves = st.sampled_from([ARRAY, ARRAY.T, np.zeros((0, 3), np.int64), np.float16(2), ARRAY[0] > 1])
+leaves = st.sampled_from([ARRAY, ARRAY.T, np.zeros((0, 3)), np.array(2, np.float16), ARRAY[0] > 1])
 trees = st.recursive(leaves, lambda node: st.dictionaries(names, node, min_size=1, max_size=3))
 
 
@@ -37,10 +37,19 @@ def test_any_tree_comes_back_with_its_keys_dtypes_and_shapes(tmp_path_factory, t
     weights.save_safetensors(path, tree)
     loaded, metadata = weights.load_safetensors(path)
     assert metadata == {}
-    assert jax.tree.structure(loaded) == jax.tree.structure(tree)
-    for a, b in zip(jax.tree.leaves(loaded), jax.tree.leaves(tree), strict=True):
-        assert (a.dtype, a.shape) == (b.dtype, np.shape(b))
-        np.testing.assert_array_equal(a, b)
+    assert_same(loaded, tree)
+
+
+def assert_same(a, b):
+    """Compares trees that JAX refuses: a dictionary with both integers and texts for keys."""
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert {(type(k), k) for k in a} == {(type(k), k) for k in b}
+        for key in a:
+            assert_same(a[key], b[key])
+    else:
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b, strict=True)
 
 
 def test_the_state_of_a_flax_model_comes_back(path):
@@ -108,7 +117,7 @@ def test_a_name_that_begins_another_is_refused(path, other):
         weights.load_safetensors(path)
 
 
-@pytest.mark.parametrize("key", ["a.b", "", "0", "-1", 1.5, None, True])
+@pytest.mark.parametrize("key", ["a.b", "", "0", -1, 1.5, None, True])
 def test_a_key_that_would_not_come_back_is_refused(path, key):
     with pytest.raises(ValueError, match="keys without dots"):
         weights.save_safetensors(path, {"layer": {key: ARRAY}})
