@@ -1,7 +1,9 @@
 """Each layer exports every public function that its files define, once, and nothing else."""
 
 import ast
+import dataclasses
 import importlib
+import inspect
 from pathlib import Path
 
 import pytest
@@ -17,17 +19,27 @@ def defined(path: Path) -> set[str]:
     return {node.name for node in body if isinstance(node, kinds) and node.name[0] != "_"}
 
 
-def helpers(path: Path) -> set[str]:
-    """Functions that another file of the same layer imports: shared inside, not for users."""
-    own = path.stem
+def shared(path: Path) -> set[str]:
+    """Functions that another file of the same layer uses: shared inside, not for users."""
     found = set()
-    for other in path.parent.glob("*.py"):
-        if other.stem in (own, "__init__"):
-            continue
+    for other in set(path.parent.glob("*.py")) - {path, path.with_name("__init__.py")}:
         for node in ast.walk(ast.parse(other.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[-1] == own:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[-1] == path.stem:
                 found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                found |= {node.attr} if node.value.id == path.stem else set()
     return found
+
+
+def unexported(folder: Path, exported: list[str]) -> set[str]:
+    """Public functions of a layer that are neither exported nor shared inside of it."""
+    return {
+        f"{path.name}: {name}"
+        for path in folder.glob("*.py")
+        if path.stem[0] != "_"
+        for name in defined(path) - shared(path)
+        if name not in exported
+    }
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -40,14 +52,23 @@ def test_every_name_in_all_exists_once(layer):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_public_function_is_exported(layer):
     module = importlib.import_module(f"lectures_jax.{layer}")
-    missing = {
-        f"{path.name}: {name}"
-        for path in (PACKAGE / layer).glob("*.py")
-        if path.stem[0] != "_"
-        for name in defined(path) - helpers(path)
-        if name not in module.__all__
-    }
-    assert not missing
+    assert not unexported(PACKAGE / layer, module.__all__)
+
+
+def test_a_forgotten_function_is_noticed_and_a_shared_one_is_not_missed(tmp_path):
+    (tmp_path / "a.py").write_text("def new(): ...\ndef used(): ...\ndef _own(): ...\n")
+    (tmp_path / "b.py").write_text("from .a import used\ndef old(): used()\n")
+    assert unexported(tmp_path, ["old"]) == {"a.py: new"}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_an_exported_class_is_what_functions_return(layer):
+    module = importlib.import_module(f"lectures_jax.{layer}")
+    for name in module.__all__:
+        value = getattr(module, name)
+        if inspect.isclass(value):
+            record = dataclasses.is_dataclass(value) or hasattr(value, "_fields")
+            assert record or issubclass(value, Exception), f"{name} belongs to its file"
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -10,8 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "lectures_jax"
 MAY_IMPORT = {
+    "__init__": set(),
     "typing": set(),
-    "testing": set(),
+    "testing": {"_derivatives"},
+    "_derivatives": set(),
     "ops": {"typing"},
     "losses": {"typing", "ops"},
     "metrics": {"typing", "ops"},
@@ -25,105 +27,125 @@ MAY_IMPORT = {
     "train": {"typing"},
     "report": {"typing"},
 }
+ANYTHING = {"cli", "__main__"}
 FILES = sorted(PACKAGE.rglob("*.py"))
+NAMES = {file.relative_to(PACKAGE).parts[0].removesuffix(".py") for file in FILES}
 
 
-def layer(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def imports(source: str, parent: str) -> set[str]:
+    """Absolute names of what a source imports, also inside of functions.
 
-
-def imports(path: Path) -> set[str]:
-    """Absolute names of the modules that a file imports, also inside functions."""
-    package = [PACKAGE.name, *path.relative_to(PACKAGE).parts[:-1]]
+    `from a import b` counts as `a` and as `a.b`, for b may be a module.
+    """
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) + 1 - node.level] if node.level else []
-            base = ".".join([*base, *filter(None, [node.module])])
+            above = parent.split(".")[: 1 - node.level or None] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
     return found
 
 
-def layers_imported(path: Path) -> set[str]:
-    names = {n.split(".")[1] for n in imports(path) if n.startswith("lectures_jax.")}
-    return names & {layer(file) for file in FILES} - {layer(path)}
+def forbidden(source: str, layer: str, parent: str) -> set[str]:
+    """The layers that a source imports and must not."""
+    parts = [name.split(".") for name in imports(source, parent)]
+    layers = {p[1] for p in parts if p[0] == PACKAGE.name and len(p) > 1 and p[1] in NAMES}
+    return layers - MAY_IMPORT[layer] - {layer}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_imports_only_the_layers_below_it(path):
-    own = layer(path)
-    if own in ("cli", "__main__"):
-        return
-    if own.startswith("_"):  # __init__ and private helpers of the package itself
-        assert layers_imported(path) == set()
-        return
-    forbidden = {name for name in layers_imported(path) if not name.startswith("_")}
-    assert forbidden <= MAY_IMPORT[own], f"{own} must not import {forbidden - MAY_IMPORT[own]}"
+def place(file: Path) -> tuple[str, str]:
+    """The layer of a file, and the package that its relative imports start from."""
+    parts = file.relative_to(PACKAGE).parts
+    return parts[0].removesuffix(".py"), ".".join([PACKAGE.name, *parts[:-1]])
 
 
-def test_the_reader_of_imports_sees_each_form(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path / "lectures_jax")
-    file = tmp_path / "lectures_jax" / "ops" / "a.py"
-    file.parent.mkdir(parents=True)
-    file.write_text("from lectures_jax import nn\nfrom ..models import yolo\nimport flax.nnx\n")
-    assert {"lectures_jax.nn", "lectures_jax.models.yolo", "flax.nnx"} <= imports(file)
+@pytest.mark.parametrize(
+    "file",
+    [file for file in FILES if place(file)[0] not in ANYTHING],
+    ids=lambda file: str(file.relative_to(PACKAGE)),
+)
+def test_a_file_imports_only_what_its_layer_may(file):
+    assert not forbidden(file.read_text(), *place(file))
 
 
-def importers(module: str) -> set[str]:
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from lectures_jax import nn",
+        "import lectures_jax.nn.residual",
+        "from lectures_jax.nn.residual import ResidualBlock",
+        "from ..nn import residual",
+        "from .. import nn",
+        "def f():\n    from lectures_jax import nn",
+    ],
+)
+def test_an_upward_import_is_noticed_in_each_form(source):
+    assert forbidden(source, "ops", "lectures_jax.ops") == {"nn"}
+    assert not forbidden(source, "models", "lectures_jax.models")
+
+
+def importers(*modules: str) -> set[str]:
+    """The files that import one of these modules, or a part of it."""
+    prefixes = tuple(f"{module}." for module in modules)
     return {
-        str(path.relative_to(PACKAGE))
-        for path in FILES
-        if any(name == module or name.startswith(f"{module}.") for name in imports(path))
+        file.relative_to(PACKAGE).as_posix()
+        for file in FILES
+        if any(
+            f"{name}.".startswith(prefixes) for name in imports(file.read_text(), place(file)[1])
+        )
     }
 
 
-def test_ops_and_losses_and_metrics_know_no_flax():
-    assert not [f for f in importers("flax") if f.split("/")[0] in ("ops", "losses", "metrics")]
+def test_ops_losses_and_metrics_know_no_flax_and_no_optax():
+    pure = ("ops/", "losses/", "metrics/")
+    assert not [name for name in importers("flax", "optax") if name.startswith(pure)]
+    assert "models/yolo.py" in importers("flax")
 
 
 def test_orbax_is_imported_in_one_module():
     assert importers("orbax") == {"train/checkpoint.py"}
 
 
-def test_experiments_are_loaded_by_path_only():
-    assert not importers("experiments")
+def test_the_library_never_imports_its_users():
+    assert not importers("experiments", "benchmarks", "tests")
 
 
-PROBE = """
+WITHOUT_EXTRAS = """
 import sys
+
 class Block:
-    extras = {extras!r}
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in self.extras:
+        if name.split(".")[0] in {extras!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
 sys.meta_path.insert(0, Block())
 import lectures_jax
-assert "jax" not in sys.modules, "importing lectures_jax imports jax"
-from lectures_jax import losses, metrics, nn, objectives, ops, optim, train
+print("jax" in sys.modules)
+from lectures_jax import losses, metrics, nn, objectives, ops, optim, testing, train, typing
 from lectures_jax.models import yolo
 from jax._src import xla_bridge
-assert not xla_bridge._backends, "importing starts a device"
-try:
-    from lectures_jax import data
-except ImportError as error:
-    print(error)
+print(len(xla_bridge._backends))
+for layer in ("data", "report", "weights"):
+    try:
+        __import__(f"lectures_jax.{{layer}}")
+    except ImportError as error:
+        print(error)
 """
-EXTRAS = (
-    *("grain", "PIL", "matplotlib", "sklearn", "tyro", "rich", "defusedxml", "tensorboardX"),
-    *("flatbuffers", "safetensors", "chex", "hypothesis", "scipy_is_core", "pytest"),
-)
+
+# Not rich, which Flax imports.
+EXTRAS = {
+    *("grain", "PIL", "matplotlib", "sklearn", "tyro", "defusedxml", "tensorboardX", "safetensors"),
+    *("chex", "hypothesis", "beartype", "pytest", "pycocotools", "skimage", "selenium"),
+}
 
 
-def test_functions_networks_and_training_need_the_core_alone():
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE.format(extras=EXTRAS)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
+def test_functions_networks_and_training_need_no_extra_and_importing_starts_no_device():
+    program = [sys.executable, "-c", WITHOUT_EXTRAS.format(extras=EXTRAS)]
+    done = subprocess.run(program, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
-    assert "pip install 'lectures_jax[experiments]'" in done.stdout
-    assert len(done.stdout.splitlines()) == 1
+    imported_jax, devices, *refusals = done.stdout.splitlines()
+    assert (imported_jax, devices) == ("False", "0")
+    assert len(refusals) == 3
+    assert all("pip install 'lectures_jax[experiments]'" in line for line in refusals)

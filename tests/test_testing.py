@@ -23,15 +23,13 @@ def test_a_sound_op_passes():
 
 def test_keys_integers_trees_and_missing_arrays_are_arguments_too():
     def op(key, batch, bias=None):
-        noise = jax.random.normal(key, batch["x"].shape, batch["x"].dtype)
+        noise = jax.random.uniform(key, batch["x"].shape, batch["x"].dtype)
         rows = jnp.arange(batch["labels"].shape[0])
         picked = (batch["x"] * noise)[rows, batch["labels"]]
         return {"picked": picked if bias is None else picked + bias, "labels": batch["labels"]}
 
     batch = {"x": X, "labels": np.array([2, 0])}
-    check_op(
-        op, (jax.random.key(0), batch, None), (jax.random.key(0), batch, np.ones(2, np.float32))
-    )
+    check_op(op, (jax.random.key(0), batch, None))
 
 
 def host(x):

@@ -43,7 +43,7 @@ class Config:
     orientation: Literal["fixed", "mirror", "any"] | None = None
     """how pictures may be turned: not at all, left-right, all eight ways; None: fixed for digits,
     any for files (which suits cells and maps; take mirror for photographs)"""
-    steps: int = 6000
+    steps: int = 4000
     """training steps"""
     batch_size: int = 8
     """pictures per step"""
@@ -51,13 +51,13 @@ class Config:
     """of Adam, after warm-up; it then falls along a cosine to zero"""
     weight_decay: float = 0.02
     """decoupled, on kernels only"""
-    clip: float = 100.0
+    clip: float = 1000.0
     """largest norm of the gradient"""
     ema_decay: float = 0.998
     """of the averaged parameters that are evaluated"""
     anchor_iou: float = 0.3
     """an object goes also to the anchors whose shape overlaps it more; 1: its best anchor only"""
-    overlap_weight: float = 10.0
+    overlap_weight: float = 3.0
     """of 1 - CIoU beside YOLOv3's own loss; 0: YOLOv3's alone"""
     scenes: int = 6000
     """digit scenes to learn from"""

@@ -9,26 +9,35 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 TOP_K_LIMIT = 512  # above it, sorting everything is faster than `top_k` on a CPU
+BY_CLASS_LIMIT = 1024  # outputs above which testing only within a class outweighs an early end
+LAST = jnp.iinfo(jnp.int32).max
 
 
 class _Rows(NamedTuple):
-    """Boxes by falling score: x1, y1, x2, y2, area; and their index and, if there is one, label."""
+    """Boxes in the order in which they are taken.
+
+    Attributes:
+        geometry: x1, y1, x2, y2, area.
+        rank: place by falling score.
+        label: class, if classes count.
+    """
 
     geometry: Float[Array, "5 n"]
-    tags: Int[Array, "t n"]
+    rank: Int[Array, " n"]
+    label: Int[Array, " n"] | None
 
 
 class Plan(NamedTuple):
     """How a kind of device searches best.
 
     Attributes:
-        order: gives the indices of the highest scores, falling; equal scores by rising index.
+        argsort: sorts int32 numbers, equal ones by rising index.
         resolve: decides which boxes of a block stay.
         block: boxes resolved together.
         tile: kept boxes against which a block is tested at once.
     """
 
-    order: Callable[[Array, int], Array]
+    argsort: Callable[[Array], Array]
     resolve: Callable[[_Rows, Array, Array], Array]
     block: int
     tile: int
@@ -47,8 +56,7 @@ def search(
 ) -> tuple[Array, Array]:
     """Returns the indices of the boxes kept, `[max_outputs]`, and their number.
 
-    Takes the boxes in blocks: those that overlap a box kept earlier drop out, then `plan.resolve`
-    decides among the rest. What follows in the result after that number is arbitrary.
+    What follows in the result after that number is arbitrary.
 
     Args:
         boxes: corners.
@@ -58,22 +66,44 @@ def search(
         threshold: of the IoU.
         plan: how to search.
         considered: an upper bound of `valid`.
-        max_outputs: number of results at which to end, at most `considered`.
+        max_outputs: number of results, at most `considered`.
     """
-    block = min(plan.block, round_up(considered, 32))
-    tile = min(plan.tile, round_up(max_outputs, 32))
-    capacity = round_up(max_outputs, tile)
-    order = plan.order(scores, considered)
-    rows = _rows(boxes, labels, jnp.pad(order, (0, round_up(considered, block) - considered)))
+    order = _highest(scores, considered, plan)
+    rank = jnp.arange(considered, dtype=jnp.int32)
+    by_class = labels is not None and max_outputs > BY_CLASS_LIMIT
+    if by_class:
+        rank = plan.argsort(jnp.where(rank < valid, labels[order], LAST))
+    rank = jnp.pad(rank, (0, round_up(considered, min(plan.block, considered)) - considered))
+    rows = _rows(boxes, labels, order, rank)
+    places = considered if by_class else max_outputs
+    kept, count = _suppress(rows, valid, threshold, plan=plan, places=places, by_class=by_class)
+    ranks = jnp.sort(kept) if by_class else kept
+    found = order[jnp.minimum(ranks[:max_outputs], considered - 1)]
+    return found, jnp.minimum(count, max_outputs)
+
+
+def _suppress(
+    rows: _Rows, valid: Array, threshold: Array, *, plan: Plan, places: int, by_class: bool
+) -> tuple[Array, Array]:
+    """Returns the ranks of the boxes kept, in the order in which they were taken, and their number.
+
+    Takes the boxes in blocks: those that overlap a box kept earlier drop out, then `plan.resolve`
+    decides among the rest. Ends when all places are taken. Where the rows are sorted by class, a
+    block need not be tested against earlier classes.
+    """
+    block, tile = min(plan.block, rows.rank.shape[0]), min(plan.tile, places)
+    capacity = round_up(places, tile)
     # Free places hold NaN, which overlaps nothing.
-    kept = _Rows(
-        jnp.full((5, capacity), jnp.nan, rows.geometry.dtype),
-        jnp.full((len(rows.tags), capacity), -1, jnp.int32),
+    kept = jax.tree.map(
+        lambda x: jnp.full(
+            (*x.shape[:-1], capacity), LAST if x.dtype == jnp.int32 else jnp.nan, x.dtype
+        ),
+        rows,
     )
 
     def unfinished(state: tuple[Array, Array, _Rows]) -> Array:
         start, count, _ = state
-        return (start < valid) & (count < max_outputs)
+        return (start < valid) & (count < places)
 
     def step(state: tuple[Array, Array, _Rows]) -> tuple[Array, Array, _Rows]:
         start, count, kept = state
@@ -84,15 +114,16 @@ def search(
             hit = jnp.any(_overlap(_slice(kept, i * tile, tile), new, threshold), axis=0)
             return alive & ~hit
 
-        alive = lax.fori_loop(0, (count + tile - 1) // tile, test, alive)
+        first = jnp.sum(kept.label < new.label[0], dtype=jnp.int32) if by_class else jnp.int32(0)
+        alive = lax.fori_loop(first // tile, (count + tile - 1) // tile, test, alive)
         keep = plan.resolve(new, alive, threshold)
-        rank = jnp.cumsum(keep, dtype=jnp.int32)
-        place = jnp.where(keep, count + rank - 1, capacity)
-        kept = jax.tree.map(lambda x, y: x.at[:, place].set(y, mode="drop"), kept, new)
-        return start + block, count + rank[-1], kept
+        place = jnp.cumsum(keep, dtype=jnp.int32)
+        target = jnp.where(keep, count + place - 1, capacity)
+        kept = jax.tree.map(lambda x, y: x.at[..., target].set(y, mode="drop"), kept, new)
+        return start + block, count + place[-1], kept
 
     _, count, kept = lax.while_loop(unfinished, step, (jnp.int32(0), jnp.int32(0), kept))
-    return kept.tags[0, :max_outputs], jnp.minimum(count, max_outputs)
+    return kept.rank, count
 
 
 def _pick(rows: _Rows, alive: Array, threshold: Array) -> Array:
@@ -140,9 +171,9 @@ def _overlap(a: _Rows, b: _Rows, threshold: Array) -> Array:
     intersection = width * height
     # In this form, without a guard: NaN compares as false, as in torchvision.
     above = intersection / (area + other - intersection) > threshold
-    if len(a.tags) == 1:
+    if a.label is None or b.label is None:
         return above
-    return above & (a.tags[1][:, None] == b.tags[1][None, :])
+    return above & (a.label[:, None] == b.label[None, :])
 
 
 def _maximum(a: Array, b: Array) -> Array:
@@ -154,32 +185,35 @@ def _minimum(a: Array, b: Array) -> Array:
     return jnp.where(b < a, b, a)
 
 
-def _rows(boxes: Array, labels: Array | None, order: Array) -> _Rows:
-    x1, y1, x2, y2 = boxes[order].T
-    tags = [order] if labels is None else [order, labels[order].astype(jnp.int32)]
-    return _Rows(jnp.stack([x1, y1, x2, y2, (x2 - x1) * (y2 - y1)]), jnp.stack(tags))
+def _rows(boxes: Array, labels: Array | None, order: Array, rank: Array) -> _Rows:
+    index = order[rank]
+    x1, y1, x2, y2 = boxes[index].T
+    label = None if labels is None else labels[index]
+    return _Rows(jnp.stack([x1, y1, x2, y2, (x2 - x1) * (y2 - y1)]), rank, label)
 
 
 def _slice(rows: _Rows, start: Array, size: int) -> _Rows:
-    return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, size, axis=1), rows)
+    return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, size, axis=-1), rows)
 
 
-def _order(scores: Array, number: int) -> Array:
+def _highest(scores: Array, number: int, plan: Plan) -> Array:
     """Returns the indices of the highest scores, falling, equal ones by rising index."""
     if number < min(scores.shape[0], TOP_K_LIMIT + 1):
         return lax.top_k(scores, number)[1]
-    index = jnp.arange(scores.shape[0], dtype=jnp.int32)
-    return lax.sort((_falling_key(scores), index), num_keys=1, is_stable=True)[1][:number]
+    key = _falling_key(scores)
+    return (plan.argsort if key.dtype == jnp.int32 else _argsort)(key)[:number]
 
 
-def _order_packed(scores: Array, number: int) -> Array:
-    """Does what `_order` does, for float32 on a CPU, which sorts single numbers 10 times faster."""
-    if scores.dtype != jnp.float32 or number < min(scores.shape[0], TOP_K_LIMIT + 1):
-        return _order(scores, number)
+def _argsort(keys: Array) -> Array:
+    index = jnp.arange(keys.shape[0], dtype=jnp.int32)
+    return lax.sort((keys, index), num_keys=1, is_stable=True)[1]
+
+
+def _argsort_packed(keys: Array) -> Array:
+    """Does what `_argsort` does, on a CPU, which sorts single numbers 10 times faster than pairs."""
     with jax.enable_x64(True):
-        key = _falling_key(scores).astype(jnp.int64) << 32
-        packed = lax.sort(key | lax.broadcasted_iota(jnp.int64, key.shape, 0), is_stable=False)
-        return (packed & 0xFFFFFFFF).astype(jnp.int32)[:number]
+        packed = (keys.astype(jnp.int64) << 32) | lax.broadcasted_iota(jnp.int64, keys.shape, 0)
+        return (lax.sort(packed, is_stable=False) & 0xFFFFFFFF).astype(jnp.int32)
 
 
 def _falling_key(scores: Array) -> Array:
@@ -200,5 +234,5 @@ def round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-ON_CPU = Plan(_order_packed, _pick, block=128, tile=32)
-ELSEWHERE = Plan(_order, _fixed_point, block=2048, tile=2048)
+ON_CPU = Plan(_argsort_packed, _pick, block=128, tile=32)
+ELSEWHERE = Plan(_argsort, _fixed_point, block=2048, tile=2048)

@@ -164,7 +164,7 @@ def _nms(
     indices, count = lax.platform_dependent(
         _wide(lax.stop_gradient(boxes)),
         _positive_zero(ranked),
-        labels,
+        None if labels is None else labels.astype(jnp.int32),
         jnp.minimum(total, considered),
         iou_threshold,
         # Under vmap a CPU takes one image after the other, so that each ends as soon as it can.

@@ -174,7 +174,7 @@ class Checkpoints:
 
     def _keep(self, step: int) -> set[int]:
         """Returns the steps to keep once `step` is saved: sound ones only, and at most three."""
-        self._sound = [old for old in self._sound if old < step][-1:] + [step]
+        self._sound = [*[old for old in self._sound if old < step][-1:], step]
         keep = set(self._sound)
         if self._scores:
             keep.add(max(self._scores, key=self._rank))

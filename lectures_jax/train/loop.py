@@ -15,7 +15,7 @@ from lectures_jax.train.diagnosis import explain
 from lectures_jax.train.history import History, Row
 from lectures_jax.train.progress import open_progress
 from lectures_jax.train.run import Run
-from lectures_jax.train.signals import Stopped, stop_request
+from lectures_jax.train.signals import Stopped, StopRequest, stop_request
 from lectures_jax.train.state import TrainState, init, rebuild
 from lectures_jax.train.step import Augment, make_step
 from lectures_jax.train.stream import Stream
@@ -87,16 +87,20 @@ def fit(
     """
     if best is not None and (evaluate is None or out is None):
         raise ValueError(f"best needs evaluate and out, got best={best!r} without.")
+    every = {"evaluate_every": evaluate_every, "save_every": save_every, "log_every": log_every}
+    for name, value in {**every, "accumulate": accumulate}.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}.")
     if accumulate > 1:
         optimizer = optax.MultiSteps(optimizer, accumulate).gradient_transformation()
     structure, state = init(key, model, optimizer, ema=ema_decay is not None)
     step = make_step(structure, objective, optimizer, ema_decay=ema_decay, augment=augment)
-    stream, done = Stream(batches), 0
+    stream, done, store = Stream(batches), 0, None
     with ExitStack() as stack:
-        store = stop = None
+        # Entered first to be left last: a second SIGTERM must not break the save.
+        stop = stack.enter_context(stop_request()) if out else StopRequest()
         if out is not None:
             store = stack.enter_context(closing(Checkpoints(out / "checkpoints", best=best)))
-            stop = stack.enter_context(stop_request())
             state, done = _resume(store, state, stream, steps)
         run = Run(
             step=step,
@@ -109,20 +113,7 @@ def fit(
             measure=lambda state: evaluate(rebuild(structure, state)) if evaluate else {},
             diagnose=partial(explain, structure, objective, augment),
         )
-        for batch in islice(stream, None if steps is None else steps - done):
-            run.advance(batch)
-            evaluating, saving = _due(evaluate_every, run.done), _due(save_every, run.done)
-            stopping = stop is not None and stop.arrived
-            if run.done != steps and (
-                stopping or evaluating or saving or _due(log_every, run.done)
-            ):
-                run.pause(measure=evaluating, save=saving or stopping)
-                if stopping:
-                    raise Stopped(f"stopped by SIGTERM after step {run.done}; run again to resume.")
-        if steps is not None and run.done < steps:
-            raise ValueError(f"batches must last for steps={steps}, got {run.done}.")
-        if run.done > done:
-            run.pause(measure=evaluate is not None, save=True)
+        _train(run, steps, stop, every)
         if store and best and (found := store.restore_best(run.state)):
             run.state = found.state
     return rebuild(structure, run.state), run.history.rows
@@ -142,5 +133,20 @@ def _resume(
     return found.state, found.step
 
 
-def _due(every: int | None, step: int) -> bool:
-    return every is not None and step % every == 0
+def _train(run: Run, steps: int | None, stop: StopRequest, every: dict[str, int | None]) -> None:
+    """Steps through the batches, with a pause where something is due, and one at the end."""
+    begin = run.done
+    for batch in islice(run.stream, None if steps is None else steps - begin):
+        run.advance(batch)
+        if run.done == steps:
+            break
+        due = {name for name, n in every.items() if n is not None and run.done % n == 0}
+        if due or stop.arrived:
+            stopping = stop.arrived
+            run.pause(measure="evaluate_every" in due, save="save_every" in due or stopping)
+            if stopping:
+                raise Stopped(f"stopped by SIGTERM after step {run.done}; run again to resume.")
+    if steps is not None and run.done < steps:
+        raise ValueError(f"batches must last for steps={steps}, got {run.done}.")
+    if run.done > begin:
+        run.pause(measure=True, save=True)

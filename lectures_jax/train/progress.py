@@ -30,7 +30,7 @@ class Lines:
 
     def show(self, row: Row, *, evaluated: bool) -> None:
         """Prints a row, whether `evaluated` or not."""
-        print(describe(row, self._total), file=sys.stderr, flush=True)
+        print(_describe(row, self._total), file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Leaves the lines as they are."""
@@ -60,14 +60,14 @@ class Bar:
         short = {name: row[name] for name in ("loss", "steps_per_second") if name in row}
         self._progress.update(self._task, description=_values(short))
         if evaluated:
-            self._progress.console.print(describe(row, self._total), highlight=False)
+            self._progress.console.print(_describe(row, self._total), highlight=False)
 
     def close(self) -> None:
         """Ends the bar."""
         self._progress.stop()
 
 
-def describe(row: Row, total: int | None) -> str:
+def _describe(row: Row, total: int | None) -> str:
     """Returns a row as one line, with the time left where the end is known."""
     step, speed = int(row["step"]), row.get("steps_per_second")
     parts = [f"step {step}" + (f"/{total}" if total else "")]

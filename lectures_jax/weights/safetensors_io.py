@@ -33,7 +33,7 @@ def save_safetensors(path: Path, tree: Tree, *, metadata: Mapping[str, str] | No
             the format knows.
     """
     arrays = dict(_flatten(tree, ()))
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path
     try:
         save_file(arrays, unfinished, metadata=None if metadata is None else dict(metadata))
         with unfinished.open("rb+") as file:

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from lectures_jax import train
-from lectures_jax.train.progress import Bar, describe, open_progress
+from lectures_jax.train.progress import Bar, _describe, open_progress
 
 from .nets import Affine, Net, arrays, assert_same, points, squared
 
@@ -115,6 +115,12 @@ def test_the_best_checkpoint_needs_an_evaluation_and_a_folder(options):
         fit(points(1), best="score", **options)
 
 
+@pytest.mark.parametrize("name", ["accumulate", "log_every", "save_every", "evaluate_every"])
+def test_intervals_start_at_one(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        fit(points(1), **{name: 0})
+
+
 def test_names_of_evaluation_and_training_must_differ():
     with pytest.raises(ValueError, match=r"differ from training's, got \['loss'\]"):
         fit(points(2), evaluate=lambda model: {"loss": 0.0})
@@ -201,8 +207,8 @@ def test_the_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
 
 def test_a_row_says_how_long_it_will_take():
     row = {"step": 100, "loss": 1.0, "steps_per_second": 4.0, "data_wait": 0.1}
-    assert describe(row, 700) == "step 100/700  loss 1  4 steps/s  2:30 left"
-    assert describe(row, None) == "step 100  loss 1  4 steps/s"
+    assert _describe(row, 700) == "step 100/700  loss 1  4 steps/s  2:30 left"
+    assert _describe(row, None) == "step 100  loss 1  4 steps/s"
 
 
 def test_training_imports_no_extra():
