@@ -1,12 +1,12 @@
 """Times suppression beside torchvision's compiled operator and OpenCV's, on one processor.
 
-    python benchmarks/nms.py [--sizes 100 1000] [--batches 1 8] [--seconds 4]
+    python -m benchmarks.nms [--sizes 100 1000] [--batches 1 8] [--seconds 4]
 
 torchvision's CUDA wheel needs stand-ins for two libraries beside a CPU build of torch:
 `TORCHVISION_STUBS` names their folder. Peers that are not installed are left out. The peers return
-all boxes kept and take a batch one image after the other, as their users must; ours is timed for all
-boxes and for the 300 best. Scenes change from call to call, as images do: on the same scene again
-and again a processor learns a peer's branches by heart.
+all boxes kept and take a batch one image after the other, as their users must; ours is timed for
+all boxes and for the 300 best. Scenes change from call to call, as images do: on the same scene
+again and again a processor learns a peer's branches by heart.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import compare, save
 
+from benchmarks.common import compare, save
 from lectures_jax import ops
 
 THRESHOLD = 0.5

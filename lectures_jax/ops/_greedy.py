@@ -70,11 +70,13 @@ def search(
     """
     order = _highest(scores, considered, plan)
     rank = jnp.arange(considered, dtype=jnp.int32)
-    by_class = labels is not None and max_outputs > BY_CLASS_LIMIT
-    if by_class:
-        rank = plan.argsort(jnp.where(rank < valid, labels[order], LAST))
-    rank = jnp.pad(rank, (0, round_up(considered, min(plan.block, considered)) - considered))
+    classes = labels if max_outputs > BY_CLASS_LIMIT else None
+    if classes is not None:
+        rank = plan.argsort(jnp.where(rank < valid, classes[order], LAST))
+    block = min(plan.block, round_up(considered, 32))
+    rank = jnp.pad(rank, (0, round_up(considered, block) - considered))
     rows = _rows(boxes, labels, order, rank)
+    by_class = classes is not None
     places = considered if by_class else max_outputs
     kept, count = _suppress(rows, valid, threshold, plan=plan, places=places, by_class=by_class)
     ranks = jnp.sort(kept) if by_class else kept
@@ -114,7 +116,7 @@ def _suppress(
             hit = jnp.any(_overlap(_slice(kept, i * tile, tile), new, threshold), axis=0)
             return alive & ~hit
 
-        first = jnp.sum(kept.label < new.label[0], dtype=jnp.int32) if by_class else jnp.int32(0)
+        first = _earlier_classes(kept, new) if by_class else 0
         alive = lax.fori_loop(first // tile, (count + tile - 1) // tile, test, alive)
         keep = plan.resolve(new, alive, threshold)
         place = jnp.cumsum(keep, dtype=jnp.int32)
@@ -124,6 +126,13 @@ def _suppress(
 
     _, count, kept = lax.while_loop(unfinished, step, (jnp.int32(0), jnp.int32(0), kept))
     return kept.rank, count
+
+
+def _earlier_classes(kept: _Rows, new: _Rows) -> Array:
+    """Returns the number of boxes kept of classes before the first new one."""
+    if kept.label is None or new.label is None:
+        return jnp.int32(0)
+    return jnp.sum(kept.label < new.label[0], dtype=jnp.int32)
 
 
 def _pick(rows: _Rows, alive: Array, threshold: Array) -> Array:
@@ -210,7 +219,7 @@ def _argsort(keys: Array) -> Array:
 
 
 def _argsort_packed(keys: Array) -> Array:
-    """Does what `_argsort` does, on a CPU, which sorts single numbers 10 times faster than pairs."""
+    """Does the same for a CPU, which sorts single numbers ten times as fast as pairs."""
     with jax.enable_x64(True):
         packed = (keys.astype(jnp.int64) << 32) | lax.broadcasted_iota(jnp.int64, keys.shape, 0)
         return (lax.sort(packed, is_stable=False) & 0xFFFFFFFF).astype(jnp.int32)

@@ -33,7 +33,7 @@ def save_safetensors(path: Path, tree: Tree, *, metadata: Mapping[str, str] | No
             the format knows.
     """
     arrays = dict(_flatten(tree, ()))
-    unfinished = path
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         save_file(arrays, unfinished, metadata=None if metadata is None else dict(metadata))
         with unfinished.open("rb+") as file:
@@ -56,8 +56,7 @@ def load_safetensors(path: Path | str) -> tuple[Tree, dict[str, str]]:
         NumPy arrays, with the dtypes of the file, and the metadata, empty if there is none.
 
     Raises:
-        ValueError: if the file is damaged or of another format, or a name is also the beginning of
-            another one.
+        ValueError: if the file is damaged or of another format, or has both `a` and `a.b`.
         FileNotFoundError: if there is no file.
     """
     path = Path(path)
@@ -97,18 +96,16 @@ def _flatten(tree: Tree, parents: tuple[str, ...]) -> Iterator[tuple[str, np.nda
 
 def _nest(arrays: Mapping[str, np.ndarray], path: Path) -> Tree:
     tree: Tree = {}
-    for name, array in arrays.items():
+    for name in sorted(arrays):  # thus a name comes before those that it begins
         *parents, last = map(_key, name.split("."))
         node = tree
         for part in parents:
             node = node.setdefault(part, {})
             if not isinstance(node, dict):
-                break
-        if not isinstance(node, dict) or last in node:
-            raise ValueError(
-                f"{path}: expected names that are no beginning of another, got {name!r}."
-            )
-        node[last] = array
+                raise ValueError(
+                    f"{path}: expected no array to lie inside of another, got {name!r}."
+                )
+        node[last] = arrays[name]
     return tree
 
 

@@ -109,11 +109,11 @@ def test_a_folder_is_refused_and_a_missing_file_is_not_found(path):
 
 
 @pytest.mark.parametrize("other", ["a.b", "a.b.c.d"])
-def test_a_name_that_begins_another_is_refused(path, other):
+def test_an_array_inside_of_another_is_refused(path, other):
     entry = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
     header = json.dumps({"a.b.c": entry, other: entry}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header)
-    with pytest.raises(ValueError, match="no beginning of another"):
+    with pytest.raises(ValueError, match="no array to lie inside of another"):
         weights.load_safetensors(path)
 
 
