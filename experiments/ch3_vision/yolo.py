@@ -34,8 +34,9 @@ class Config:
     """what to learn from: built-in digit scenes, or pictures with VOC, COCO or YOLO annotations"""
     root: Path | None = None
     """folder of one's own pictures and annotations; see the readers in lectures_jax.data"""
-    splits: tuple[str, str, str] = ("train", "val", "test")
-    """names of the splits to learn from, to watch, and to be measured on"""
+    splits: tuple[str, str] | None = None
+    """names of the splits to learn from and to be measured on; None: train and test, or VOC's own
+    trainval and test. Nothing is chosen by the measured split: the last step's model counts"""
     strict: bool = True
     """stop at the first faulty record; otherwise leave it out and list it in the report"""
     image_size: tuple[int, int] | None = None
@@ -71,7 +72,6 @@ class Splits(NamedTuple):
     """The pictures, brought to one size and kept in memory."""
 
     train: Dataset
-    validation: Dataset
     test: Dataset
     image_size: tuple[int, int]
     max_boxes: int
@@ -111,7 +111,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         out=out,
         ema_decay=config.ema_decay,
         augment=partial(augment, config=config),
-        evaluate=lambda model: score(model, splits.validation, splits),
+        evaluate=lambda model: score(model, splits.test, splits),
         evaluate_every=max(config.steps // 6, 1),
     )
     weights.save_yolo(
@@ -121,14 +121,12 @@ def run(config: Config, out: Path) -> dict[str, float]:
 
 
 def read(key: jax.Array, config: Config) -> Splits:
-    """Reads the three splits and brings every picture to one size."""
+    """Reads the two splits and brings every picture to one size."""
     if config.data == "digits":
-        keys = jax.random.split(key, 3)
-        counts = config.scenes, config.evaluated // 2, config.evaluated
-        names = "train", "validation", "test"
+        keys = jax.random.split(key)
         splits = [
-            data.digit_scenes(key, count=count, split=name)
-            for key, count, name in zip(keys, counts, names, strict=True)
+            data.digit_scenes(keys[0], count=config.scenes, split="train"),
+            data.digit_scenes(keys[1], count=config.evaluated, split="test"),
         ]
         image_size = config.image_size or (160, 160)
     else:
@@ -145,15 +143,16 @@ def read_files(config: Config) -> list[Dataset]:
         raise ValueError(f"--root must name a folder for --data {config.data}, got none.")
     root, strict = config.root, config.strict
     if config.data == "voc":
-        first = data.read_voc(root, split=config.splits[0], strict=strict)
-        read = partial(data.read_voc, root, classes=first.classes, strict=strict)
-        return [first, *(read(split=split) for split in config.splits[1:])]
+        learnt, measured = config.splits or ("trainval", "test")
+        first = data.read_voc(root, split=learnt, strict=strict)
+        return [first, data.read_voc(root, split=measured, classes=first.classes, strict=strict)]
+    splits = config.splits or ("train", "test")
     if config.data == "coco":
         return [
             data.read_coco(root / "annotations" / f"instances_{s}.json", root / s, strict=strict)
-            for s in config.splits
+            for s in splits
         ]
-    return [data.read_yolo(root, split=split, strict=strict) for split in config.splits]
+    return [data.read_yolo(root, split=split, strict=strict) for split in splits]
 
 
 def common_size(dataset: Dataset) -> tuple[int, int]:
@@ -243,7 +242,7 @@ def write_report(
     result = metrics.coco_map(*found[:-1], num_classes=len(classes), crowd=found.crowd)
     precision = np.asarray(result.precision)[..., 0, 2]
     parameters = sum(p.size for p in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    problems = [(p,) for s in (splits.train, splits.validation, splits.test) for p in s.problems]
+    problems = [(p,) for s in (splits.train, splits.test) for p in s.problems]
     left_out = f"{len(problems)} faulty records were left out while reading."
     numbers = result.named()
     report.page(

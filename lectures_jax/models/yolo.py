@@ -204,8 +204,8 @@ def _select(
     scores: Float[Array, "n c"],
     *,
     max_outputs: int,
-    score_threshold: float,
-    iou_threshold: float,
+    score_threshold: Float[Array, ""],
+    iou_threshold: Float[Array, ""],
     class_agnostic: bool,
 ) -> tuple[Array, Array, Array, Array]:
     """Suppresses the boxes of one picture."""

@@ -1,16 +1,18 @@
 """The search of `nms`: exact greedy suppression by blocks, without data-dependent shapes."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
 TOP_K_LIMIT = 512  # above it, sorting everything is faster than `top_k` on a CPU
 BY_CLASS_LIMIT = 1024  # outputs above which testing only within a class outweighs an early end
-LAST = jnp.iinfo(jnp.int32).max
+LAST = np.int32(np.iinfo(np.int32).max)
 
 
 class _Rows(NamedTuple):
@@ -95,13 +97,10 @@ def _suppress(
     """
     block, tile = min(plan.block, rows.rank.shape[0]), min(plan.tile, places)
     capacity = round_up(places, tile)
+    free = jnp.full(capacity, LAST)
     # Free places hold NaN, which overlaps nothing.
-    kept = jax.tree.map(
-        lambda x: jnp.full(
-            (*x.shape[:-1], capacity), LAST if x.dtype == jnp.int32 else jnp.nan, x.dtype
-        ),
-        rows,
-    )
+    nothing = jnp.full((5, capacity), jnp.nan, rows.geometry.dtype)
+    kept = _Rows(nothing, free, None if rows.label is None else free)
 
     def unfinished(state: tuple[Array, Array, _Rows]) -> Array:
         start, count, _ = state
@@ -111,12 +110,8 @@ def _suppress(
         start, count, kept = state
         new = _slice(rows, start, block)
         alive = start + jnp.arange(block, dtype=jnp.int32) < valid
-
-        def test(i: Array, alive: Array) -> Array:
-            hit = jnp.any(_overlap(_slice(kept, i * tile, tile), new, threshold), axis=0)
-            return alive & ~hit
-
         first = _earlier_classes(kept, new) if by_class else 0
+        test = functools.partial(_clear_of, kept=kept, new=new, threshold=threshold, tile=tile)
         alive = lax.fori_loop(first // tile, (count + tile - 1) // tile, test, alive)
         keep = plan.resolve(new, alive, threshold)
         place = jnp.cumsum(keep, dtype=jnp.int32)
@@ -126,6 +121,13 @@ def _suppress(
 
     _, count, kept = lax.while_loop(unfinished, step, (jnp.int32(0), jnp.int32(0), kept))
     return kept.rank, count
+
+
+def _clear_of(
+    i: Array, alive: Array, *, kept: _Rows, new: _Rows, threshold: Array, tile: int
+) -> Array:
+    """Returns those of the new boxes alive that overlap none of the i-th tile of boxes kept."""
+    return alive & ~jnp.any(_overlap(_slice(kept, i * tile, tile), new, threshold), axis=0)
 
 
 def _earlier_classes(kept: _Rows, new: _Rows) -> Array:
@@ -156,8 +158,8 @@ def _pick(rows: _Rows, alive: Array, threshold: Array) -> Array:
 def _fixed_point(rows: _Rows, alive: Array, threshold: Array) -> Array:
     """Keeps whatever no kept earlier box overlaps, from all alive on until nothing changes.
 
-    The answer is the only fixed point, and right up to the n-th box after n turns; it takes as many
-    turns as the longest chain of suppressed suppressors, which is short, and each is parallel.
+    After n turns the first n boxes are right, so the greedy answer is the only fixed point. Chains
+    in which each box suppresses the next are short, and so few parallel turns suffice.
     """
     index = jnp.arange(alive.shape[0])
     earlier = index[:, None] < index[None, :]

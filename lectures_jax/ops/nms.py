@@ -42,8 +42,8 @@ def nms(
 ) -> Selection:
     """Keeps, by falling score, each box that overlaps no box kept before it.
 
-    Equal scores are taken in the order of their indices. The result equals torchvision's bit for
-    bit, also for boxes with swapped corners, whose areas are not clamped. For a batch of images use
+    Equal scores are taken in the order of their indices. On a CPU the result is torchvision's, to
+    the last box, also where corners are swapped: areas are not clamped. For a batch of images use
     `jax.vmap`. The scores have a gradient, the choice has none.
 
     Args:

@@ -16,7 +16,7 @@ def training(
     losses: Sequence[Sequence[str]],
     scores: Sequence[Sequence[str]],
 ) -> Section:
-    """Returns the curves of a run: losses on the training data, scores on the validation data.
+    """Returns the curves of a run: losses on the training data, scores on other data.
 
     Args:
         history: rows with "step".
@@ -29,7 +29,7 @@ def training(
     return Section(
         "Training",
         "Losses are means over the training batches since the point before; scores are measured on "
-        "the validation data.",
+        "data that it does not learn from.",
         figures=[
             Figure(folder / "loss.svg", "Losses."),
             Figure(folder / "score.svg", "Scores."),
