@@ -42,7 +42,7 @@ smoke: $(VENV)/.test
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/.bench
 	for file in nms coco_map yolo_step; do $(BIN)/python -m benchmarks.$$file || exit; done

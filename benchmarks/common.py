@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -33,8 +34,9 @@ LIBRARIES = (
 def compare(functions: dict[str, Callable[[], Any]], *, repeats: int = 30) -> dict[str, float]:
     """Returns the median time of each function in seconds.
 
-    The functions take turns, so that a slow moment of the machine hits all of them; each is called
-    once before, to compile and warm up.
+    The functions take turns, so that a slow moment of the machine hits all of them, and in another
+    order each time, so that none always finds the caches that one other left. Each is called once
+    before, to compile and warm up.
 
     Args:
         functions: thunks by name; what they return is waited for.
@@ -43,11 +45,13 @@ def compare(functions: dict[str, Callable[[], Any]], *, repeats: int = 30) -> di
     for function in functions.values():
         jax.block_until_ready(function())
     times: dict[str, list[float]] = {name: [] for name in functions}
+    order, rng = list(functions.items()), random.Random(0)
     gc.collect()
     gc.disable()
     try:
         for _ in range(repeats):
-            for name, function in functions.items():
+            rng.shuffle(order)
+            for name, function in order:
                 start = time.perf_counter()
                 jax.block_until_ready(function())
                 times[name].append(time.perf_counter() - start)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
@@ -152,7 +153,7 @@ class Yolo(nnx.Module):
 
     def predict(
         self,
-        images: Float[Array, "b h w 3"],
+        images: Float[Array | np.ndarray, "b h w 3"],
         *,
         max_outputs: int = 100,
         score_threshold: float = 0.01,

@@ -19,12 +19,14 @@ class _Rows(NamedTuple):
     """Boxes in the order in which they are taken.
 
     Attributes:
-        geometry: x1, y1, x2, y2, area.
+        corners: x1, y1, x2, y2.
+        area: not clamped, so negative for swapped corners.
         rank: place by falling score.
         label: class, if classes count.
     """
 
-    geometry: Float[Array, "5 n"]
+    corners: Float[Array, "4 n"]
+    area: Float[Array, " n"]
     rank: Int[Array, " n"]
     label: Int[Array, " n"] | None
 
@@ -40,7 +42,7 @@ class Plan(NamedTuple):
     """
 
     argsort: Callable[[Array], Array]
-    resolve: Callable[[_Rows, Array, Array], Array]
+    resolve: Callable[[_Rows, Array, Array], tuple[Array, Array]]
     block: int
     tile: int
 
@@ -74,7 +76,7 @@ def search(
     rank = jnp.arange(considered, dtype=jnp.int32)
     classes = labels if max_outputs > BY_CLASS_LIMIT else None
     if classes is not None:
-        rank = plan.argsort(jnp.where(rank < valid, classes[order], LAST))
+        rank = plan.argsort(jnp.where(rank < valid, _take(classes, order), LAST))
     block = min(plan.block, round_up(considered, 32))
     rank = jnp.pad(rank, (0, round_up(considered, block) - considered))
     rows = _rows(boxes, labels, order, rank)
@@ -82,7 +84,7 @@ def search(
     places = considered if by_class else max_outputs
     kept, count = _suppress(rows, valid, threshold, plan=plan, places=places, by_class=by_class)
     ranks = jnp.sort(kept) if by_class else kept
-    found = order[jnp.minimum(ranks[:max_outputs], considered - 1)]
+    found = _take(order, jnp.minimum(ranks[:max_outputs], considered - 1))
     return found, jnp.minimum(count, max_outputs)
 
 
@@ -99,8 +101,8 @@ def _suppress(
     capacity = round_up(places, tile)
     free = jnp.full(capacity, LAST)
     # Free places hold NaN, which overlaps nothing.
-    nothing = jnp.full((5, capacity), jnp.nan, rows.geometry.dtype)
-    kept = _Rows(nothing, free, None if rows.label is None else free)
+    nothing = jnp.full((4, capacity), jnp.nan, rows.corners.dtype)
+    kept = _Rows(nothing, nothing[0], free, None if rows.label is None else free)
 
     def unfinished(state: tuple[Array, Array, _Rows]) -> Array:
         start, count, _ = state
@@ -113,11 +115,10 @@ def _suppress(
         first = _earlier_classes(kept, new) if by_class else 0
         test = functools.partial(_clear_of, kept=kept, new=new, threshold=threshold, tile=tile)
         alive = lax.fori_loop(first // tile, (count + tile - 1) // tile, test, alive)
-        keep = plan.resolve(new, alive, threshold)
-        place = jnp.cumsum(keep, dtype=jnp.int32)
-        target = jnp.where(keep, count + place - 1, capacity)
-        kept = jax.tree.map(lambda x, y: x.at[..., target].set(y, mode="drop"), kept, new)
-        return start + block, count + place[-1], kept
+        turn, number = plan.resolve(new, alive, threshold)
+        place = jnp.where(turn < block, count + turn, capacity)
+        kept = jax.tree.map(lambda x, y: x.at[..., place].set(y, mode="drop"), kept, new)
+        return start + block, count + number, kept
 
     _, count, kept = lax.while_loop(unfinished, step, (jnp.int32(0), jnp.int32(0), kept))
     return kept.rank, count
@@ -137,51 +138,61 @@ def _earlier_classes(kept: _Rows, new: _Rows) -> Array:
     return jnp.sum(kept.label < new.label[0], dtype=jnp.int32)
 
 
-def _pick(rows: _Rows, alive: Array, threshold: Array) -> Array:
-    """Keeps the first box alive, drops what it overlaps, and so on: as many turns as boxes kept."""
+def _pick(rows: _Rows, alive: Array, threshold: Array) -> tuple[Array, Array]:
+    """Keeps the first box alive, drops what it overlaps, and so on: as many turns as boxes kept.
+
+    Returns:
+        The turn in which each box was kept, the size of the block if it was not; and their number.
+    """
     size = alive.shape[0]
     index = jnp.arange(size, dtype=jnp.int32)
 
     def first(alive: Array) -> Array:
         return jnp.min(jnp.where(alive, index, size))
 
-    def turn(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        alive, best, keep = state
+    def keep(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        alive, best, turn, number = state
         hit = _overlap(_slice(rows, best, 1), rows, threshold)[0]
         alive = alive & ~hit & (index > best)
-        return alive, first(alive), keep | (index == best)
+        return alive, first(alive), jnp.where(index == best, number, turn), number + 1
 
-    state = alive, first(alive), jnp.zeros_like(alive)
-    return lax.while_loop(lambda state: state[1] < size, turn, state)[2]
+    state = alive, first(alive), jnp.full_like(index, size), jnp.int32(0)
+    _, _, turn, number = lax.while_loop(lambda state: state[1] < size, keep, state)
+    return turn, number
 
 
-def _fixed_point(rows: _Rows, alive: Array, threshold: Array) -> Array:
+def _fixed_point(rows: _Rows, alive: Array, threshold: Array) -> tuple[Array, Array]:
     """Keeps whatever no kept earlier box overlaps, from all alive on until nothing changes.
 
-    After n turns the first n boxes are right, so the greedy answer is the only fixed point. Chains
-    in which each box suppresses the next are short, and so few parallel turns suffice.
-    """
-    index = jnp.arange(alive.shape[0])
-    earlier = index[:, None] < index[None, :]
-    suppresses = _overlap(rows, rows, threshold) & earlier
+    After n rounds the first n boxes are right, so the greedy answer is the only fixed point. Chains
+    in which each box suppresses the next are short, and so few parallel rounds suffice.
 
-    def turn(state: tuple[Array, Array]) -> tuple[Array, Array]:
+    Returns:
+        As `_pick` does.
+    """
+    size = alive.shape[0]
+    index = jnp.arange(size, dtype=jnp.int32)
+    suppresses = _overlap(rows, rows, threshold) & (index[:, None] < index[None, :])
+
+    def improve(state: tuple[Array, Array]) -> tuple[Array, Array]:
         keep, _ = state
         better = alive & ~jnp.any(suppresses & keep[:, None], axis=0)
         return better, jnp.any(better != keep)
 
-    return lax.while_loop(lambda state: state[1], turn, (alive, jnp.bool_(True)))[0]
+    keep, _ = lax.while_loop(lambda state: state[1], improve, (alive, jnp.bool_(True)))
+    turn = jnp.cumsum(keep, dtype=jnp.int32)
+    return jnp.where(keep, turn - 1, size), turn[-1]
 
 
 def _overlap(a: _Rows, b: _Rows, threshold: Array) -> Array:
     """Returns `[n, m]`: whether the IoU is above the threshold, and the labels are the same."""
-    x1, y1, x2, y2, area = (x[:, None] for x in a.geometry)
-    u1, v1, u2, v2, other = (x[None, :] for x in b.geometry)
+    x1, y1, x2, y2 = (x[:, None] for x in a.corners)
+    u1, v1, u2, v2 = (x[None, :] for x in b.corners)
     width = _maximum(jnp.zeros_like(x1), _minimum(x2, u2) - _maximum(x1, u1))
     height = _maximum(jnp.zeros_like(x1), _minimum(y2, v2) - _maximum(y1, v1))
     intersection = width * height
     # In this form, without a guard: NaN compares as false, as in torchvision.
-    above = intersection / (area + other - intersection) > threshold
+    above = intersection / (a.area[:, None] + b.area[None, :] - intersection) > threshold
     if a.label is None or b.label is None:
         return above
     return above & (a.label[:, None] == b.label[None, :])
@@ -197,10 +208,15 @@ def _minimum(a: Array, b: Array) -> Array:
 
 
 def _rows(boxes: Array, labels: Array | None, order: Array, rank: Array) -> _Rows:
-    index = order[rank]
-    x1, y1, x2, y2 = boxes[index].T
-    label = None if labels is None else labels[index]
-    return _Rows(jnp.stack([x1, y1, x2, y2, (x2 - x1) * (y2 - y1)]), rank, label)
+    index = _take(order, rank)
+    corners = _take(boxes, index).T
+    x1, y1, x2, y2 = corners
+    label = None if labels is None else _take(labels, index)
+    return _Rows(corners, (x2 - x1) * (y2 - y1), rank, label)
+
+
+def _take(x: Array, index: Array) -> Array:
+    return x.at[index].get(mode="promise_in_bounds")  # a check would take longer than the reading
 
 
 def _slice(rows: _Rows, start: Array, size: int) -> _Rows:

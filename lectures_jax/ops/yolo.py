@@ -81,7 +81,8 @@ def yolo_boxes(
     Source:
         Redmon & Farhadi (2018), sec. 2.1.
     """
-    corners = _cell_corners(*offsets.shape[-4:-2], offsets.dtype)
+    height, width = offsets.shape[-4:-2]
+    corners = _cell_corners(height, width, offsets.dtype)
     corners = corners.reshape((1,) * (offsets.ndim - 4) + corners.shape)
     anchors = anchors.astype(offsets.dtype).reshape((1,) * (offsets.ndim - 2) + anchors.shape)
     center = (jax.nn.sigmoid(offsets[..., :2]) + corners) * stride

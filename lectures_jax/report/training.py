@@ -10,7 +10,7 @@ from .page import Figure, Section, Table
 
 
 def training(
-    history: Sequence[Mapping[str, float]],
+    history: Sequence[Mapping[str, float | int]],
     folder: Path,
     *,
     losses: Sequence[Sequence[str]],
@@ -37,7 +37,7 @@ def training(
     )
 
 
-def timing(history: Sequence[Mapping[str, float]], *, batch_size: int) -> Section:
+def timing(history: Sequence[Mapping[str, float | int]], *, batch_size: int) -> Section:
     """Returns how fast a run went, and how much of the time it waited for data.
 
     Args:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from flax import nnx
 
-from lectures_jax.models.yolo import Size, Yolo
+from lectures_jax.models.yolo import FULL, Size, Yolo
 
 from .safetensors_io import load_safetensors, save_safetensors
 
@@ -55,7 +55,8 @@ def load_yolo(path: Path) -> Detector:
     if "yolo" not in metadata:
         raise ValueError(f"{path}: expected a detector saved by save_yolo, got other weights.")
     config = json.loads(metadata["yolo"])
-    size = Size(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["size"].items()})
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in config["size"].items()}
+    size: Size = dataclasses.replace(FULL, **fields)
     model = Yolo(len(config["classes"]), anchors=config["anchors"], size=size, rngs=nnx.Rngs(0))
     state = nnx.state(model)
     nnx.replace_by_pure_dict(state, tree)

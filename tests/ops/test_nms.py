@@ -128,7 +128,7 @@ def test_a_row_of_boxes_by_hand():
     assert selection.exact
 
 
-@pytest.mark.parametrize("threshold", [0.1, 0.2, 0.3, 0.6, 0.7])
+@pytest.mark.parametrize("threshold", [0.1, 0.2, 0.3, 0.5, 0.6, 0.7])
 def test_an_overlap_equal_to_the_threshold_is_decided_in_real_numbers(threshold):
     """As in torchvision: IoU `10t / 10` in float32 is above t if float32(t) is."""
     part = np.float32(round(10 * threshold))
