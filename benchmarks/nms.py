@@ -160,6 +160,8 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=batches, help="images of a call")
     parser.add_argument("--seconds", type=float, default=4, help="time for each row")
     options = parser.parse_args()
+    # Every call is waited for, as the peers' are; handing it to another thread only adds to it.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     peers, rows = installed_peers(), []
     for kind, number, classes in itertools.product(("clustered", "random"), options.sizes, (1, 80)):
         slowest = 0.0  # of the calls for one image

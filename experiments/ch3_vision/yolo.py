@@ -245,6 +245,8 @@ def write_report(
     problems = [(p,) for s in (splits.train, splits.test) for p in s.problems]
     left_out = f"{len(problems)} faulty records were left out while reading."
     numbers = result.named()
+    figures = out / "figures"
+    figures.mkdir(exist_ok=True)
     report.page(
         out / "report.html",
         title="YOLOv3 on " + (config.root.name if config.root else "digit scenes"),
@@ -254,16 +256,16 @@ def write_report(
         sections=[
             report.training(
                 history,
-                out,
+                figures,
                 losses=[["loss"], ["box", "overlap", "objectness", "classes"]],
                 scores=[["mAP50", "mAP50_95"]],
             ),
             *detections(model, splits, found),
             report.precision_recall_by_class(
-                precision, out / "precision_recall.svg", classes=classes
+                precision, figures / "precision_recall.svg", classes=classes
             ),
             training_batch(splits, config),
-            anchors(model, splits, out),
+            anchors(model, splits, figures),
             report.timing(history, batch_size=config.batch_size),
             Section("Left out", left_out, table=Table(("record",), problems) if problems else None),
             report.configuration(asdict(config)),
@@ -316,15 +318,15 @@ def training_batch(splits: Splits, config: Config) -> Section:
     )
 
 
-def anchors(model: Yolo, splits: Splits, out: Path) -> Section:
+def anchors(model: Yolo, splits: Splits, figures: Path) -> Section:
     """The nine anchors among the training boxes."""
     sizes = box_sizes(splits.train)
     shapes = np.concatenate(model.anchors).astype(np.float32)
-    report.anchors(sizes, shapes, out / "anchors.svg")
+    report.anchors(sizes, shapes, figures / "anchors.svg")
     overlap = ops.best_anchor_iou(jax.numpy.asarray(sizes), jax.numpy.asarray(shapes))
     return Section(
         "Anchors",
         "Nine typical shapes of the training boxes, by k-means with distance 1 − IoU, three to "
         f"each head. A box overlaps its best anchor by {np.mean(overlap):.2f} on average.",
-        figures=[Figure(out / "anchors.svg", "Width and height in pixels.")],
+        figures=[Figure(figures / "anchors.svg", "Width and height in pixels.")],
     )

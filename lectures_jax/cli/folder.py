@@ -17,6 +17,7 @@ WRITTEN = (
     "report.html",
     "model.safetensors",
     "checkpoints",
+    "figures",
     "tensorboard",
 )
 """What a run leaves in its folder, and `--fresh` deletes. Other files there are not touched."""
