@@ -1,0 +1,81 @@
+"""The plain convolutional network: convolutions, pooling, and a dense layer at the end."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from lectures_jax import ops
+from lectures_jax.nn.convolution import ConvNorm
+from lectures_jax.typing import Key
+
+
+class Cnn(nnx.Module):
+    """`model(images)` gives one score per class.
+
+    Stages of 3×3 convolutions, each with batch normalization and ReLU; max-pooling halves the map
+    between stages, the mean over the last one goes to a dense layer.
+
+    Args:
+        num_classes: classes to tell apart.
+        channels: of the convolutions of each stage.
+        inputs: channels of the pictures.
+        dropout: share of the mean's entries that training sets to zero.
+
+    Raises:
+        ValueError: if a stage has no convolution.
+
+    Source:
+        LeCun et al. (1998), sec. II; mean instead of large dense layers: Lin et al. (2014),
+        sec. 3.2; batch normalization: Ioffe & Szegedy (2015).
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        channels: Sequence[Sequence[int]] = ((32,), (64, 64), (128, 128)),
+        inputs: int = 3,
+        dropout: float = 0.0,
+        rngs: nnx.Rngs,
+    ):
+        if not channels or not all(channels):
+            raise ValueError(f"channels must name a convolution in each stage, got {channels}.")
+        stages = []
+        for stage in channels:
+            widths = (inputs, *stage)
+            stages.append(
+                nnx.List(
+                    ConvNorm(a, b, momentum=0.9, activation=jax.nn.relu, rngs=rngs)
+                    for a, b in zip(widths[:-1], widths[1:], strict=True)
+                )
+            )
+            inputs = stage[-1]
+        self.stages = nnx.List(stages)
+        self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else None
+        self.classify = nnx.Linear(inputs, num_classes, rngs=rngs)
+
+    def features(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b *_"]]:
+        """Returns each stage's map, before pooling: `stage1`, …, then the vector `pooled`."""
+        x, maps = images, {}
+        for number, layers in enumerate(self.stages, 1):
+            if number > 1:
+                x = ops.max_pool(x, size=2)
+            for layer in layers:
+                x = layer(x)
+            maps[f"stage{number}"] = x
+        return {**maps, "pooled": jnp.mean(x, axis=(1, 2))}
+
+    def __call__(
+        self, images: Float[Array, "b h w c"], *, key: Key | None = None
+    ) -> Float[Array, "b k"]:
+        """Returns the logits.
+
+        Args:
+            images: in [0, 1].
+            key: for dropout.
+        """
+        x = self.features(images)["pooled"]
+        return self.classify(x if self.dropout is None else self.dropout(x, rngs=key))
