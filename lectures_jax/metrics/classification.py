@@ -54,7 +54,7 @@ def confusion_matrix(
     """
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
-    known = (0 <= predicted) & (predicted < num_classes) & (0 <= labels) & (labels < num_classes)
+    known = (predicted >= 0) & (predicted < num_classes) & (labels >= 0) & (labels < num_classes)
     cell = jnp.where(known, labels * num_classes + predicted, num_classes**2)
     counts = jnp.bincount(cell.ravel(), length=num_classes**2 + 1)[:-1]
     return counts.reshape(num_classes, num_classes)

@@ -1,12 +1,16 @@
 """The multilayer perceptron: dense layers with an activation between them."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax.typing import Key
+
+HE_NORMAL = nnx.initializers.he_normal()
+"""Keeps the variance of what ReLU passes on. Source: He et al. (2015), eq. 10."""
 
 
 class Mlp(nnx.Module):
@@ -31,7 +35,7 @@ class Mlp(nnx.Module):
         *,
         activation: Callable[[Array], Array] = jax.nn.relu,
         dropout: float = 0.0,
-        kernel_init: nnx.Initializer = nnx.initializers.he_normal(),
+        kernel_init: nnx.Initializer = HE_NORMAL,
         rngs: nnx.Rngs,
     ):
         if len(sizes) < 2 or min(sizes) < 1:
@@ -39,7 +43,7 @@ class Mlp(nnx.Module):
         self.activation = activation
         self.layers = nnx.List(
             nnx.Linear(inputs, outputs, kernel_init=kernel_init, rngs=rngs)
-            for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True)
+            for inputs, outputs in pairwise(sizes)
         )
         self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else None
 
