@@ -104,9 +104,9 @@ def run(config: Config, out: Path) -> dict[str, float]:
         "built_error": written[-1],
         "trained_error": min(learnt),
     }
+    write_report(config, out, numbers, np.asarray(points), curves, (written, learnt))
     if config == Config() and (abs(rate + 1) > 0.15 or min(learnt) > 0.012):
         raise RuntimeError(f"expected a rate of -1 and an error below 0.012, got {numbers}.")
-    write_report(config, out, numbers, np.asarray(points), curves, (written, learnt))
     return numbers
 
 

@@ -1,6 +1,6 @@
 """Overfitting on handwritten digits, and each remedy. CPU, 90 s; plain 0.89, more data 0.97.
 
-A network of two hidden layers learns 200 digits by heart. Each remedy is tried alone, from three
+A network of two hidden layers learns 100 digits by heart. Each remedy is tried alone, from three
 seeds, and measured on 361 digits that were never seen; 181 others choose where a remedy has to
 choose. The last one shows the other fault, a network too small even for the training digits.
 """
@@ -29,7 +29,7 @@ TINY = {"rounds": 2, "steps": 1, "seeds": 2, "width": 8, "examples": 20}
 class Config:
     """The fields and their units."""
 
-    examples: int = 200
+    examples: int = 100
     """digits to learn from, except where the remedy is more of them"""
     width: int = 128
     """units of the two hidden layers"""
@@ -58,8 +58,7 @@ class Remedy:
     l2: float = 0.0
     decay: float = 0.0
     ema: float = 0.0
-    shift: int = 0
-    noise: float = 0.0
+    augmented: bool = False
     choose: str = "last"
     """whose weights count: the last, the best on the validation digits, the mean of the second
     half's (SWA), or the mean of four branches of the second half (soup)"""
@@ -80,9 +79,9 @@ REMEDIES = {
     "moving average (EMA)": Remedy(ema=0.998),
     "average of rounds (SWA)": Remedy(choose="mean"),
     "soup of four branches": Remedy(choose="soup"),
-    "augmentation: shift, noise": Remedy(shift=1, noise=0.1),
+    "augmentation": Remedy(augmented=True),
     "all but a smaller model": Remedy(
-        examples=ALL, dropout=0.3, decay=0.1, ema=0.998, shift=1, noise=0.1
+        examples=ALL, dropout=0.3, decay=0.1, ema=0.998, augmented=True
     ),
     "too small (2 units)": Remedy(width=2),
 }
@@ -101,14 +100,14 @@ def run(config: Config, out: Path) -> dict[str, float]:
         "plain": accuracy["none"],
         "plain_train": float(np.mean(found["none"]["train"]["accuracy"])),
         "more_data": accuracy["more data (all)"],
-        "augmentation": accuracy["augmentation: shift, noise"],
+        "augmentation": accuracy["augmentation"],
         "together": accuracy["all but a smaller model"],
         "too_small": accuracy["too small (2 units)"],
     }
     learnt_by_heart = numbers["plain_train"] == 1 and numbers["plain"] < 0.93
+    write_report(config, out, numbers, found)
     if config == Config() and not (learnt_by_heart and numbers["together"] > 0.97):
         raise RuntimeError(f"expected overfitting, and 0.97 without it, got {numbers}.")
-    write_report(config, out, numbers, found)
     return numbers
 
 
@@ -205,15 +204,23 @@ def choose(key: jax.Array, examples: dict, count: int, *, replace: bool = True) 
 
 
 def augment(key: jax.Array, batch: dict, *, remedy: Remedy) -> dict:
-    """Moves each digit by up to a pixel, and adds noise."""
-    key_shift, key_noise = jax.random.split(key)
-    image = batch["image"]
-    if remedy.shift:
-        moves = jax.random.randint(key_shift, (len(image), 2), -remedy.shift, remedy.shift + 1)
-        image = jax.vmap(lambda i, m: jnp.roll(i, m, axis=(0, 1)))(image, moves)
-    if remedy.noise:
-        image += remedy.noise * jax.random.normal(key_noise, image.shape)
-    return {**batch, "image": image}
+    """Turns and moves each digit a little, and adds noise."""
+    if not remedy.augmented:
+        return batch
+
+    def one(key, image):
+        key_turn, key_shift, key_noise = jax.random.split(key, 3)
+        angle = jax.random.uniform(key_turn, minval=-0.25, maxval=0.25)
+        shift = jax.random.uniform(key_shift, (2, 1, 1), minval=-0.7, maxval=0.7)
+        y, x = jnp.indices((8, 8)) - 3.5
+        turned = jnp.stack(
+            [y * jnp.cos(angle) - x * jnp.sin(angle), y * jnp.sin(angle) + x * jnp.cos(angle)]
+        )
+        moved = jax.scipy.ndimage.map_coordinates(image[..., 0], turned + 3.5 + shift, order=1)
+        return moved[..., None] + 0.05 * jax.random.normal(key_noise, image.shape)
+
+    keys = jax.random.split(key, len(batch["labels"]))
+    return {**batch, "image": jax.vmap(one)(keys, batch["image"])}
 
 
 def write_report(config: Config, out: Path, numbers: dict, found: dict) -> None:

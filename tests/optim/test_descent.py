@@ -1,6 +1,6 @@
 """The course's optimizers: first steps by hand, and Optax's step by step."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -86,6 +86,36 @@ def test_two_steps_by_hand(optimizer, first, second):
 def test_descent_subtracts_the_gradient(name):
     _, losses = trajectory(name, 0)
     assert losses[-1] < losses[0] < loss(START)  # the course's plus sign would climb
+
+
+def test_mini_batches_arrive_only_if_the_rate_falls_or_the_data_agree():
+    x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    noise = np.random.default_rng(1).normal(size=64).astype(np.float32)
+    orders = np.stack([np.random.default_rng(i).permutation(64) for i in range(300)])
+
+    @partial(jax.jit, static_argnames=("rate", "size"))
+    def distance(y, rate, size):
+        optimizer = optim.gradient_descent(rate)
+
+        def step(carry, rows):
+            w, state = carry
+            error = x_[rows] @ w - y[rows]
+            updates, state = optimizer.update(error @ x_[rows] / len(rows), state)
+            return (w + updates, state), None
+
+        w = jnp.zeros(3)
+        (w, _), _ = jax.lax.scan(
+            step, (w, optimizer.init(w)), jnp.asarray(orders).reshape(-1, size)
+        )
+        return jnp.sum((w - jnp.linalg.lstsq(x_, y)[0]) ** 2)
+
+    x_ = jnp.asarray(x)
+    agreeing, noisy = jnp.asarray(x.sum(axis=1)), jnp.asarray(x.sum(axis=1) + noise)
+    falling = optax.polynomial_schedule(0.1, 0.0, 1, 300 * 64 // 8)
+    assert distance(noisy, 0.1, 64) < 1e-8
+    assert distance(noisy, 0.1, 8) > 1e-4
+    assert distance(noisy, falling, 8) < 1e-5
+    assert distance(agreeing, 0.1, 8) < 1e-8
 
 
 @pytest.mark.parametrize(
