@@ -1,4 +1,4 @@
-"""`ljx`: run an experiment, list the course's, predict with a detector, examine the machine.
+"""`ljx`: run an experiment, list the course's, predict with a detector, count a network's costs.
 
 Importing this module starts no device: each command imports what it needs.
 """
@@ -50,6 +50,10 @@ def _run(arguments: argparse.Namespace) -> int:
             from lectures_jax.cli.listing import list_experiments
 
             return list_experiments()
+        case "count":
+            from lectures_jax.cli.count import count
+
+            return count(arguments.model, arguments.input)
         case "predict":
             from lectures_jax.cli.predict import predict
 
@@ -85,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("list", help="the course's experiments with lecture, time and score")
     commands.add_parser("doctor", help="devices, versions, settings, and what is wrong with them")
+
+    count = commands.add_parser("count", help="what each layer of a network costs, and sees")
+    count.add_argument("model", metavar="MODEL", help="such as 'Mlp((784, 256, 10))'")
+    count.add_argument(
+        "--input", metavar="N", type=int, nargs="+", required=True, help="shape of one input"
+    )
 
     predict = commands.add_parser("predict", help="find objects with a trained detector")
     predict.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of a finished run")

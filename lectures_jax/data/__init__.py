@@ -3,7 +3,7 @@
 try:
     from .augmentation import augment_detection, place, recolour
     from .coco import read_coco
-    from .digits import digit_scenes
+    from .digits import digit_scenes, digits
     from .folder import read_image_folder
     from .idx import read_idx
     from .letterbox import letterbox, letterbox_boxes, letterbox_mask, unletterbox_boxes
@@ -20,6 +20,7 @@ except ModuleNotFoundError as error:
 __all__ = [
     "augment_detection",
     "digit_scenes",
+    "digits",
     "in_memory",
     "letterbox",
     "letterbox_boxes",

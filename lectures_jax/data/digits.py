@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
 
 from lectures_jax.data.records import Dataset, Record
-from lectures_jax.typing import Key
+from lectures_jax.typing import Batch, Key
 
 CHUNK = 32  # scenes drawn by one call: fixed, so that a scene does not depend on `count`
 CANDIDATES = 24  # places tried per digit
@@ -106,14 +106,36 @@ def digit_scenes(
     return Dataset(tuple(records), tuple("0123456789"))
 
 
+def digits(*, split: Split = "train") -> Batch:
+    """Returns the handwritten digits themselves: `image` [n, 8, 8, 1] in [0, 1] and `labels` [n].
+
+    Args:
+        split: 70, 10 and 20 % of each class; the same digits as in `digit_scenes`.
+
+    Raises:
+        ImportError: without scikit-learn.
+
+    Source:
+        Alpaydin & Kaynak (1998), UCI "Optical Recognition of Handwritten Digits".
+    """
+    images, labels = _handwritten(split)
+    return {"image": images[..., None], "labels": labels}
+
+
 @lru_cache(maxsize=3)
 def _glyphs(split: Split) -> Glyphs:
+    images, labels = _handwritten(split)
+    images = np.pad(images, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
+    return Glyphs(jnp.asarray(images), jnp.asarray(_extent(images > INK)), labels)
+
+
+def _handwritten(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Returns the digits of one split; the split is stratified by class and never changes."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise ImportError(
-            "digit_scenes needs scikit-learn: pip install 'lectures_jax[experiments]'"
+            "the digits need scikit-learn: pip install 'lectures_jax[experiments]'"
         ) from error
     ink, target = load_digits(return_X_y=True)
     images = np.asarray(ink, np.float32).reshape(-1, 8, 8) / 16
@@ -126,8 +148,7 @@ def _glyphs(split: Split) -> Glyphs:
         parts = {"train": members[:a], "validation": members[a:b], "test": members[b:]}
         chosen.append(parts[split])
     chosen = np.sort(np.concatenate(chosen))
-    images = np.pad(images[chosen], ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
-    return Glyphs(jnp.asarray(images), jnp.asarray(_extent(images > INK)), labels[chosen])
+    return images[chosen], labels[chosen]
 
 
 def _extent(ink: Bool[np.ndarray, "k h w"]) -> Float32[np.ndarray, "k 4"]:

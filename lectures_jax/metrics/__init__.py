@@ -1,9 +1,14 @@
 """Scores that need a whole data set: sums over batches, then a ratio."""
 
+from .classification import ClassScores, accuracy, class_scores, confusion_matrix
 from .coco import CocoResult, coco_map
 from .detection import Matches, PrecisionRecall, match_detections, precision_recall, voc_ap
 
 __all__ = [
+    "ClassScores",
+    "accuracy",
+    "class_scores",
+    "confusion_matrix",
     "CocoResult",
     "Matches",
     "PrecisionRecall",

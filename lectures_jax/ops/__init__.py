@@ -1,6 +1,8 @@
 """Pure array functions, in the order of the course: no parameters, no Flax."""
 
+from .activation import activation_slope
 from .anchors import best_anchor_iou, kmeans_anchors
+from .backprop import LayerGradients, backprop, conv2d_backward, linear_backward
 from .boxes import (
     box_area,
     ciou,
@@ -14,6 +16,17 @@ from .boxes import (
     xyxy_to_cxcywh,
     xyxy_to_xywh,
 )
+from .counting import (
+    Count,
+    ReceptiveField,
+    Window,
+    conv_output_size,
+    count_conv,
+    count_linear,
+    count_separable,
+    receptive_field,
+)
+from .linear import PerceptronFit, linear, perceptron, train_perceptron
 from .nms import Selection, nms, soft_nms
 from .normalization import Moments, batch_moments, batch_norm
 from .yolo import (
@@ -27,6 +40,23 @@ from .yolo import (
 )
 
 __all__ = [
+    "linear",
+    "PerceptronFit",
+    "perceptron",
+    "train_perceptron",
+    "activation_slope",
+    "Count",
+    "count_linear",
+    "count_conv",
+    "count_separable",
+    "conv_output_size",
+    "Window",
+    "ReceptiveField",
+    "receptive_field",
+    "LayerGradients",
+    "backprop",
+    "linear_backward",
+    "conv2d_backward",
     "Moments",
     "batch_moments",
     "batch_norm",

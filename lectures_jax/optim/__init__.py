@@ -1,5 +1,27 @@
-"""Learning-rate schedules, as functions of the step for any Optax optimizer."""
+"""The course's optimizers, averages of weights, and schedules that Optax does not have."""
 
+from lectures_jax.optim.averaging import average_params, greedy_soup
+from lectures_jax.optim.descent import (
+    adagrad,
+    adam,
+    adamw,
+    gradient_descent,
+    momentum,
+    nesterov,
+    rmsprop,
+)
 from lectures_jax.optim.schedules import burn_in, flat_cosine
 
-__all__ = ["burn_in", "flat_cosine"]
+__all__ = [
+    "adagrad",
+    "adam",
+    "adamw",
+    "average_params",
+    "burn_in",
+    "flat_cosine",
+    "gradient_descent",
+    "greedy_soup",
+    "momentum",
+    "nesterov",
+    "rmsprop",
+]

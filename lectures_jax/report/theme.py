@@ -67,17 +67,20 @@ def color(index: int) -> str:
 
 
 @contextmanager
-def plot(path: Path, *, rows: int = 1, height: float = 3.0) -> Iterator[list[Axes]]:
-    """Gives axes, one above the other with a common x axis; on leaving, writes the file.
+def plot(
+    path: Path, *, rows: int = 1, columns: int = 1, height: float = 3.0
+) -> Iterator[list[Axes]]:
+    """Gives axes row by row, with a common x axis in one column; on leaving, writes the file.
 
     Args:
         path: file to write; an `.svg` carries both themes, other formats are light.
-        rows: number of axes.
+        rows: of axes.
+        columns: of axes.
         height: of the whole figure, in inches.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        yield list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
+        yield list(figure.subplots(rows, columns, sharex=columns == 1, squeeze=False).flat)
         _write(figure, Path(path))
 
 

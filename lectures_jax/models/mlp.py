@@ -1,0 +1,74 @@
+"""The multilayer perceptron: dense layers with an activation between them."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from lectures_jax.typing import Key
+
+HE_NORMAL = nnx.initializers.he_normal()
+"""Keeps the variance of what ReLU passes on. Source: He et al. (2015), eq. 10."""
+
+
+class Mlp(nnx.Module):
+    """`f_n(… f_2(f_1(x)))` with `f_i(x) = activation(x W_i + b_i)`; the last layer is linear.
+
+    Args:
+        sizes: of the input, of each hidden layer, and of the output: `(784, 256, 128, 10)`.
+        activation: of the hidden layers.
+        dropout: share of each hidden layer's outputs that training sets to zero.
+        kernel_init: of the kernels; biases start at zero.
+
+    Raises:
+        ValueError: if there are fewer than two sizes, or one is not positive.
+
+    Source:
+        Rumelhart, Hinton & Williams (1986); dropout: Srivastava et al. (2014), sec. 4.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        activation: Callable[[Array], Array] = jax.nn.relu,
+        dropout: float = 0.0,
+        kernel_init: nnx.Initializer = HE_NORMAL,
+        rngs: nnx.Rngs,
+    ):
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise ValueError(f"sizes must be at least two positive numbers, got {tuple(sizes)}.")
+        self.activation = activation
+        self.layers = nnx.List(
+            nnx.Linear(inputs, outputs, kernel_init=kernel_init, rngs=rngs)
+            for inputs, outputs in pairwise(sizes)
+        )
+        self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else None
+
+    def features(
+        self, x: Float[Array, "b *shape"], *, key: Key | None = None
+    ) -> dict[str, Float[Array, "b _"]]:
+        """Returns the output of each layer by name: `hidden1`, `hidden2`, …, `logits`."""
+        x = x.reshape(x.shape[0], -1)
+        keys = [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
+        maps = {}
+        *hidden, last = self.layers
+        for i, layer in enumerate(hidden):
+            x = self.activation(layer(x))
+            if self.dropout is not None:
+                x = self.dropout(x, rngs=keys[i])
+            maps[f"hidden{i + 1}"] = x
+        return {**maps, "logits": last(x)}
+
+    def __call__(
+        self, x: Float[Array, "b *shape"], *, key: Key | None = None
+    ) -> Float[Array, "b d"]:
+        """Returns the last layer's output.
+
+        Args:
+            x: examples of any shape, whose values are the inputs in their order.
+            key: for dropout.
+        """
+        return self.features(x, key=key)["logits"]

@@ -1,0 +1,71 @@
+"""Activations and their derivatives."""
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class Activation(NamedTuple):
+    """A function of one number, and its derivative by the rules of calculus."""
+
+    value: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
+
+
+def _sigmoid_slope(z: Array) -> Array:
+    y = jax.nn.sigmoid(z)
+    return y * (1 - y)
+
+
+def _gelu_slope(z: Array) -> Array:
+    density = jnp.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return jax.lax.erfc(-z / math.sqrt(2)) / 2 + z * density
+
+
+Name = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "softplus", "gelu"]
+
+ACTIVATIONS: dict[str, Activation] = {
+    "identity": Activation(lambda z: z, jnp.ones_like),
+    "sigmoid": Activation(jax.nn.sigmoid, _sigmoid_slope),
+    "tanh": Activation(jnp.tanh, lambda z: 1 - jnp.tanh(z) ** 2),
+    "relu": Activation(jax.nn.relu, lambda z: (z > 0).astype(z.dtype)),
+    "leaky_relu": Activation(
+        jax.nn.leaky_relu, lambda z: jnp.where(z >= 0, jnp.ones_like(z), 0.01)
+    ),
+    "softplus": Activation(jax.nn.softplus, jax.nn.sigmoid),
+    "gelu": Activation(lambda z: jax.nn.gelu(z, approximate=False), _gelu_slope),
+}
+"""The activations of the course. Where a slope jumps, at 0, JAX's choice is taken."""
+
+
+def activation_of(name: str) -> Activation:
+    """Looks an activation up.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}.")
+    return ACTIVATIONS[name]
+
+
+def activation_slope(z: Float[Array, "*b"], *, activation: Name = "tanh") -> Float[Array, "*b"]:
+    """Returns the derivative of an activation.
+
+    At most ¼ for the sigmoid and 1 for tanh: their product over the layers is what vanishes.
+
+    Args:
+        z: what the activation is applied to.
+        activation: its name.
+
+    Raises:
+        ValueError: if there is no such activation.
+
+    Source:
+        Glorot & Bengio (2010), sec. 3; GELU: Hendrycks & Gimpel (2016), sec. 2.
+    """
+    return activation_of(activation).slope(z)

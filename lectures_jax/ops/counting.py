@@ -1,0 +1,243 @@
+"""What a layer costs and what it sees: formulas of its sizes alone."""
+
+from collections.abc import Sequence
+from operator import index
+from typing import Literal, NamedTuple, SupportsIndex
+
+Padding = int | tuple[int, int] | Literal["SAME", "VALID"]
+"""Zeros on each side, before and after, or by name."""
+
+
+class Count(NamedTuple):
+    """The price of a layer.
+
+    Attributes:
+        parameters: numbers that are learnt.
+        flops: additions and multiplications for one example, a multiply-add counting as two.
+    """
+
+    parameters: int
+    flops: int
+
+
+class Window(NamedTuple):
+    """A convolution or pooling along one axis.
+
+    Attributes:
+        kernel: cells.
+        stride: input cells from one output to the next.
+        padding: zeros before the first input.
+        dilation: input cells from one kernel cell to the next.
+    """
+
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+
+
+class ReceptiveField(NamedTuple):
+    """Output `i` sees the inputs from `offset + i · stride` on, `size` of them.
+
+    Attributes:
+        size: of the field, in inputs.
+        stride: inputs from the field of one output to that of the next.
+        offset: first input that output 0 sees; negative in the padding.
+    """
+
+    size: int
+    stride: int
+    offset: int
+
+
+def conv_output_size(
+    size: SupportsIndex,
+    *,
+    kernel: int,
+    stride: int = 1,
+    padding: Padding = 0,
+    dilation: int = 1,
+) -> int:
+    """Returns `⌊(size + padding − dilation (kernel − 1) − 1) / stride⌋ + 1`, the length of an axis.
+
+    `padding` is that of both sides together: the course's 2p. The course's formula lacks the floor.
+
+    Args:
+        size: of the input along the axis.
+        kernel: cells.
+        stride: input cells from one output to the next.
+        padding: zeros on each side, a pair (before, after), VALID for none, or SAME for as many as
+            give `⌈size / stride⌉`.
+        dilation: input cells from one kernel cell to the next.
+
+    Raises:
+        ValueError: if a size is not positive, a padding negative, or the kernel does not fit in.
+
+    Source:
+        Dumoulin & Visin (2016), relationships 6 and 15.
+    """
+    size = index(size)
+    _check_positive(size=size, kernel=kernel, stride=stride, dilation=dilation)
+    if padding == "SAME":
+        return -(-size // stride)
+    if isinstance(padding, str) and padding != "VALID":
+        raise ValueError(f"padding must be a number, a pair, SAME or VALID, got {padding!r}.")
+    sides = (0, 0) if padding == "VALID" else padding
+    before, after = (sides, sides) if isinstance(sides, int) else sides
+    if min(before, after) < 0:
+        raise ValueError(f"padding must not be negative, got {padding}.")
+    room = size + before + after - dilation * (kernel - 1) - 1
+    if room < 0:
+        raise ValueError(
+            f"kernel must fit into the padded input of {size + before + after}, got "
+            f"{dilation * (kernel - 1) + 1} cells."
+        )
+    return room // stride + 1
+
+
+def count_linear(inputs: SupportsIndex, outputs: SupportsIndex, *, bias: bool = True) -> Count:
+    """Counts a dense layer: `n m` weights, `2 n m` operations; the bias adds `m` to each.
+
+    Args:
+        inputs: n.
+        outputs: m.
+        bias: whether there is one.
+
+    Returns:
+        The two numbers, for one example.
+
+    Raises:
+        ValueError: if a size is not positive.
+
+    Source:
+        Goodfellow, Bengio & Courville (2016), sec. 9.2.
+    """
+    n, m = index(inputs), index(outputs)
+    _check_positive(inputs=n, outputs=m)
+    return Count(n * m + bias * m, 2 * n * m + bias * m)
+
+
+def count_conv(
+    inputs: SupportsIndex,
+    outputs: SupportsIndex,
+    *,
+    kernel: int | tuple[int, int],
+    size: int | tuple[int, int],
+    stride: int = 1,
+    padding: Padding = "SAME",
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = True,
+) -> Count:
+    """Counts a convolution: `k² c d / g` weights, and `2 k² c d / g` operations per output pixel.
+
+    XLA's `cost_analysis` does not count products with the zeros of the padding: equal for VALID,
+    less for SAME.
+
+    Args:
+        inputs: channels c.
+        outputs: channels d.
+        kernel: k, or height and width.
+        size: of the picture, or height and width.
+        stride: input pixels from one output pixel to the next.
+        padding: as in `conv_output_size`.
+        dilation: likewise.
+        groups: g, which split the channels; g = c is the depth-wise convolution.
+        bias: adds `d` weights, and one operation per output.
+
+    Returns:
+        The two numbers, for one picture.
+
+    Raises:
+        ValueError: if a size is not positive, the kernel does not fit in, or `groups` does not
+            divide both channels.
+
+    Source:
+        Goodfellow, Bengio & Courville (2016), sec. 9.2 and 9.5.
+    """
+    c, d = index(inputs), index(outputs)
+    _check_positive(inputs=c, outputs=d, groups=groups)
+    if c % groups or d % groups:
+        raise ValueError(f"groups must divide inputs and outputs, got {groups}, {c} and {d}.")
+    (kh, kw), (h, w) = _pair(kernel), _pair(size)
+    pixels = 1
+    for n, k in ((h, kh), (w, kw)):
+        pixels *= conv_output_size(n, kernel=k, stride=stride, padding=padding, dilation=dilation)
+    weights = kh * kw * c * d // groups
+    return Count(weights + bias * d, (2 * weights + bias * d) * pixels)
+
+
+def count_separable(
+    inputs: SupportsIndex,
+    outputs: SupportsIndex,
+    *,
+    kernel: int | tuple[int, int],
+    size: int | tuple[int, int],
+    stride: int = 1,
+    padding: Padding = "SAME",
+    bias: bool = True,
+) -> Count:
+    """Counts a depth-wise separable convolution: `k² c + c d` weights instead of `k² c d`.
+
+    A depth-wise convolution without bias, then a 1×1 convolution, whose bias the course leaves out.
+
+    Args:
+        inputs: channels c.
+        outputs: channels d.
+        kernel: k of the depth-wise part, or height and width.
+        size: of the picture, or height and width.
+        stride: of the depth-wise part.
+        padding: of the depth-wise part.
+        bias: of the 1×1 part.
+
+    Returns:
+        The two numbers, for one picture.
+
+    Raises:
+        ValueError: if a size is not positive or the kernel does not fit in.
+
+    Source:
+        Chollet (2017), sec. 1; Howard et al. (2017), eq. 2 to 5.
+    """
+    options = {"kernel": kernel, "size": size, "stride": stride, "padding": padding}
+    c = index(inputs)
+    depthwise = count_conv(c, c, groups=c, bias=False, **options)
+    pixels = depthwise.flops // (2 * depthwise.parameters)
+    pointwise = count_linear(c, outputs, bias=bias)
+    return Count(
+        depthwise.parameters + pointwise.parameters, depthwise.flops + pixels * pointwise.flops
+    )
+
+
+def receptive_field(layers: Sequence[Window | Sequence[int]]) -> ReceptiveField:
+    """Returns which inputs one output of a chain of convolutions and poolings sees.
+
+    `size = 1 + Σ d_l (k_l − 1) Π_{i<l} s_i`, `stride = Π s_l`, `offset = −Σ p_l Π_{i<l} s_i`.
+
+    Args:
+        layers: in their order, `Window(kernel, stride, padding, dilation)` or such tuples.
+
+    Raises:
+        ValueError: if a kernel, stride or dilation is not positive.
+
+    Source:
+        Araujo, Norris & Sim (2019), eq. 2 to 5.
+    """
+    size, stride, offset = 1, 1, 0
+    for layer in layers:
+        window = Window(*layer)
+        _check_positive(kernel=window.kernel, stride=window.stride, dilation=window.dilation)
+        size += window.dilation * (window.kernel - 1) * stride
+        offset -= window.padding * stride
+        stride *= window.stride
+    return ReceptiveField(size, stride, offset)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def _check_positive(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}.")

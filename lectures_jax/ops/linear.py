@@ -1,0 +1,102 @@
+"""Weighted sums: the dense layer, and the perceptron with its learning rule."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+class PerceptronFit(NamedTuple):
+    """What the learning rule arrived at.
+
+    Attributes:
+        weights: of the inputs.
+        bias: the negative threshold.
+        updates: mistakes made on the way, each of which moved the weights.
+        separated: whether the last pass made no mistake.
+    """
+
+    weights: Float[Array, " n"]
+    bias: Float[Array, ""]
+    updates: Int[Array, ""]
+    separated: Bool[Array, ""]
+
+
+def linear(
+    x: Float[Array, "*b n"], kernel: Float[Array, "n m"], bias: Float[Array, " m"] | None = None
+) -> Float[Array, "*b m"]:
+    """Returns `x W + b`, the dense layer without its activation.
+
+    Args:
+        x: inputs, one example per row.
+        kernel: W, one column per output (the course's matrix, transposed).
+        bias: b; None adds nothing.
+
+    Source:
+        Rumelhart, Hinton & Williams (1986), eq. 1.
+    """
+    y = x @ kernel
+    return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+def perceptron(
+    x: Float[Array, "*b n"], weights: Float[Array, " n"], bias: Float[Array, ""]
+) -> Float[Array, "*b"]:
+    """Returns 1 where `w · x + b ≥ 0`, else 0; its gradient is 0 everywhere.
+
+    Args:
+        x: inputs.
+        weights: w, one per input.
+        bias: b, the negative threshold.
+
+    Source:
+        Rosenblatt (1958).
+    """
+    return (x @ weights + bias >= 0).astype(x.dtype)
+
+
+@partial(jax.jit, static_argnames="max_passes")
+def train_perceptron(
+    x: Float[Array, "m n"], y: Float[Array, " m"], *, max_passes: int = 1000
+) -> PerceptronFit:
+    """Learns a perceptron by its own rule, example after example, from zero weights.
+
+    `w ← w + (y − ŷ) x`, `b ← b + (y − ŷ)`: nothing moves where the answer is right. If a perceptron
+    `(w*, b*)` of norm 1 keeps every example at a distance of at least γ, and every example with
+    its constant input has norm at most R, then there are at most `(R / γ)²` mistakes.
+
+    Args:
+        x: examples.
+        y: their answers, 0 or 1.
+        max_passes: over the examples; what is not separated by then is given up.
+
+    Raises:
+        ValueError: if `max_passes` is not positive.
+
+    Source:
+        Rosenblatt (1958); the bound: Novikoff (1962), theorem 1.
+    """
+    if max_passes < 1:
+        raise ValueError(f"max_passes must be at least 1, got {max_passes}.")
+
+    def learn(carry, example):
+        weights, bias, updates = carry
+        x, y = example
+        step = y - perceptron(x, weights, bias)
+        return (weights + step * x, bias + step, updates + (step != 0).astype(jnp.int32)), None
+
+    def one_pass(carry):
+        n, _, before = carry
+        after, _ = jax.lax.scan(learn, before, (x, y))
+        return n + 1, before[2], after
+
+    def unfinished(carry):
+        n, updates, (_, _, updates_now) = carry
+        return (n < max_passes) & ((n == 0) | (updates != updates_now))
+
+    zero = jnp.zeros((), jnp.int32)
+    start = (zero, zero, (jnp.zeros_like(x, shape=x.shape[1:]), jnp.zeros_like(x, shape=()), zero))
+    _, updates, (weights, bias, updates_now) = jax.lax.while_loop(unfinished, one_pass, start)
+    return PerceptronFit(weights, bias, updates_now, updates == updates_now)

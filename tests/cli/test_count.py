@@ -1,0 +1,65 @@
+"""The ledger of a network against formulas, and the receptive field by another way."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from lectures_jax import ops
+from lectures_jax.cli import main
+from lectures_jax.cli.count import build, ledger
+
+
+class Small(nnx.Module):
+    """Two convolutions with a normalization and a pooling between them, then a dense layer."""
+
+    def __init__(self, *, rngs: nnx.Rngs):
+        self.first = nnx.Conv(2, 4, (3, 3), rngs=rngs)
+        self.norm = nnx.BatchNorm(4, rngs=rngs)
+        self.second = nnx.Conv(4, 4, (3, 3), padding="VALID", feature_group_count=4, rngs=rngs)
+        self.last = nnx.Linear(4, 3, rngs=rngs)
+
+    def __call__(self, x, *, key=None):
+        x = nnx.max_pool(self.norm(self.first(x)), (2, 2), (2, 2))
+        return self.last(jnp.mean(self.second(x), axis=(1, 2)))
+
+
+def test_each_layer_by_its_formula():
+    rows = ledger(Small(rngs=nnx.Rngs(0)), (16, 12, 2))
+    first, norm, second, last = rows
+    assert [row.layer for row in rows] == ["first", "norm", "second", "last"]
+    assert [row.output for row in rows] == [(16, 12, 4), (16, 12, 4), (6, 4, 4), (3,)]
+    assert first[3:5] == ops.count_conv(2, 4, kernel=3, size=(16, 12))
+    assert second[3:5] == ops.count_conv(4, 4, kernel=3, size=(8, 6), padding="VALID", groups=4)
+    assert last[3:5] == ops.count_linear(4, 3)
+    assert norm[3:5] == (8, 2 * 16 * 12 * 4)
+    assert second.size == 6 * 4 * 4 * 4
+    chain = [(3, 1, 1), (2, 2), (3, 1)]
+    assert [row.sees for row in rows] == [3, 3, ops.receptive_field(chain).size, 16]
+
+
+def test_the_command_prints_layers_and_totals(capsys):
+    assert main(["count", "Mlp((12, 5, 3), dropout=0.5)", "--input", "12"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    assert lines[1] == ["layers.0", "Linear", "5", "65", "125", "20"]
+    assert lines[3] == ["total", "83", "158", "32"]
+
+
+def test_a_detector_s_constants_are_known_by_name():
+    model = build("Yolo(3, size=SMALL)")
+    assert np.prod(model.heads[0].predict.kernel.shape) == 192 * 3 * 8
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("Nothing(3)", "MODEL: expected one of Darknet, "),
+        ("Mlp((3, 2), colour=1)", "unexpected keyword argument 'colour'"),
+        ("Mlp(print(3))", "MODEL: expected a literal, got 'print(3)'"),
+        ("Mlp((3", "MODEL: expected CLASS(arguments), got 'Mlp((3'"),
+        ("Mlp((3, 0))", "sizes must be at least two positive numbers"),
+    ],
+)
+def test_what_is_no_model_is_told_in_one_line(error_line, model, message):
+    assert main(["count", model, "--input", "3"]) == 2
+    assert message in error_line()

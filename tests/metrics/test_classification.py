@@ -1,0 +1,55 @@
+"""Accuracy and the confusion matrix: by hand, and scikit-learn's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from lectures_jax import metrics
+
+LOGITS = jnp.array([[2.0, 1, 0], [0, 1, 0], [5, 5, 1], [0, 0, 1]])
+RNG = np.random.default_rng(0)
+TRUE, PREDICTED = RNG.integers(0, 4, (2, 200)).astype(np.int32)
+
+
+def test_accuracy_by_hand():
+    # right, wrong, right (the first of equal scores), right; then only the first two count
+    np.testing.assert_allclose(metrics.accuracy(LOGITS, jnp.array([0, 2, 0, 2])), 3 / 4)
+    np.testing.assert_allclose(metrics.accuracy(LOGITS, jnp.array([0, 2, -1, 3])), 1 / 2)
+    assert np.isnan(metrics.accuracy(LOGITS[:0], jnp.zeros(0, jnp.int32)))
+
+
+def test_the_matrix_and_its_scores_equal_scikit_learn_s():
+    confusion = jax.jit(metrics.confusion_matrix, static_argnames="num_classes")(
+        jnp.asarray(PREDICTED), jnp.asarray(TRUE), num_classes=4
+    )
+    np.testing.assert_array_equal(confusion, sklearn.metrics.confusion_matrix(TRUE, PREDICTED))
+    scores = sklearn.metrics.precision_recall_fscore_support(TRUE, PREDICTED)[:3]
+    for ours, theirs in zip(metrics.class_scores(confusion), scores, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_batches_add_up_and_examples_out_of_range_do_not_count():
+    true, predicted = jnp.asarray(TRUE), jnp.asarray(PREDICTED)
+    whole = metrics.confusion_matrix(predicted, true, num_classes=4)
+    parts = [
+        metrics.confusion_matrix(predicted[s], true[s], num_classes=4)
+        for s in (slice(0, 80), slice(80, 200))
+    ]
+    np.testing.assert_array_equal(parts[0] + parts[1], whole)
+    outside = metrics.confusion_matrix(
+        jnp.array([1, 1, 4, 0, 0]), jnp.array([-1, 4, 1, 0, 0]), num_classes=4
+    )
+    assert outside.sum() == outside[0, 0] == 2
+
+
+def test_a_class_that_is_never_there_has_no_recall():
+    scores = metrics.class_scores(jnp.array([[3, 1], [0, 0]]))
+    np.testing.assert_allclose(scores.recall, [0.75, np.nan])
+    np.testing.assert_allclose(scores.precision, [1, 0])
+
+
+def test_no_class_is_refused():
+    with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
+        metrics.confusion_matrix(jnp.array([0]), jnp.array([0]), num_classes=0)

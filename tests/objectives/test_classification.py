@@ -1,0 +1,34 @@
+"""The classifier's objective: by hand, and it can be learnt."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from lectures_jax import data, objectives, train
+from lectures_jax.models.mlp import Mlp
+
+XOR = data.xor()
+POINTS = {"image": XOR["x"], "labels": XOR["y"].astype(np.int32)}
+
+
+def test_the_mean_cross_entropy_and_the_accuracy_by_hand():
+    def model(x, *, key):
+        return x
+
+    batch = {"image": jnp.array([[0.0, 0.0], [np.log(3), 0.0]]), "labels": jnp.array([1, 0])}
+    loss, found = objectives.classification(model, batch, jax.random.key(0))
+    np.testing.assert_allclose(loss, (np.log(2) + np.log(4 / 3)) / 2, rtol=1e-6)
+    assert float(found["accuracy"]) == 0.5
+
+
+def test_a_hidden_layer_learns_xor():
+    model, _ = train.fit(
+        jax.random.key(0),
+        Mlp((2, 8, 2), rngs=nnx.Rngs(0)),
+        objectives.classification,
+        optax.adam(0.1),
+        data.repeat(POINTS, 100),
+    )
+    assert train.evaluate(model, objectives.classification, [POINTS])["accuracy"] == 1
