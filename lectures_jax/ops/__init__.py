@@ -14,8 +14,18 @@ from .boxes import (
     xyxy_to_cxcywh,
     xyxy_to_xywh,
 )
+from .convolution import conv2d, conv_matrix, conv_transpose2d, separable_conv2d
 from .nms import Selection, nms, soft_nms
-from .normalization import Moments, batch_moments, batch_norm
+from .normalization import (
+    Moments,
+    batch_moments,
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+)
+from .pooling import max_pool, mean_pool
+from .resampling import bilinear_kernel, upsample_bilinear, upsample_nearest
 from .yolo import (
     Predictions,
     YoloTarget,
@@ -27,9 +37,21 @@ from .yolo import (
 )
 
 __all__ = [
+    "conv2d",
+    "conv_transpose2d",
+    "separable_conv2d",
+    "conv_matrix",
+    "max_pool",
+    "mean_pool",
     "Moments",
     "batch_moments",
     "batch_norm",
+    "layer_norm",
+    "instance_norm",
+    "group_norm",
+    "upsample_nearest",
+    "upsample_bilinear",
+    "bilinear_kernel",
     "xyxy_to_cxcywh",
     "cxcywh_to_xyxy",
     "xyxy_to_xywh",

@@ -7,6 +7,7 @@ times slower. The functions here are made of fast pieces only, and so are their 
 """
 
 from functools import partial
+from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -49,10 +50,51 @@ def _one_group(x: Array, kernel: Array, window: Window) -> Array:
 
 
 def _depthwise(x: Array, kernel: Array, window: Window) -> Array:
-    """One multiplication and addition of whole maps for each tap."""
     if (times := kernel.shape[3] // x.shape[3]) > 1:  # several outputs of each channel
         x = jnp.broadcast_to(x[..., None], (*x.shape, times)).reshape(*x.shape[:3], -1)
+    return _channelwise(x, kernel[:, :, None, None], window)  # each tap against whole maps
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _channelwise(x: Array, kernel: Array, window: Window) -> Array:
+    return _gather(x, kernel, window)
+
+
+def _channelwise_jvp(window: Window, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    (x, kernel), (dx, dkernel) = primals, tangents
+    y = _channelwise(x, kernel, window)
+    dy = jnp.zeros_like(y)
+    if not isinstance(dx, SymbolicZero):
+        dy = _scatter(dx, kernel, window)
+    if not isinstance(dkernel, SymbolicZero):
+        dy = dy + _gather(x, dkernel, window)
+    return y, dy
+
+
+_channelwise.defjvp(_channelwise_jvp, symbolic_zeros=True)
+
+
+def _gather(x: Array, kernel: Array, window: Window) -> Array:
+    """One multiplication and one addition of whole maps for each tap."""
     return sum(cells * kernel[i, j] for i, j, cells in taps(x, window))
+
+
+def _scatter(x: Array, kernel: Array, window: Window) -> Array:
+    """Equals `_gather`, but each cell gives to its neighbours instead of taking from them.
+
+    So the transpose with respect to x takes: it is made of slices of one map, where that of
+    `_gather` would be a sum of padded ones.
+    """
+    reach = [(k - 1) * d for k, d in zip(window.size, window.dilation, strict=True)]
+    zero, total = jnp.zeros((), x.dtype), 0
+    for i, j in product(*map(range, window.size)):
+        before = [t * d for t, d in zip((i, j), window.dilation, strict=True)]
+        ends = [(r - b, b, 0) for r, b in zip(reach, before, strict=True)]
+        total = total + jax.lax.pad(x * kernel[i, j], zero, [(0, 0, 0), *ends, (0, 0, 0)])
+    (top, _), (left, _) = window.padding
+    length = [(n - 1) * s + 1 for n, s in zip(window.output, window.stride, strict=True)]
+    y = crop(total, (reach[0] - top, reach[1] - left), (length[0], length[1]))
+    return y[:, :: window.stride[0], :: window.stride[1]]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -68,10 +110,19 @@ def _ordinary_jvp(window: Window, primals: tuple, tangents: tuple) -> tuple[Arra
     if not isinstance(dx, SymbolicZero):
         dy = plain(dx, kernel.transpose(0, 1, 3, 2), window, order=("NHWC", "HWOI", "NHWC"))
     if not isinstance(dkernel, SymbolicZero):
-        order = ("CHWN", "IHWO", "HWNC")
-        across = plain(x.transpose(3, 1, 2, 0), dkernel.transpose(2, 0, 1, 3), window, order=order)
-        dy = dy + across.transpose(2, 0, 1, 3)
+        dy = dy + _in_kernel(x, dkernel, window)
     return y, dy
+
+
+def _in_kernel(x: Array, kernel: Array, window: Window) -> Array:
+    # In the transpose, the gradient is a window of this size that slides over the padded image;
+    # larger than the image itself, it would not be taken by the compiled kernel.
+    span = [(n - 1) * s + 1 for n, s in zip(window.output, window.stride, strict=True)]
+    if span[0] > x.shape[1] or span[1] > x.shape[2]:
+        x, window = pad(x, window), window._replace(padding=((0, 0), (0, 0)))
+    order = ("CHWN", "IHWO", "HWNC")
+    y = plain(x.transpose(3, 1, 2, 0), kernel.transpose(2, 0, 1, 3), window, order=order)
+    return y.transpose(2, 0, 1, 3)
 
 
 _ordinary.defjvp(_ordinary_jvp, symbolic_zeros=True)
@@ -93,7 +144,8 @@ def transposed(x: Array, kernel: Array, window: Window, size: tuple[int, int]) -
     small = Window((qh, qw), (1, 1), (1, 1), around, full)
     y = _one_group(x, phases.reshape(qh, qw, c, sh * sw * d), small)
     y = y.reshape(-1, *full, sh, sw, d).transpose(0, 1, 3, 2, 4, 5)
-    return crop(y.reshape(-1, full[0] * sh, full[1] * sw, d), window.padding, size)
+    (top, _), (left, _) = window.padding
+    return crop(y.reshape(-1, full[0] * sh, full[1] * sw, d), (top, left), size)
 
 
 def plain_transposed(x: Array, kernel: Array, window: Window, size: tuple[int, int]) -> Array:
@@ -103,7 +155,7 @@ def plain_transposed(x: Array, kernel: Array, window: Window, size: tuple[int, i
     return y
 
 
-def crop(x: Array, padding: tuple, size: tuple[int, int]) -> Array:
-    """Returns `size` cells from the top and left padding on, zeros where x ends before."""
-    ends = [(-low, n + low - m, 0) for (low, _), n, m in zip(padding, size, x.shape[1:3], strict=True)]
+def crop(x: Array, start: tuple[int, int], size: tuple[int, int]) -> Array:
+    """Returns `size` cells from the start on, zeros where x has none."""
+    ends = [(-a, n + a - m, 0) for a, n, m in zip(start, size, x.shape[1:3], strict=True)]
     return jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *ends, (0, 0, 0)])

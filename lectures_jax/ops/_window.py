@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ def check_image(x: Array) -> None:
 
 
 def place(
-    shape: tuple[int, ...], size: tuple[int, int], *, stride: Size, padding: Padding, dilation: Size
+    shape: tuple[int, ...], size: tuple[int, int], *, stride: Size, padding: Any, dilation: Size
 ) -> Window:
     """Returns the window that slides over images of shape [..., h, w, c]."""
     image = shape[-3], shape[-2]
@@ -65,7 +65,9 @@ def place(
                 f"padding 'SAME' needs an odd size where the dilation is above 1, got size {size} "
                 f"with dilation {dilation}."
             )
-        totals = [max(-(-n // s) * s - s + e - n, 0) for n, s, e in zip(image, stride, span, strict=True)]
+        totals = [
+            max(-(-n // s) * s - s + e - n, 0) for n, s, e in zip(image, stride, span, strict=True)
+        ]
         pairs = tuple((total // 2, total - total // 2) for total in totals)
     else:
         pairs = explicit(padding)
@@ -79,7 +81,7 @@ def place(
     return Window(size, stride, dilation, pairs, output)
 
 
-def explicit(padding: Padding) -> Pairs:
+def explicit(padding: Any) -> Pairs:
     """Returns ((top, bottom), (left, right)) of a padding that does not depend on the image."""
     if padding == "VALID":
         return (0, 0), (0, 0)

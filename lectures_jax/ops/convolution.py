@@ -26,12 +26,12 @@ def conv2d(
 ) -> Float[Array, "*b h2 w2 d"]:
     """Returns the convolution of images with a kernel: the same weighted sum at every position.
 
-    `y[p, q, d] = bias[d] + Σ_(i, j, c) x[s·p + a·i − top, s·q + a·j − left, c] · kernel[i, j, c, d]`
+    `y[p, q, d] = bias[d] + Σ_(i,j,c) x[s·p + a·i − top, s·q + a·j − left, c] · kernel[i, j, c, d]`
     with stride s and dilation a; cells outside of the image are 0.
 
-    On CPU it is computed by formulations that keep gradients fast also inside of `scan` and `while`,
-    on other platforms by XLA's own. All derivatives exist; a derivative of a gradient inside of a
-    loop is as slow on CPU as XLA's own.
+    On CPU it is computed so that gradients are fast also inside of `scan` and `while`, on other
+    platforms by XLA's own. Derivatives of every order and direction exist; only the gradient is
+    fast in a loop on CPU, `jvp` and the derivative of a gradient are there as slow as XLA's own.
 
     Args:
         x: images.
@@ -77,8 +77,8 @@ def conv_transpose2d(
 ) -> Float[Array, "*b h2 w2 d"]:
     """Returns the transposed convolution: the gradient of `conv2d` with respect to its images.
 
-    Each cell of x lays down the whole kernel, times its value, `stride` cells after its neighbour's;
-    where kernels overlap they add.
+    Each cell of x lays down the whole kernel, times its value, `stride` cells after that of its
+    neighbour; where kernels overlap they add.
 
     Args:
         x: images, in the role of the gradient that reaches the output of `conv2d`.
@@ -87,8 +87,8 @@ def conv_transpose2d(
         stride: of `conv2d`: the image grows by this factor.
         padding: of `conv2d`, whose zeros are cut off here. "SAME": size `s·h`; "VALID": size
             `s·(h − 1) + k`; an integer p: `s·(h − 1) + k − 2p`, torch's convention.
-        output_padding: rows and columns more at the bottom and right, less than the stride: `conv2d`
-            takes several sizes to the same one, and this tells them apart. None with "SAME".
+        output_padding: rows and columns more at the bottom and right, less than the stride:
+            `conv2d` takes several sizes to the same one, and this tells them apart. 0 with "SAME".
 
     Raises:
         ValueError: if the channels do not fit, nothing is left of the image, or a number is out of
@@ -170,7 +170,7 @@ def conv_matrix(
 ) -> Float[Array, "out in"]:
     """Returns the matrix C with `C @ image.ravel() == conv2d(image, kernel).ravel()`.
 
-    Convolution is linear: column n is what becomes of the image that is 1 in cell n and 0 elsewhere.
+    Convolution is linear: column n is what becomes of the image that is 1 in cell n and else 0.
     The same few weights stand in every row, shifted, and all else is 0: a dense layer with shared
     weights. Its transpose is `conv_transpose2d`.
 
@@ -211,8 +211,8 @@ def _check_groups(x: Array, kernel: Array, groups: int) -> None:
         )
     if inputs * groups != channels:
         raise ValueError(
-            f"kernel must be [rows, columns, {channels // groups}, outputs] for {channels} channels "
-            f"in {groups} group{'s' if groups > 1 else ''}, got shape {kernel.shape}."
+            f"kernel must be [rows, columns, {channels // groups}, outputs] for {channels} "
+            f"channels in {groups} group{'s' if groups > 1 else ''}, got shape {kernel.shape}."
         )
 
 

@@ -37,7 +37,9 @@ def max_pool(
     """
     window = _place(x, size, stride, padding)
     return jax.lax.platform_dependent(
-        x, cpu=partial(_largest, window=window), default=partial(_largest_xla, window=window)
+        x,
+        cpu=partial(_largest, window=window),
+        default=partial(_slide, window=window, start=-jnp.inf, join=jax.lax.max),
     )
 
 
@@ -63,7 +65,7 @@ def mean_pool(
         LeCun et al. (1998), sec. II.B; Dumoulin & Visin (2016), relationship 15.
     """
     window = _place(x, size, stride, padding)
-    total = _fold(pad(x, window), window, jnp.add)
+    total = _slide(x, window, 0.0, jax.lax.add)
     cells = [_cells_inside(n, window, axis) for axis, n in enumerate(x.shape[-3:-1])]
     share = jnp.asarray(1 / np.outer(*cells)[..., None], x.dtype)
     return total * share.reshape((1,) * (x.ndim - 3) + share.shape)
@@ -79,30 +81,29 @@ def _place(x: Array, size: Size, stride: Size | None, padding: Padding) -> Windo
     return window
 
 
-def _fold(x: Array, window: Window, join: Callable[[Array, Array], Array]) -> Array:
-    """Joins the cells of each window, along columns and then along rows: k + k steps, not k · k.
-
-    Slices only: on CPU, the gradient of XLA's own windows is a loop over single cells.
-    """
-    for axis in (1, 0):
-        x = reduce(join, [along(x, axis, tap, window) for tap in range(window.size[axis])])
-    return x
-
-
 def _largest(x: Array, *, window: Window) -> Array:
+    """Along columns and then along rows: k + k comparisons instead of k · k, all of slices.
+
+    On CPU, the gradient of XLA's own sliding maximum is a loop over single cells.
+    """
+
     def larger(a: Array, b: Array) -> Array:
         # Not `maximum`, which shares a tie's gradient and takes longer.
         return jnp.where((b > a) | jnp.isnan(b), b, a)
 
-    return _fold(pad(x, window, -jnp.inf), window, larger)
+    x = pad(x, window, -jnp.inf)
+    for axis in (1, 0):
+        x = reduce(larger, [along(x, axis, tap, window) for tap in range(window.size[axis])])
+    return x
 
 
-def _largest_xla(x: Array, *, window: Window) -> Array:
+def _slide(x: Array, window: Window, start: float, join: Callable[..., Array]) -> Array:
+    """XLA's own sliding windows."""
     outer = (1,) * (x.ndim - 3)
     return jax.lax.reduce_window(
         x,
-        np.asarray(-np.inf, x.dtype),  # concrete, or JAX does not know that it is a maximum
-        jax.lax.max,
+        np.asarray(start, x.dtype),  # concrete, or JAX does not recognize a maximum
+        join,
         (*outer, *window.size, 1),
         (*outer, *window.stride, 1),
         (*((0, 0) for _ in outer), *window.padding, (0, 0)),

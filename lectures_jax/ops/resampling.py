@@ -1,5 +1,6 @@
 """Maps at a multiple of their size."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -77,14 +78,19 @@ def bilinear_kernel(*, factor: int, channels: int) -> Float[Array, "k k c c"]:
 
 
 def _interpolate(x: Array, factor: int, axis: int) -> Array:
-    """One axis: phase r of the result lies (r + ½) / factor − ½ cells after its cell's centre."""
+    """One axis: phase r of a cell lies `(r + ½) / factor − ½` cells after the cell's centre."""
     length = x.shape[axis]
+    before = jnp.concatenate([_part(x, axis, 0, 1), _part(x, axis, 0, length - 1)], axis)
+    after = jnp.concatenate([_part(x, axis, 1, length), _part(x, axis, length - 1, length)], axis)
     shift = (np.arange(factor) + 0.5) / factor - 0.5
-    matrix = np.zeros((length, factor, length))
-    cell, phase = np.indices((length, factor))
-    position = np.clip(cell + shift, 0, length - 1)
-    low = np.floor(position).astype(int)
-    np.add.at(matrix, (cell, phase, low), 1 - (position - low))
-    np.add.at(matrix, (cell, phase, np.minimum(low + 1, length - 1)), position - low)
-    weights = jnp.asarray(matrix.reshape(length * factor, length), x.dtype)
-    return jnp.moveaxis(jnp.tensordot(weights, x, ((1,), (axis,))), 0, axis)
+    weights = np.maximum(-shift, 0), 1 - np.abs(shift), np.maximum(shift, 0)
+    along = [factor if n == axis + 1 else 1 for n in range(x.ndim + 1)]
+    y = sum(
+        jnp.expand_dims(cells, axis + 1) * jnp.asarray(weight.reshape(along), x.dtype)
+        for cells, weight in zip((before, x, after), weights, strict=True)
+    )
+    return y.reshape(*x.shape[:axis], length * factor, *x.shape[axis + 1 :])
+
+
+def _part(x: Array, axis: int, start: int, stop: int) -> Array:
+    return jax.lax.slice_in_dim(x, start, stop, axis=axis)
