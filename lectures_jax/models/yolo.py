@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from lectures_jax import ops
-from lectures_jax.nn.convolution import ConvNorm
+from lectures_jax.nn.convolution import Conv, ConvNorm
 from lectures_jax.nn.pyramid import Lateral, Neck
 from lectures_jax.typing import Key
 
@@ -72,7 +72,7 @@ class Head(nnx.Module):
     def __init__(self, channels: int, num_anchors: int, num_classes: int, *, rngs: nnx.Rngs):
         entries = 5 + num_classes
         self.expand = ConvNorm(channels, 2 * channels, rngs=rngs)
-        self.predict = nnx.Conv(2 * channels, num_anchors * entries, (1, 1), rngs=rngs)
+        self.predict = Conv(2 * channels, num_anchors * entries, (1, 1), rngs=rngs)
         # Almost every slot is empty: start there (a probability of 0.7 %) and not at one half.
         bias = jnp.zeros((num_anchors, entries)).at[:, 4].set(-5.0)
         self.predict.bias = nnx.Param(bias.ravel())

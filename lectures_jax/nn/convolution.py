@@ -1,12 +1,78 @@
-"""Convolution, normalization, activation: the brick of every detector here."""
+"""Convolution layers, by the formulations of `ops`, and the brick of every detector here."""
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from lectures_jax import ops
+from lectures_jax.ops.convolution import Padding
+
 from .normalization import BatchNorm
+
+
+def _conv_general_dilated(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw i d"],
+    strides: Sequence[int],
+    padding: Any,
+    *,
+    lhs_dilation: Sequence[int],
+    rhs_dilation: Sequence[int],
+    feature_group_count: int,
+    **_: Any,
+) -> Float[Array, "b h2 w2 d"]:
+    """`ops.conv2d`, called as Flax calls XLA's; axis order, precision and sharding are its own."""
+    if any(step != 1 for step in lhs_dilation):
+        raise ValueError(f"input_dilation must be 1, got {lhs_dilation}: see ConvTranspose.")
+    stride, dilation = tuple(strides), tuple(rhs_dilation)
+    padding = padding if isinstance(padding, str) else tuple(map(tuple, padding))
+    return ops.conv2d(
+        x, kernel, stride=stride, padding=padding, dilation=dilation, groups=feature_group_count
+    )
+
+
+Conv = partial(nnx.Conv, conv_general_dilated=_conv_general_dilated)
+"""Flax's layer for images, computed by `ops.conv2d`: gradients are fast on CPU and in loops."""
+
+
+class ConvTranspose(nnx.Module):
+    """The gradient of a convolution as a layer: the image grows by the stride.
+
+    The kernel is [rows, columns, outputs, inputs], as for `nnx.ConvTranspose` with
+    `transpose_kernel=True`, and starts with variance 1 / inputs per tap that meets a cell.
+    Source: Zeiler et al. (2010); Dumoulin & Visin (2016), sec. 4.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: Padding = "SAME",
+        use_bias: bool = True,
+        rngs: nnx.Rngs,
+    ):
+        # A cell of the result meets (kernel / stride)² taps of each input, not kernel².
+        deviation = (inputs * max(kernel / stride, 1) ** 2) ** -0.5
+        shape = (kernel, kernel, outputs, inputs)
+        self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), shape))
+        self.bias = nnx.Param(jnp.zeros(outputs)) if use_bias else None
+        self.stride = stride
+        self.padding = padding
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        bias = None if self.bias is None else self.bias[...]
+        return ops.conv_transpose2d(
+            x, self.kernel[...], bias, stride=self.stride, padding=self.padding
+        )
+
 
 leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.1)
 """Darknet's activation. Source: Redmon et al. (2016), eq. 2."""
@@ -29,7 +95,7 @@ class ConvNorm(nnx.Module):
         momentum: float = 0.95,
         rngs: nnx.Rngs,
     ):
-        self.conv = nnx.Conv(
+        self.conv = Conv(
             inputs,
             outputs,
             (kernel, kernel),

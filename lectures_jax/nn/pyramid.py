@@ -4,16 +4,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from lectures_jax import ops
+
 from .convolution import ConvNorm
-
-
-def upsample_nearest(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
-    """Returns the map at twice its size, every cell repeated.
-
-    Broadcast and reshape: on CPU the gradient of `jnp.repeat` is far slower.
-    """
-    b, h, w, c = x.shape
-    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 
 
 class Neck(nnx.Module):
@@ -54,4 +47,4 @@ class Lateral(nnx.Module):
     def __call__(
         self, coarse: Float[Array, "b h w c"], fine: Float[Array, "b 2*h 2*w d"]
     ) -> Float[Array, "b 2*h 2*w e"]:
-        return jnp.concatenate([upsample_nearest(self.reduce(coarse)), fine], axis=-1)
+        return jnp.concatenate([ops.upsample_nearest(self.reduce(coarse)), fine], axis=-1)

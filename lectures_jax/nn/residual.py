@@ -1,9 +1,53 @@
-"""Blocks whose output is added to their input."""
+"""Blocks whose output is joined to their input: added to it, or put beside it."""
 
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from .convolution import ConvNorm
+
+
+class ResidualSum(nnx.Module):
+    """`x + f(x)`, or `g(x) + f(x)` where f changes the shape.
+
+    The gradient reaches x through the sum undiminished, whatever f does to its own share.
+    Source: He et al. (2016), eq. 1 and 2.
+
+    Args:
+        f: a layer or a network.
+        shortcut: g, such as a 1×1 convolution with the stride of f; without it x itself.
+    """
+
+    def __init__(self, f: nnx.Module, *, shortcut: nnx.Module | None = None):
+        self.f = f
+        self.shortcut = shortcut
+
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b2 d"]:
+        y, past = self.f(x), x if self.shortcut is None else self.shortcut(x)
+        if y.shape != past.shape:
+            raise ValueError(
+                f"f must keep the shape {past.shape} without a shortcut, got {y.shape}."
+            )
+        return past + y
+
+
+class ResidualConcat(nnx.Module):
+    """`[x, f(x)]` along the channels: what came before stays readable as it was.
+
+    Source: Huang et al. (2017), eq. 2; Ronneberger et al. (2015), fig. 1.
+
+    Args:
+        f: a layer or a network that keeps the resolution.
+    """
+
+    def __init__(self, f: nnx.Module):
+        self.f = f
+
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b d"]:
+        y = self.f(x)
+        if y.shape[:-1] != x.shape[:-1]:
+            raise ValueError(f"f must keep all axes of {x.shape} but the last, got {y.shape}.")
+        return jnp.concatenate([x, y], axis=-1)
 
 
 class DarknetResidual(nnx.Module):

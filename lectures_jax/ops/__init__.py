@@ -16,6 +16,7 @@ from .boxes import (
     xyxy_to_cxcywh,
     xyxy_to_xywh,
 )
+from .convolution import conv2d, conv_matrix, conv_transpose2d, separable_conv2d
 from .counting import (
     Count,
     ReceptiveField,
@@ -28,7 +29,16 @@ from .counting import (
 )
 from .linear import PerceptronFit, linear, perceptron, train_perceptron
 from .nms import Selection, nms, soft_nms
-from .normalization import Moments, batch_moments, batch_norm
+from .normalization import (
+    Moments,
+    batch_moments,
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+)
+from .pooling import max_pool, mean_pool
+from .resampling import bilinear_kernel, upsample_bilinear, upsample_nearest
 from .yolo import (
     Predictions,
     YoloTarget,
@@ -57,9 +67,21 @@ __all__ = [
     "backprop",
     "linear_backward",
     "conv2d_backward",
+    "conv2d",
+    "conv_transpose2d",
+    "separable_conv2d",
+    "conv_matrix",
+    "max_pool",
+    "mean_pool",
     "Moments",
     "batch_moments",
     "batch_norm",
+    "layer_norm",
+    "instance_norm",
+    "group_norm",
+    "upsample_nearest",
+    "upsample_bilinear",
+    "bilinear_kernel",
     "xyxy_to_cxcywh",
     "cxcywh_to_xyxy",
     "xyxy_to_xywh",

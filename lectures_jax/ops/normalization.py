@@ -1,4 +1,4 @@
-"""Normalization of activations."""
+"""Normalization of activations: over the batch, a layer, an instance, a group of channels."""
 
 from typing import NamedTuple
 
@@ -64,5 +64,101 @@ def batch_norm(
         Ioffe & Szegedy (2015), algorithms 1 and 2.
     """
     gain = scale * jax.lax.rsqrt(var + epsilon)
-    along = (1,) * (x.ndim - 1) + (-1,)
-    return x * gain.reshape(along) + (bias - mean * gain).reshape(along)
+    return x * _last(gain, x) + _last(bias - mean * gain, x)
+
+
+def layer_norm(
+    x: Float[Array, "*b c"],
+    scale: Float[Array, " c"],
+    bias: Float[Array, " c"],
+    *,
+    epsilon: float = 1e-5,
+) -> Float[Array, "*b c"]:
+    """Returns each vector with mean 0 and variance 1 over its own channels, times scale, plus bias.
+
+    Nothing depends on the rest of the batch, nor on whether the network is trained or evaluated.
+
+    Args:
+        x: activations; in a map every cell is a vector of its own.
+        scale: γ.
+        bias: β.
+        epsilon: added to the variance.
+
+    Source:
+        Ba et al. (2016), eq. 4.
+    """
+    return _standardize(x, (x.ndim - 1,), epsilon) * _last(scale, x) + _last(bias, x)
+
+
+def instance_norm(
+    x: Float[Array, "*b h w c"],
+    scale: Float[Array, " c"],
+    bias: Float[Array, " c"],
+    *,
+    epsilon: float = 1e-5,
+) -> Float[Array, "*b h w c"]:
+    """Returns each channel of each image with mean 0 and variance 1 over its own cells.
+
+    Contrast is taken out of the image, which is what makes it serve style transfer.
+
+    Args:
+        x: maps.
+        scale: γ.
+        bias: β.
+        epsilon: added to the variance.
+
+    Raises:
+        ValueError: if there is no cell to average.
+
+    Source:
+        Ulyanov et al. (2016), eq. 2.
+    """
+    if not x.size:
+        raise ValueError(f"x must hold at least one cell, got shape {x.shape}.")
+    y = _standardize(x, (x.ndim - 3, x.ndim - 2), epsilon)
+    return y * _last(scale, x) + _last(bias, x)
+
+
+def group_norm(
+    x: Float[Array, "*b h w c"],
+    scale: Float[Array, " c"],
+    bias: Float[Array, " c"],
+    *,
+    groups: int,
+    epsilon: float = 1e-5,
+) -> Float[Array, "*b h w c"]:
+    """Returns each group of channels of each image with mean 0 and variance 1 over its own cells.
+
+    Between layer normalization of whole maps (one group) and instance normalization (as many groups
+    as channels); unlike batch normalization it works with one image.
+
+    Args:
+        x: maps.
+        scale: γ, of each channel.
+        bias: β, of each channel.
+        groups: into which the channels fall, neighbours together.
+        epsilon: added to the variance.
+
+    Raises:
+        ValueError: if the groups do not divide the channels, or there is no cell to average.
+
+    Source:
+        Wu & He (2018), eq. 7.
+    """
+    if not x.size:
+        raise ValueError(f"x must hold at least one cell, got shape {x.shape}.")
+    if groups < 1 or x.shape[-1] % groups:
+        raise ValueError(f"groups must divide the {x.shape[-1]} channels of x, got {groups}.")
+    parts = x.reshape(*x.shape[:-1], groups, -1)
+    y = _standardize(parts, (x.ndim - 3, x.ndim - 2, x.ndim), epsilon).reshape(x.shape)
+    return y * _last(scale, x) + _last(bias, x)
+
+
+def _standardize(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
+    centered = x - jnp.mean(x, axis=axes, keepdims=True)
+    return centered * jax.lax.rsqrt(jnp.mean(centered**2, axis=axes, keepdims=True) + epsilon)
+
+
+def _last(values: Array, x: Array) -> Array:
+    """Shapes one value per channel so that it broadcasts against x."""
+    return values.reshape((1,) * (x.ndim - 1) + (-1,))

@@ -1,4 +1,7 @@
-"""Batch normalization: by hand, against Flax's layer, and the law that β and γ² are its moments."""
+"""Normalization: by hand, against Flax and torch, and the law that β and γ² are its moments."""
+
+from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,7 @@ from flax import nnx
 from lectures_jax import ops
 from tests.contract import Contract
 
+GOLDEN = np.load(Path(__file__).parent.parent / "golden" / "convolution.npz")
 X = np.random.default_rng(0).normal(2, 3, (4, 5, 3)).astype(np.float32)
 MEAN, VAR = np.array([1, 2, 3], np.float32), np.array([0.5, 1, 4], np.float32)
 SCALE, BIAS = np.array([1, 0.5, 2], np.float32), np.array([0, 1, -1], np.float32)
@@ -16,6 +20,12 @@ SCALE, BIAS = np.array([1, 0.5, 2], np.float32), np.array([0, 1, -1], np.float32
 CONTRACT = {
     "batch_moments": Contract([(X,)], edges=[(np.ones_like(X),)]),
     "batch_norm": Contract([(X, MEAN, VAR, SCALE, BIAS)], edges=[(X, MEAN, 0 * VAR, SCALE, BIAS)]),
+    "layer_norm": Contract([(X, SCALE, BIAS)], edges=[(0 * X, SCALE, BIAS)]),
+    "instance_norm": Contract([(X, SCALE, BIAS)], edges=[(0 * X, SCALE, BIAS)]),
+    "group_norm": Contract(
+        [(X.reshape(4, 1, 3, 5)[..., :4], np.float32([1, 2, 3, 4]), np.float32([4, 3, 2, 1]))],
+        op=partial(ops.group_norm, groups=2),
+    ),
 }
 
 
@@ -63,3 +73,41 @@ def test_training_equals_flax_s_layer_in_value_and_gradient():
 def test_no_values_have_no_moments():
     with pytest.raises(ValueError, match="x must hold at least one value"):
         ops.batch_moments(jnp.zeros((0, 3)))
+
+
+BY_NAME = {
+    "layer": ops.layer_norm,
+    "instance": ops.instance_norm,
+    "group": partial(ops.group_norm, groups=2),
+}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_norms_within_one_example_equal_torch_s_in_value_and_gradient(name):
+    norm = partial(BY_NAME[name], scale=jnp.ones(4), bias=jnp.zeros(4))
+    y, pull = jax.vjp(norm, jnp.asarray(GOLDEN[f"{name}/x"]))
+    np.testing.assert_allclose(y, GOLDEN[f"{name}/y"], atol=1e-5)
+    np.testing.assert_allclose(
+        pull(jnp.asarray(GOLDEN[f"{name}/g"]))[0], GOLDEN[f"{name}/dx"], atol=1e-5
+    )
+
+
+def test_layer_norm_by_hand():
+    y = ops.layer_norm(jnp.array([[1.0, 3]]), jnp.array([2.0, 5]), jnp.array([0.0, 1]), epsilon=3.0)
+    np.testing.assert_allclose(y, [[-1, 3.5]])  # mean 2, variance 1, root of 1 + 3 is 2
+
+
+def test_groups_of_one_channel_are_instances():
+    scale, bias, x = jnp.asarray(SCALE), jnp.asarray(BIAS), jnp.asarray(X)
+    np.testing.assert_allclose(
+        ops.group_norm(x, scale, bias, groups=3), ops.instance_norm(x, scale, bias), atol=1e-5
+    )
+
+
+def test_bad_groups_and_empty_maps_are_named():
+    x, scale, bias = jnp.asarray(X), jnp.asarray(SCALE), jnp.asarray(BIAS)
+    with pytest.raises(ValueError, match="groups must divide the 3 channels of x, got 2"):
+        ops.group_norm(x, scale, bias, groups=2)
+    for norm in (ops.instance_norm, partial(ops.group_norm, groups=3)):
+        with pytest.raises(ValueError, match="x must hold at least one cell"):
+            norm(x[:0], scale, bias)

@@ -1,0 +1,61 @@
+"""Enlarged maps: by hand, against torch and SciPy, and by transposed convolution."""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lectures_jax import ops
+from tests.contract import Contract
+
+GOLDEN = np.load(Path(__file__).parent.parent / "golden" / "convolution.npz")
+X = np.random.default_rng(0).normal(size=(2, 4, 5, 3)).astype(np.float32)
+
+CONTRACT = {
+    "upsample_nearest": Contract([(X,)], exact=True),
+    "upsample_bilinear": Contract([(X,)], op=partial(ops.upsample_bilinear, factor=(2, 3))),
+    "bilinear_kernel": "takes no arrays",
+}
+
+
+def test_nearest_repeats_every_cell():
+    y = ops.upsample_nearest(jnp.asarray(X), factor=(2, 3))
+    np.testing.assert_array_equal(y, X.repeat(2, axis=1).repeat(3, axis=2))
+
+
+def test_bilinear_by_hand():
+    y = ops.upsample_bilinear(jnp.array([0.0, 4]).reshape(1, 2, 1))
+    np.testing.assert_array_equal(y[..., 0], [[0, 1, 3, 4]] * 2)
+
+
+def test_bilinear_equals_torch_s_in_value_and_gradient():
+    y, pull = jax.vjp(partial(ops.upsample_bilinear, factor=3), jnp.asarray(GOLDEN["bilinear/x"]))
+    np.testing.assert_allclose(y, GOLDEN["bilinear/y"], atol=1e-6)
+    np.testing.assert_allclose(
+        pull(jnp.asarray(GOLDEN["bilinear/g"]))[0], GOLDEN["bilinear/dx"], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 32])
+def test_a_transposed_convolution_with_a_tent_interpolates_in_the_interior(factor):
+    x = jnp.asarray(X)
+    kernel = ops.bilinear_kernel(factor=factor, channels=3)
+    y = ops.conv_transpose2d(x, kernel, stride=factor)
+    inside = slice(factor // 2, -(factor // 2) or None)
+    np.testing.assert_allclose(
+        y[:, inside, inside],
+        ops.upsample_bilinear(x, factor=factor)[:, inside, inside],
+        atol=1e-5,
+    )
+    assert kernel.shape[0] == 2 * factor - factor % 2
+
+
+def test_a_factor_is_an_integer_of_at_least_one():
+    for op in (ops.upsample_nearest, ops.upsample_bilinear):
+        with pytest.raises(ValueError, match="factor must be"):
+            op(jnp.asarray(X), factor=0)
+    with pytest.raises(ValueError, match="factor and channels must be"):
+        ops.bilinear_kernel(factor=2, channels=0)
