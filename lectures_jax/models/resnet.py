@@ -82,11 +82,13 @@ class Block(nnx.Module):
             for i, (a, b, kernel, s) in enumerate(plan)
         ]
         self.layers = nnx.List(layers)
-        self.shortcut = None
-        if stride > 1 or inputs != outputs:
-            self.shortcut = ConvNorm(
+        self.shortcut = (
+            ConvNorm(
                 inputs, outputs, 1, stride=stride, momentum=MOMENTUM, activation=None, rngs=rngs
             )
+            if stride > 1 or inputs != outputs
+            else None
+        )
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         y = x

@@ -72,11 +72,12 @@ class Block(nnx.Module):
             SeparableNorm(a, b, relu=first_relu or i > 0, rngs=rngs)
             for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
         )
-        self.shortcut = None
-        if halve:
-            self.shortcut = ConvNorm(
-                widths[0], widths[-1], 1, stride=2, momentum=0.99, activation=None, rngs=rngs
-            )
+        ends = widths[0], widths[-1]
+        self.shortcut = (
+            ConvNorm(*ends, 1, stride=2, momentum=0.99, activation=None, rngs=rngs)
+            if halve
+            else None
+        )
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         y = x

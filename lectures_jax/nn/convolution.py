@@ -1,6 +1,6 @@
 """Convolution layers, by the formulations of `ops`, and the brick of every detector here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -79,7 +79,7 @@ leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.1)
 
 
 class ConvNorm(nnx.Module):
-    """`leaky(norm(conv(x)))`, without bias since the normalization has one.
+    """`activation(norm(conv(x)))`, without bias since the normalization has one.
 
     The picture is padded by half the kernel on every side, also under a stride, as in Darknet
     (XLA's SAME would pad the far sides only). Source: Redmon & Farhadi (2017), sec. 2.
@@ -93,6 +93,7 @@ class ConvNorm(nnx.Module):
         *,
         stride: int = 1,
         momentum: float = 0.95,
+        activation: Callable[[Array], Array] | None = leaky_relu,
         rngs: nnx.Rngs,
     ):
         self.conv = Conv(
@@ -106,6 +107,8 @@ class ConvNorm(nnx.Module):
             rngs=rngs,
         )
         self.norm = BatchNorm(outputs, momentum=momentum, rngs=rngs)
+        self.activation = activation
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
-        return leaky_relu(self.norm(self.conv(x)))
+        x = self.norm(self.conv(x))
+        return x if self.activation is None else self.activation(x)
