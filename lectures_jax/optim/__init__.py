@@ -10,6 +10,7 @@ from lectures_jax.optim.descent import (
     nesterov,
     rmsprop,
 )
+from lectures_jax.optim.partition import by_path
 from lectures_jax.optim.schedules import burn_in, flat_cosine
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "adamw",
     "average_params",
     "burn_in",
+    "by_path",
     "flat_cosine",
     "gradient_descent",
     "greedy_soup",
