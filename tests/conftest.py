@@ -15,6 +15,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Compilation is most of the suite's time: the workers, and the next run, share what is compiled.
+jax.config.update("jax_compilation_cache_dir", str(ROOT / "build" / "xla"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
 
 @pytest.fixture(scope="session")
 def root() -> Path:

@@ -6,7 +6,7 @@ course says, and to every other anchor of similar shape (`--anchor-iou`), which 
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -44,8 +44,8 @@ class Config:
     orientation: Literal["fixed", "mirror", "any"] | None = None
     """how pictures may be turned: not at all, left-right, all eight ways; None: fixed for digits,
     any for files (which suits cells and maps; take mirror for photographs)"""
-    steps: int = 4000
-    """training steps"""
+    steps: int | None = None
+    """training steps; None: 3600 for digits, 4800 for files"""
     batch_size: int = 8
     """pictures per step"""
     learning_rate: float = 3e-3
@@ -58,14 +58,21 @@ class Config:
     """of the averaged parameters that are evaluated"""
     anchor_iou: float = 0.3
     """an object goes also to the anchors whose shape overlaps it more; 1: its best anchor only"""
-    overlap_weight: float = 3.0
-    """of 1 - CIoU beside YOLOv3's own loss; 0: YOLOv3's alone"""
+    overlap_weight: float | None = None
+    """of 1 - CIoU beside YOLOv3's own loss; 0: YOLOv3's alone; None: 3 for digits, whose edges are
+    sharp, 1 for files"""
     scenes: int = 6000
     """digit scenes to learn from"""
     evaluated: int = 500
     """digit scenes to be measured on"""
     seed: int = 0
     """of scenes, parameters, order and augmentation"""
+
+
+DIGITS = {"steps": 3600, "overlap_weight": 3.0, "orientation": "fixed"}
+VOC = {"steps": 4800, "overlap_weight": 1.0, "orientation": "any", "splits": ("trainval", "test")}
+FILES = VOC | {"splits": ("train", "test")}
+"""What a `Config` leaves to the data."""
 
 
 class Splits(NamedTuple):
@@ -92,6 +99,7 @@ class Found(NamedTuple):
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains, measures on the test split, and writes the report."""
+    config = complete(config)
     key_data, key_anchors, key_init, key_train = jax.random.split(jax.random.key(config.seed), 4)
     splits = read(key_data, config)
     shapes = ops.kmeans_anchors(key_anchors, jax.numpy.asarray(box_sizes(splits.train)), k=9)
@@ -120,6 +128,12 @@ def run(config: Config, out: Path) -> dict[str, float]:
     return write_report(config, out, splits, history, model, detect(model, splits.test, splits))
 
 
+def complete(config: Config) -> Config:
+    """Fills in what was left to the data."""
+    fields = {"digits": DIGITS, "voc": VOC}.get(config.data, FILES)
+    return replace(config, **{n: v for n, v in fields.items() if getattr(config, n) is None})
+
+
 def read(key: jax.Array, config: Config) -> Splits:
     """Reads the two splits and brings every picture to one size."""
     if config.data == "digits":
@@ -143,16 +157,15 @@ def read_files(config: Config) -> list[Dataset]:
         raise ValueError(f"--root must name a folder for --data {config.data}, got none.")
     root, strict = config.root, config.strict
     if config.data == "voc":
-        learnt, measured = config.splits or ("trainval", "test")
+        learnt, measured = config.splits
         first = data.read_voc(root, split=learnt, strict=strict)
         return [first, data.read_voc(root, split=measured, classes=first.classes, strict=strict)]
-    splits = config.splits or ("train", "test")
     if config.data == "coco":
         return [
             data.read_coco(root / "annotations" / f"instances_{s}.json", root / s, strict=strict)
-            for s in splits
+            for s in config.splits
         ]
-    return [data.read_yolo(root, split=split, strict=strict) for split in splits]
+    return [data.read_yolo(root, split=split, strict=strict) for split in config.splits]
 
 
 def common_size(dataset: Dataset) -> tuple[int, int]:
@@ -180,12 +193,11 @@ def batches(splits: Splits, config: Config) -> Iterator[dict[str, np.ndarray]]:
 
 def augment(key: jax.Array, batch: dict[str, jax.Array], *, config: Config):
     """Changes each picture of a batch at random."""
-    orientation = config.orientation or ("fixed" if config.data == "digits" else "any")
     one = partial(
         data.augment_detection,
-        flip=0.0 if orientation == "fixed" else 0.5,
-        flip_vertical=0.5 if orientation == "any" else 0.0,
-        turn=0.5 if orientation == "any" else 0.0,
+        flip=0.0 if config.orientation == "fixed" else 0.5,
+        flip_vertical=0.5 if config.orientation == "any" else 0.0,
+        turn=0.5 if config.orientation == "any" else 0.0,
         scale=(0.8, 1.25) if config.data == "digits" else (0.75, 1.5),
     )
     keys = jax.random.split(key, batch["image"].shape[0])
