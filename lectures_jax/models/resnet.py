@@ -110,9 +110,7 @@ class ResNet(nnx.Module):
         convolution, as in torchvision.
     """
 
-    def __init__(
-        self, num_classes: int, *, size: Size = RESNET18, inputs: int = 3, rngs: nnx.Rngs
-    ):
+    def __init__(self, num_classes: int, *, size: Size = RESNET18, inputs: int = 3, rngs: nnx.Rngs):
         first = size.channels[0]
         self.size = size
         self.stem = ConvNorm(

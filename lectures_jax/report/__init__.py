@@ -6,6 +6,7 @@ The dataclasses that a page is made of are in `lectures_jax.report.page`.
 try:
     from .anchors import anchors
     from .boxes import draw_boxes
+    from .classification import confusion, worst_mistakes
     from .curves import curves, precision_recall
     from .detection import precision_recall_by_class, predictions, worst_errors
     from .images import grid
@@ -19,6 +20,7 @@ except ModuleNotFoundError as error:
 __all__ = [
     "anchors",
     "configuration",
+    "confusion",
     "curves",
     "draw_boxes",
     "grid",
@@ -29,4 +31,5 @@ __all__ = [
     "timing",
     "training",
     "worst_errors",
+    "worst_mistakes",
 ]

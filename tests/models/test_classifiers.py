@@ -91,9 +91,7 @@ def model(request):
 
 
 def test_evaluation_uses_no_statistics_of_the_batch(model):
-    model = nnx.view(
-        model, use_running_average=True, deterministic=True, raise_if_not_found=False
-    )
+    model = nnx.view(model, use_running_average=True, deterministic=True, raise_if_not_found=False)
     images = jax.random.uniform(jax.random.key(0), (4, 12, 12, 3))
     together = nnx.jit(lambda m, x: m(x))(model, images)
     alone = nnx.jit(lambda m, x: m(x))(model, images[:1])

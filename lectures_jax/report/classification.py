@@ -1,0 +1,89 @@
+"""What a classifier takes for what, as sections of a page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Integer, Num
+
+from .page import Figure, Section, Table
+from .theme import color, plot
+
+
+def confusion(counts: Integer[np.ndarray, "c c"], path: Path, *, classes: Sequence[str]) -> Section:
+    """Returns the confusion matrix as a picture, and precision and recall of each class.
+
+    Args:
+        counts: examples of each class (row) taken for each class (column).
+        path: where the figure goes, `.svg`.
+        classes: names, in the order of the labels.
+    """
+    right, true, said = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    share = counts / np.maximum(true[:, None], 1)
+    number = len(classes)
+    with plot(path, height=1.6 + 0.36 * number) as (ax,):
+        for row, column in np.argwhere(counts > 0):
+            shade = color(2) if row == column else color(1)
+            cell = {"color": shade, "alpha": 0.1 + 0.75 * share[row, column], "linewidth": 0}
+            ax.fill_between([column - 0.5, column + 0.5], row - 0.5, row + 0.5, **cell)
+            ax.text(column, row, counts[row, column], ha="center", va="center", fontsize=7)
+        ax.set(xlim=(-0.5, number - 0.5), ylim=(number - 0.5, -0.5), ylabel="true class")
+        ax.set_yticks(range(number), classes)
+        ax.set_xticks(range(number), classes, rotation=45, ha="right")
+        ax.set_xlabel("predicted class")
+        ax.grid(visible=False)
+    rows = [
+        (name, _share(right[i], said[i]), _share(right[i], true[i]))
+        for i, name in enumerate(classes)
+    ]
+    return Section(
+        "Confusion",
+        "Examples of each class (row) that were taken for each class (column).",
+        figures=[Figure(path, "Right ones on the diagonal.")],
+        table=Table(("class", "precision", "recall"), rows),
+    )
+
+
+def worst_mistakes(
+    images: Num[np.ndarray, "n h w c"],
+    labels: Integer[np.ndarray, " n"],
+    probabilities: Float[np.ndarray, "n k"],
+    *,
+    classes: Sequence[str],
+    shown: int = 12,
+) -> Section:
+    """Returns the wrong answers that the classifier was most sure of.
+
+    Args:
+        images: pictures.
+        labels: their true classes.
+        probabilities: of the classes.
+        classes: names, in the order of the labels.
+        shown: how many pictures.
+    """
+    said, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(said != labels)
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:shown]
+    figures = [
+        Figure(
+            _enlarged(images[i]),
+            f"{classes[labels[i]]}, taken for {classes[said[i]]} with probability {sure[i]:.2f}.",
+        )
+        for i in worst
+    ]
+    text = f"{len(wrong)} of {len(labels)} answers are wrong"
+    return Section(
+        "Worst mistakes",
+        f"{text}. Shown are those it was most sure of." if len(wrong) else f"{text}.",
+        figures=figures,
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def _enlarged(image: Num[np.ndarray, "h w c"]) -> Num[np.ndarray, "_ _ c"]:
+    """Repeats the pixels of a small picture, so that a browser does not blur them."""
+    factor = max(1, 140 // max(image.shape[:2]))
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
