@@ -1,4 +1,4 @@
-"""Overfitting on handwritten digits, and each remedy. CPU, 90 s; plain 0.89, more data 0.97.
+"""Overfitting on handwritten digits, and each remedy. CPU, 60 s; plain 0.91, more data 0.98.
 
 A network of two hidden layers learns 100 digits by heart. Each remedy is tried alone, from three
 seeds, and measured on 361 digits that were never seen; 181 others choose where a remedy has to
@@ -22,29 +22,7 @@ from lectures_jax.models.mlp import Mlp
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import INK, color, plot
 
-TINY = {"rounds": 2, "steps": 1, "seeds": 2, "width": 8, "examples": 20}
-
-
-@dataclass(frozen=True)
-class Config:
-    """The fields and their units."""
-
-    examples: int = 100
-    """digits to learn from, except where the remedy is more of them"""
-    width: int = 128
-    """units of the two hidden layers"""
-    rounds: int = 40
-    """how often the network is measured"""
-    steps: int = 40
-    """batches between two measurements"""
-    batch_size: int = 32
-    """digits per step, drawn with replacement"""
-    learning_rate: float = 2e-3
-    """of Adam, constant"""
-    seeds: int = 3
-    """networks per remedy, each with its own digits, start and order"""
-    seed: int = 0
-    """the first of them"""
+TINY = {"rounds": 2, "steps": 1, "width": 8, "remedies": ("none", "soup of four branches")}
 
 
 @dataclass(frozen=True)
@@ -69,22 +47,46 @@ ALL = 10_000
 
 REMEDIES = {
     "none": Remedy(),
-    "more data (all)": Remedy(examples=ALL),
+    "more data (all of them)": Remedy(examples=ALL),
     "smaller model (16 units)": Remedy(width=16),
     "early stopping": Remedy(choose="best"),
     "L1 penalty, 3e-4": Remedy(l1=3e-4),
     "L2 penalty, 1e-3": Remedy(l2=1e-3),
     "decoupled decay, 0.5": Remedy(decay=0.5),
     "dropout, one half": Remedy(dropout=0.5),
-    "moving average (EMA)": Remedy(ema=0.998),
+    "moving average (EMA)": Remedy(ema=0.99),
     "average of rounds (SWA)": Remedy(choose="mean"),
     "soup of four branches": Remedy(choose="soup"),
     "augmentation": Remedy(augmented=True),
     "all but a smaller model": Remedy(
-        examples=ALL, dropout=0.3, decay=0.1, ema=0.998, augmented=True
+        examples=ALL, dropout=0.3, decay=0.1, ema=0.99, augmented=True
     ),
     "too small (2 units)": Remedy(width=2),
 }
+
+
+@dataclass(frozen=True)
+class Config:
+    """The fields and their units."""
+
+    examples: int = 100
+    """digits to learn from, except where the remedy is more of them"""
+    width: int = 128
+    """units of the two hidden layers"""
+    rounds: int = 20
+    """how often the network is measured"""
+    steps: int = 30
+    """batches between two measurements"""
+    batch_size: int = 32
+    """digits per step, drawn with replacement"""
+    learning_rate: float = 2e-3
+    """of Adam, constant"""
+    remedies: tuple[str, ...] = tuple(REMEDIES)
+    """which are tried"""
+    seeds: int = 3
+    """networks per remedy, each with its own digits, start and order"""
+    seed: int = 0
+    """the first of them"""
 
 
 def run(config: Config, out: Path) -> dict[str, float]:
@@ -92,22 +94,15 @@ def run(config: Config, out: Path) -> dict[str, float]:
     sets = {name: data.digits(split=name) for name in ("train", "validation", "test")}
     keys = jax.vmap(jax.random.key)(config.seed + jnp.arange(config.seeds))
     found = {}
-    for name, remedy in REMEDIES.items():
-        one = partial(learn, remedy=remedy, sets=sets, config=config)
+    for name in config.remedies:
+        one = partial(learn, remedy=REMEDIES[name], sets=sets, config=config)
         found[name] = jax.device_get(jax.jit(jax.vmap(one))(keys))
-    accuracy = {name: float(np.mean(f["test"]["accuracy"])) for name, f in found.items()}
-    numbers = {
-        "plain": accuracy["none"],
-        "plain_train": float(np.mean(found["none"]["train"]["accuracy"])),
-        "more_data": accuracy["more data (all)"],
-        "augmentation": accuracy["augmentation"],
-        "together": accuracy["all but a smaller model"],
-        "too_small": accuracy["too small (2 units)"],
-    }
-    learnt_by_heart = numbers["plain_train"] == 1 and numbers["plain"] < 0.93
-    write_report(config, out, numbers, found)
-    if config == Config() and not (learnt_by_heart and numbers["together"] > 0.97):
-        raise RuntimeError(f"expected overfitting, and 0.97 without it, got {numbers}.")
+    numbers = {name: float(np.mean(f["test"]["accuracy"])) for name, f in found.items()}
+    write_report(config, out, found)
+    if config == Config():
+        by_heart = np.all(found["none"]["train"]["accuracy"] == 1) and numbers["none"] < 0.94
+        if not by_heart or numbers["more data (all of them)"] < 0.97:
+            raise RuntimeError(f"expected overfitting, and 0.97 with more data, got {numbers}.")
     return numbers
 
 
@@ -204,32 +199,29 @@ def choose(key: jax.Array, examples: dict, count: int, *, replace: bool = True) 
 
 
 def augment(key: jax.Array, batch: dict, *, remedy: Remedy) -> dict:
-    """Turns and moves each digit a little, and adds noise."""
+    """Moves each digit by less than a pixel, and adds noise."""
     if not remedy.augmented:
         return batch
 
     def one(key, image):
-        key_turn, key_shift, key_noise = jax.random.split(key, 3)
-        angle = jax.random.uniform(key_turn, minval=-0.25, maxval=0.25)
-        shift = jax.random.uniform(key_shift, (2, 1, 1), minval=-0.7, maxval=0.7)
-        y, x = jnp.indices((8, 8)) - 3.5
-        turned = jnp.stack(
-            [y * jnp.cos(angle) - x * jnp.sin(angle), y * jnp.sin(angle) + x * jnp.cos(angle)]
-        )
-        moved = jax.scipy.ndimage.map_coordinates(image[..., 0], turned + 3.5 + shift, order=1)
-        return moved[..., None] + 0.05 * jax.random.normal(key_noise, image.shape)
+        key_shift, key_noise = jax.random.split(key)
+        dy, dx = jax.random.uniform(key_shift, (2,), minval=-0.8, maxval=0.8)
+        for axis, d in enumerate((dy, dx)):  # between the picture and itself a pixel away
+            neighbour = jnp.where(d > 0, jnp.roll(image, 1, axis), jnp.roll(image, -1, axis))
+            image = (1 - jnp.abs(d)) * image + jnp.abs(d) * neighbour
+        return image + 0.05 * jax.random.normal(key_noise, image.shape)
 
     keys = jax.random.split(key, len(batch["labels"]))
     return {**batch, "image": jax.vmap(one)(keys, batch["image"])}
 
 
-def write_report(config: Config, out: Path, numbers: dict, found: dict) -> None:
+def write_report(config: Config, out: Path, found: dict) -> None:
     """Draws the curves of some and the scores of all, and writes the page."""
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     steps = config.steps * np.arange(1, config.rounds + 1)
     with plot(figures / "curves.svg", rows=2, height=4.2) as axes:
-        for i, name in enumerate(["none", "more data (all)", "too small (2 units)"]):
+        for i, name in enumerate(list(found)[:2] + list(found)[-1:]):
             for ax, what in zip(axes, ("loss", "accuracy"), strict=True):
                 for split, style in (("train", ":"), ("test", "-")):
                     values = np.mean(found[name]["curves"][split][what], axis=0)
@@ -255,7 +247,7 @@ def write_report(config: Config, out: Path, numbers: dict, found: dict) -> None:
         title="Overfitting and its remedies",
         summary=f"{config.examples} digits are learnt by heart; what helps with all the others? "
         f"Means and standard deviations of {config.seeds} seeds, on test digits.",
-        numbers=numbers,
+        numbers={name: float(np.mean(found[name]["test"]["accuracy"])) for name in list(found)[:2]},
         sections=[
             Section(
                 "Remedies",
@@ -284,6 +276,7 @@ def draw_scores(path: Path, found: dict) -> None:
             spread = np.std(accuracy, ddof=1)
             ax.errorbar(np.mean(accuracy), i, xerr=spread, fmt="|", color=INK, ms=10, capsize=3)
             ax.plot(accuracy, [i] * len(accuracy), "o", ms=3.5, color=color(0))
-        ax.axvline(np.mean(found["none"]["test"]["accuracy"]), color=INK, lw=0.8, ls=":")
+        plain = np.mean(found[names[0]]["test"]["accuracy"])
+        ax.axvline(plain, color=INK, lw=0.8, ls=":")
         ax.set_yticks(range(len(names)), list(reversed(names)))
         ax.set(xlabel="test accuracy")

@@ -81,7 +81,7 @@ def build(expression: str) -> nnx.Module:
     arguments = [_value(node, module) for node in call.args]
     options = {k.arg: _value(k.value, module) for k in call.keywords if k.arg}
     try:
-        inspect.signature(network).bind(*arguments, **options, rngs=None)
+        inspect.signature(network.__init__).bind(None, *arguments, **options, rngs=None)
     except TypeError as error:
         raise ValueError(f"MODEL: {expression!r}: {error}.") from error
     return network(*arguments, **options, rngs=nnx.Rngs(0))
