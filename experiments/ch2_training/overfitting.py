@@ -111,7 +111,8 @@ def attempt(keys: jax.Array, remedy: Remedy, sets: dict, config: Config) -> dict
     go = partial(
         learn,
         learnt=learnt,
-        strengths=[jnp.float32(x) for x in (remedy.l1, remedy.l2, remedy.decay, remedy.ema)],
+        strengths=[jnp.float32(x) for x in (remedy.l1, remedy.l2, remedy.decay)],
+        ema=remedy.ema,
         dropout=remedy.dropout,
         augmented=remedy.augmented,
         config=config,
@@ -151,10 +152,12 @@ def start(key: jax.Array, *, width: int) -> Any:
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
-@partial(jax.jit, static_argnames=("dropout", "augmented", "config"))
-def learn(keys, weights, learnt, strengths, *, dropout: float, augmented: bool, config: Config):
+@partial(jax.jit, static_argnames=("ema", "dropout", "augmented", "config"))
+def learn(
+    keys, weights, learnt, strengths, *, ema: float, dropout: float, augmented: bool, config: Config
+):
     """Trains one network per key; gives their weights at the end of each round."""
-    l1, l2, decay, ema = strengths
+    l1, l2, decay = strengths
     width = weights["layers"][1]["kernel"].shape[-1]
     optimizer = optax.chain(
         optax.add_decayed_weights(l2, mask=kernels),
