@@ -1,4 +1,4 @@
-"""Depth folds the line: 2^n pieces from n layers. CPU, 30 s; 256 pieces from 8 layers.
+"""Depth folds the line: 2^n pieces from n layers. CPU, 30 s; pieces from 8 layers 256.
 
 The sawtooth of Telgarsky: a layer of two rectifiers computes one tooth, and every further layer
 doubles the teeth. One hidden layer of n rectifiers has at most n + 1 straight pieces. That a deep

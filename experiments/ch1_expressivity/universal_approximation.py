@@ -96,7 +96,9 @@ def run(config: Config, out: Path) -> dict[str, float]:
         by_training = jax.jit(jax.vmap(lambda key: trained(key, width, config, points)))(keys)  # noqa: B023
         curves[width] = by_hand, by_training[0]
         written.append(float(jnp.max(jnp.abs(by_hand - target(points)))))
-        learnt.append(float(jnp.median(jnp.max(jnp.abs(by_training - target(points)), axis=1))))
+        learnt.append(
+            float(jnp.median(jnp.max(jnp.abs(by_training - target(points)[None]), axis=1)))
+        )
     large = len(config.widths) // 3  # from where on the steps are smaller than the flank
     rate = np.polyfit(np.log(config.widths[large:]), np.log(written[large:]), 1)[0]
     numbers = {

@@ -1,4 +1,4 @@
-"""Backpropagation by hand, and how its errors vanish. CPU, 60 s; rate -0.60 per sigmoid layer.
+"""Backpropagation by hand, and how errors vanish. CPU, 30 s; orders of magnitude per layer 0.63.
 
 The course's recursion equals `jax.grad`. Then its factors: at each layer the error is multiplied by
 the weights and by the activation's slope. Over many layers that is exponential, and the rate that
@@ -88,7 +88,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         and numbers["sigmoid_rate"] < -0.55
         and abs(numbers["relu_he_rate"]) < 0.02
     ):
-        raise RuntimeError(f"expected equal gradients and the predicted rates, got {numbers}.")
+        raise RuntimeError(f"expected equal gradients and the rates foretold, got {numbers}.")
     return numbers
 
 
@@ -219,8 +219,9 @@ def write_report(config: Config, out: Path, numbers: dict, measured: dict) -> No
             Section(
                 "How to read the rates",
                 "Orders of magnitude per layer toward the input: −0.6 divides the error by four. "
-                "Normalization widens the sums, so that more units leave the flat part; a residual "
-                "connection passes the error on unchanged beside the layer.",
+                "Normalization multiplies the error by what it divided the sums by, which undoes "
+                "the shrinking, and for rectifiers more than that: there the error grows toward "
+                "the input. A residual connection passes the error on beside the layer, unchanged.",
             ),
             report.configuration(asdict(config)),
         ],

@@ -111,7 +111,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         "mini_batch": distance["mini-batch, constant rate"],
         "floor_ratio": distance["mini-batch, half the rate"]
         / distance["mini-batch, constant rate"],
-        "falling_rate": distance["mini-batch, falling rate"],
+        "falling_rate": float(solved["mini-batch, falling rate"][-1]),
     }
     unreached = [n for n, steps in needed.items() if any(np.isnan(list(steps.values())))]
     numbers = {name: float(np.nan_to_num(value, nan=-1)) for name, value in numbers.items()}
@@ -237,8 +237,11 @@ def write_report(config: Config, out: Path, numbers, walks, needed, solved) -> N
         "the data agree, so that every batch has the same solution.",
         figures=[Figure(figures / "minibatch.svg", "Squared distance from the solution.")],
         table=Table(
-            ("way", "mean squared distance, last quarter"),
-            [(name, float(np.mean(v[-len(v) // 4 :]))) for name, v in solved.items()],
+            ("way", "squared distance, mean of the last quarter", "at the end"),
+            [
+                (name, f"{np.mean(v[-len(v) // 4 :]):.1e}", f"{v[-1]:.1e}")
+                for name, v in solved.items()
+            ],
         ),
     )
     report.page(

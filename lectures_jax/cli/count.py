@@ -59,11 +59,14 @@ def count(expression: str, shape: Sequence[int]) -> int:
     model = build(expression)
     rows = ledger(model, shape)
     parameters = sum(p.size for p in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    total = Row("total", "", (), parameters, *(sum(r[i] for r in rows) for i in (4, 5)), None)
+    flops, size = sum(row.flops for row in rows), sum(row.size for row in rows)
+    total = Row("total", "", (), parameters, flops, size, None)
     print(_table([HEADER, *map(_cells, rows), _cells(total)]))
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    analysis = jax.jit(evaluation_view(model)).lower(x).cost_analysis()
-    print(f"\nXLA counts {int(analysis['flops']):,} FLOPs: with activations, without padding.")
+    analysis = jax.jit(evaluation_view(model)).lower(x).cost_analysis() or {}
+    print(
+        f"\nXLA counts {int(analysis.get('flops', 0)):,} FLOPs: with activations, without padding."
+    )
     return 0
 
 
@@ -81,7 +84,7 @@ def build(expression: str) -> nnx.Module:
     arguments = [_value(node, module) for node in call.args]
     options = {k.arg: _value(k.value, module) for k in call.keywords if k.arg}
     try:
-        inspect.signature(network).bind(*arguments, **options, rngs=None)
+        inspect.signature(network.__init__).bind(None, *arguments, **options, rngs=None)
     except TypeError as error:
         raise ValueError(f"MODEL: {expression!r}: {error}.") from error
     return network(*arguments, **options, rngs=nnx.Rngs(0))

@@ -19,7 +19,7 @@ Rate = float | optax.Schedule
 class Moments(NamedTuple):
     """What adaptive optimizers remember: steps done, and averages of g and g²."""
 
-    count: Int[Array, ""]
+    step: Int[Array, ""]
     first: Any
     second: Any
 
@@ -181,10 +181,10 @@ def adamw(
         return Moments(jnp.zeros((), jnp.int32), zeros, zeros)
 
     def update(grads, state, params=None):
-        count = state.count + 1
+        step = state.step + 1
         first = _average(state.first, grads, b1)
         second = _average(state.second, jax.tree.map(jnp.square, grads), b2)
-        missing1, missing2 = 1 - b1**count, 1 - b2**count
+        missing1, missing2 = 1 - b1**step, 1 - b2**step
 
         def direction(m, s):
             root = jnp.sqrt(s / missing2.astype(s.dtype))
@@ -192,8 +192,8 @@ def adamw(
 
         steps = jax.tree.map(direction, first, second)
         if weight_decay:
-            steps = jax.tree.map(lambda step, p: step + weight_decay * p, steps, params)
-        return steps, Moments(count, first, second)
+            steps = jax.tree.map(lambda s, p: s + weight_decay * p, steps, params)
+        return steps, Moments(step, first, second)
 
     return _with_rate(learning_rate, init, update)
 
