@@ -107,7 +107,7 @@ CASES = {
     "grouped 3x3, 4 groups": conv((8, 28, 28, 64), (3, 3, 16, 64), groups=4),
     "transposed 4x4 by 2": up((8, 8, 8, 64), (4, 4, 32, 64), stride=2),
     "up-convolution 2x2": up((8, 14, 14, 64), (2, 2, 32, 64), stride=2),
-    "bilinear x32": bilinear((1, 8, 8, 21), 32),
+    "bilinear x32": bilinear((1, 4, 4, 4), 32),
     "max-pool 2x2": pool((8, 28, 28, 64), 2, 2, 0),
     "max-pool 3x3 by 2": pool((8, 28, 28, 64), 3, 2, 1),
 }
