@@ -1,5 +1,6 @@
 """The plain convolutional network: convolutions, pooling, and a dense layer at the end."""
 
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -49,7 +50,7 @@ class Cnn(nnx.Module):
             stages.append(
                 nnx.List(
                     ConvNorm(a, b, momentum=0.9, activation=jax.nn.relu, rngs=rngs)
-                    for a, b in zip(widths[:-1], widths[1:], strict=True)
+                    for a, b in itertools.pairwise(widths)
                 )
             )
             inputs = stage[-1]

@@ -1,5 +1,6 @@
 """Xception: a residual network of depth-wise separable convolutions."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,7 +71,7 @@ class Block(nnx.Module):
     ):
         self.layers = nnx.List(
             SeparableNorm(a, b, relu=first_relu or i > 0, rngs=rngs)
-            for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            for i, (a, b) in enumerate(itertools.pairwise(widths))
         )
         ends = widths[0], widths[-1]
         self.shortcut = (
@@ -121,8 +122,7 @@ class Xception(nnx.Module):
         self.exit = Block((width, *size.exit), halve=True, rngs=rngs)
         widths = (size.exit[-1], *size.top)
         self.top = nnx.List(
-            SeparableNorm(a, b, relu=False, rngs=rngs)
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            SeparableNorm(a, b, relu=False, rngs=rngs) for a, b in itertools.pairwise(widths)
         )
         self.classify = nnx.Linear(size.top[-1], num_classes, rngs=rngs)
 

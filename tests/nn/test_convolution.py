@@ -55,11 +55,11 @@ def test_the_transposed_layer_equals_flax_s():
     np.testing.assert_allclose(layer(X), theirs(X), atol=1e-5)
 
 
-def test_the_transposed_layer_keeps_the_variance():
-    x = jax.random.normal(jax.random.key(0), (4, 16, 16, 64))
-    for kernel, stride in ((4, 2), (2, 2), (3, 1)):
-        y = ConvTranspose(64, 64, kernel, stride=stride, rngs=nnx.Rngs(0))(x)
-        assert 0.8 < float(jnp.var(y[:, 4:-4, 4:-4])) < 1.25
+@pytest.mark.parametrize(("kernel", "stride"), [(4, 2), (3, 1)])
+def test_the_transposed_layer_keeps_the_variance(kernel, stride):
+    x = jax.random.normal(jax.random.key(0), (2, 10, 10, 64))
+    y = ConvTranspose(64, 64, kernel, stride=stride, rngs=nnx.Rngs(0))(x)
+    assert 0.8 < float(jnp.var(y[:, 4:-4, 4:-4])) < 1.25
 
 
 def test_a_separable_layer_is_the_op_and_has_its_parameters():

@@ -1,0 +1,222 @@
+"""Classifies small pictures by a plain, residual or separable network. CPU, 30 s; accuracy 0.98.
+
+By default handwritten digits of 8×8 pixels; `--data idx --root DIR` takes MNIST's format, such as
+Fashion-MNIST. Nothing is chosen by the test pictures: the last step's averaged model counts.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from lectures_jax import data, metrics, objectives, report, train
+from lectures_jax.models import resnet, xception
+from lectures_jax.models.cnn import Cnn
+from lectures_jax.models.resnet import ResNet
+from lectures_jax.models.xception import Xception
+from lectures_jax.report.page import Figure, Section
+
+TINY = {"steps": 2, "batch_size": 4}
+FASHION = (
+    "T-shirt",
+    "trousers",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "boot",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The fields and their units."""
+
+    data: Literal["digits", "idx"] = "digits"
+    """what to learn: the built-in digits, or four files in MNIST's format"""
+    root: Path | None = None
+    """folder of {train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"""
+    model: Literal["cnn", "resnet", "xception"] = "cnn"
+    """plain (32, 64, 64, 128, 128 channels), ResNet-20, or a small Xception"""
+    steps: int | None = None
+    """training steps; None: 600 for digits, 4500 for files"""
+    batch_size: int = 64
+    """pictures per step"""
+    learning_rate: float = 3e-3
+    """highest of Adam's one-cycle schedule"""
+    weight_decay: float = 0.02
+    """decoupled, on kernels only"""
+    smoothing: float = 0.05
+    """share of the label spread over all classes"""
+    dropout: float = 0.2
+    """of the plain network's last layer"""
+    ema_decay: float = 0.998
+    """of the averaged parameters that are evaluated"""
+    seed: int = 0
+    """of parameters, order and augmentation"""
+
+
+class Splits(NamedTuple):
+    """Pictures, float32 in [0, 1], and labels; and the classes' names."""
+
+    train: dict[str, np.ndarray]
+    test: dict[str, np.ndarray]
+    classes: tuple[str, ...]
+
+
+def run(config: Config, out: Path) -> dict[str, float]:
+    """Trains, measures on the test split, and writes the report."""
+    default = config == Config()
+    config = replace(config, steps=config.steps or (600 if config.data == "digits" else 4500))
+    splits = read(config)
+    key_init, key_train = jax.random.split(jax.random.key(config.seed))
+    model = build(config, splits, nnx.Rngs(key_init))
+    model, history = train.fit(
+        key_train,
+        model,
+        partial(objectives.classification, smoothing=config.smoothing),
+        optimizer(config),
+        batches(splits.train, config),
+        steps=config.steps,
+        out=out,
+        ema_decay=config.ema_decay,
+        augment=partial(augment, flip=config.data == "idx"),
+        evaluate=lambda model: {"test_accuracy": accuracy(model, splits.test)},
+        evaluate_every=max(config.steps // 6, 1),
+    )
+    numbers = write_report(config, out, splits, history, probabilities(model, splits.test))
+    if default and numbers["accuracy"] < 0.97:
+        raise RuntimeError(f"expected an accuracy of 0.97 on the digits, got {numbers}.")
+    return numbers
+
+
+def read(config: Config) -> Splits:
+    """Reads the two splits into memory."""
+    if config.data == "digits":
+        return Splits(data.digits(split="train"), data.digits(split="test"), tuple("0123456789"))
+    if config.root is None:
+        raise ValueError("--root must name a folder for --data idx, got none.")
+    sets = []
+    for name in ("train", "t10k"):
+        files = (config.root / f"{name}-{what}-ubyte.gz" for what in ("images-idx3", "labels-idx1"))
+        records = data.read_idx(*files, classes=FASHION)
+        images = np.stack([record.image for record in records])
+        labels = np.concatenate([record.labels for record in records])
+        sets.append({"image": np.float32(images) / 255, "labels": labels})
+    return Splits(*sets, FASHION)
+
+
+def build(config: Config, splits: Splits, rngs: nnx.Rngs) -> nnx.Module:
+    """The network that the configuration names."""
+    classes, inputs = len(splits.classes), splits.train["image"].shape[-1]
+    match config.model:
+        case "resnet":
+            return ResNet(classes, size=resnet.CIFAR20, inputs=inputs, rngs=rngs)
+        case "xception":
+            return Xception(classes, size=xception.SMALL, inputs=inputs, rngs=rngs)
+    return Cnn(classes, inputs=inputs, dropout=config.dropout, rngs=rngs)
+
+
+def optimizer(config: Config) -> optax.GradientTransformation:
+    """Adam with decoupled decay on the kernels and a one-cycle schedule."""
+    rate = optax.cosine_onecycle_schedule(config.steps, config.learning_rate)
+    kernels = partial(jax.tree.map, lambda parameter: parameter.ndim > 1)
+    return optax.adamw(rate, weight_decay=config.weight_decay, mask=kernels)
+
+
+def batches(examples: dict[str, np.ndarray], config: Config) -> Iterator[dict[str, np.ndarray]]:
+    """Batches to learn from, without end, each epoch in another order."""
+    order = grain.MapDataset.range(len(examples["labels"])).seed(config.seed).shuffle().repeat()
+    rows = order.batch(config.batch_size, drop_remainder=True, batch_fn=np.array)
+    # One look-up for the whole batch: a call per picture would take longer than the step.
+    return iter(rows.map(lambda i: {k: v[i] for k, v in examples.items()}).to_iter_dataset())
+
+
+def augment(key: jax.Array, batch: dict[str, jax.Array], *, flip: bool) -> dict[str, jax.Array]:
+    """Moves each picture by up to a twelfth of its size, and mirrors half of them if told to."""
+    images = batch["image"]
+    reach = max(1, images.shape[1] // 12)
+    padded = jnp.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+
+    def one(key: jax.Array, image: jax.Array) -> jax.Array:
+        key_place, key_flip = jax.random.split(key)
+        place = jax.random.randint(key_place, (2,), 0, 2 * reach + 1)
+        image = jax.lax.dynamic_slice(image, (*place, 0), images.shape[1:])
+        return jnp.where(flip & jax.random.bernoulli(key_flip), image[:, ::-1], image)
+
+    return {**batch, "image": jax.vmap(one)(jax.random.split(key, len(images)), padded)}
+
+
+def probabilities(model: nnx.Module, examples: dict[str, np.ndarray]) -> np.ndarray:
+    """The model's answer to every picture."""
+    call = nnx.jit(lambda model, images: jax.nn.softmax(model(images)))
+    parts = range(0, len(examples["labels"]), 500)
+    return np.concatenate([call(model, examples["image"][i : i + 500]) for i in parts])
+
+
+def accuracy(model: nnx.Module, examples: dict[str, np.ndarray]) -> float:
+    """The share of right answers."""
+    return float(metrics.accuracy(probabilities(model, examples), examples["labels"]))
+
+
+def write_report(
+    config: Config, out: Path, splits: Splits, history: list, found: np.ndarray
+) -> dict[str, float]:
+    """Writes `report.html`; returns the accuracy and its standard error on the test split."""
+    figures = out / "figures"
+    figures.mkdir(exist_ok=True)
+    images, labels = splits.test["image"], splits.test["labels"]
+    right = float(metrics.accuracy(found, labels))
+    counts = metrics.confusion_matrix(
+        jnp.asarray(found.argmax(axis=1)), jnp.asarray(labels), num_classes=len(splits.classes)
+    )
+    numbers = {
+        "accuracy": right,
+        "standard_error": (right * (1 - right) / len(labels)) ** 0.5,
+        "loss": float(-np.mean(np.log(found[np.arange(len(labels)), labels] + 1e-12))),
+    }
+    name = config.root.name if config.root else "digits"
+    report.page(
+        out / "report.html",
+        title=f"Classification of {name}",
+        summary=f"A network ({config.model}) learnt from {len(splits.train['labels'])} pictures "
+        f"and was measured on {len(labels)} that it never saw.",
+        numbers={"accuracy": right, "steps": config.steps},
+        sections=[
+            report.training(
+                history, figures, losses=[["loss"], ["accuracy"]], scores=[["test_accuracy"]]
+            ),
+            report.confusion(np.asarray(counts), figures / "confusion.svg", classes=splits.classes),
+            report.worst_mistakes(images, labels, found, classes=splits.classes),
+            training_batch(splits, config),
+            report.timing(history, batch_size=config.batch_size),
+            report.configuration(asdict(config)),
+        ],
+        footer=train.environment(),
+    )
+    return numbers
+
+
+def training_batch(splits: Splits, config: Config) -> Section:
+    """Some pictures as they are read and as they are learnt from."""
+    batch = {name: value[:16] for name, value in splits.train.items()}
+    changed = augment(jax.random.key(config.seed), batch, flip=config.data == "idx")
+    grids = [
+        report.grid(np.asarray(b["image"]).repeat(4, axis=1).repeat(4, axis=2), columns=8)
+        for b in (batch, changed)
+    ]
+    return Section(
+        "Training pictures",
+        figures=[Figure(grids[0], "As read."), Figure(grids[1], "As learnt from.")],
+    )
