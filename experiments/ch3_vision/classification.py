@@ -110,10 +110,7 @@ def read(config: Config) -> Splits:
     sets = []
     for name in ("train", "t10k"):
         files = (config.root / f"{name}-{what}-ubyte.gz" for what in ("images-idx3", "labels-idx1"))
-        records = data.read_idx(*files, classes=FASHION)
-        images = np.stack([record.image for record in records])
-        labels = np.concatenate([record.labels for record in records])
-        sets.append({"image": np.float32(images) / 255, "labels": labels})
+        sets.append(data.stack(data.read_idx(*files, classes=FASHION)))
     return Splits(*sets, FASHION)
 
 
@@ -158,16 +155,22 @@ def augment(key: jax.Array, batch: dict[str, jax.Array], *, flip: bool) -> dict[
     return {**batch, "image": jax.vmap(one)(jax.random.split(key, len(images)), padded)}
 
 
+@nnx.jit
+def answer(model: nnx.Module, images: jax.Array) -> jax.Array:
+    """Probabilities of the classes."""
+    return jax.nn.softmax(model(images))
+
+
 def probabilities(model: nnx.Module, examples: dict[str, np.ndarray]) -> np.ndarray:
     """The model's answer to every picture."""
-    call = nnx.jit(lambda model, images: jax.nn.softmax(model(images)))
     parts = range(0, len(examples["labels"]), 500)
-    return np.concatenate([call(model, examples["image"][i : i + 500]) for i in parts])
+    return np.concatenate([answer(model, examples["image"][i : i + 500]) for i in parts])
 
 
 def accuracy(model: nnx.Module, examples: dict[str, np.ndarray]) -> float:
     """The share of right answers."""
-    return float(metrics.accuracy(probabilities(model, examples), examples["labels"]))
+    found = jnp.asarray(probabilities(model, examples))
+    return float(metrics.accuracy(found, jnp.asarray(examples["labels"])))
 
 
 def write_report(
@@ -177,7 +180,7 @@ def write_report(
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     images, labels = splits.test["image"], splits.test["labels"]
-    right = float(metrics.accuracy(found, labels))
+    right = float(np.mean(found.argmax(axis=1) == labels))
     counts = metrics.confusion_matrix(
         jnp.asarray(found.argmax(axis=1)), jnp.asarray(labels), num_classes=len(splits.classes)
     )

@@ -9,6 +9,7 @@ try:
     from .letterbox import letterbox, letterbox_boxes, letterbox_mask, unletterbox_boxes
     from .loader import in_memory, loader
     from .masks import read_masks
+    from .records import stack
     from .toys import repeat, xor
     from .voc import read_voc
     from .yolo_txt import read_yolo
@@ -35,6 +36,7 @@ __all__ = [
     "read_yolo",
     "recolour",
     "repeat",
+    "stack",
     "unletterbox_boxes",
     "xor",
 ]

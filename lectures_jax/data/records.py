@@ -67,3 +67,30 @@ class Dataset(Sequence[Record]):
         if isinstance(index, slice):
             return replace(self, records=self.records[index])
         return self.records[index]
+
+
+def stack(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Returns all pictures of a classified set as two arrays, for sets that fit into memory.
+
+    Args:
+        dataset: pictures in memory, of one size, each with one label.
+
+    Returns:
+        `image` float32 [n, h, w, c] in [0, 1] and `labels` int32 [n].
+
+    Raises:
+        ValueError: if a record is a file or has not exactly one label, or the sizes differ.
+    """
+    for record in dataset:
+        if isinstance(record.image, Path) or len(record.labels) != 1 or len(record.boxes):
+            raise ValueError(f"record {record.id}: expected pixels and one label.")
+        if record.image.shape != dataset[0].image.shape:
+            raise ValueError(
+                f"record {record.id}: expected shape {dataset[0].image.shape}, got "
+                f"{record.image.shape}."
+            )
+    images = np.stack([record.image for record in dataset])
+    return {
+        "image": images.astype(np.float32) / 255,
+        "labels": np.concatenate([record.labels for record in dataset]),
+    }
