@@ -151,7 +151,7 @@ def least_squares(config: Config) -> dict[str, np.ndarray]:
     true = rng.normal(size=8)
     noisy = x @ true + rng.normal(size=config.examples)
     steps = config.epochs * (config.examples // config.batch_size)
-    falling = optax.polynomial_schedule(config.learning_rate, 1e-5, 1, steps, steps // 4)
+    falling = optax.polynomial_schedule(config.learning_rate, 0.0, 2, steps)
     ways = {
         "full batch": (noisy, 4 * config.learning_rate, config.examples),
         "online": (noisy, config.learning_rate / 4, 1),
