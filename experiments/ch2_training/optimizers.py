@@ -233,8 +233,8 @@ def write_report(config: Config, out: Path, numbers, walks, needed, solved) -> N
         "Least squares with eight unknowns. The gradient of a batch is right on average, but not "
         "zero at the solution of all data: at a constant rate the weights keep trembling, at a "
         "distance whose square is in proportion to the rate. Showing each example once per epoch "
-        "brings them much closer at its end. The distance goes away if the rate falls, and where "
-        "the data agree, so that every batch has the same solution.",
+        "brings them much closer at its end. The distance goes on shrinking where the rate falls, "
+        "and vanishes where the data agree, so that every batch has the same solution.",
         figures=[Figure(figures / "minibatch.svg", "Squared distance from the solution.")],
         table=Table(
             ("way", "squared distance, mean of the last quarter", "at the end"),
