@@ -151,7 +151,7 @@ def least_squares(config: Config) -> dict[str, np.ndarray]:
     true = rng.normal(size=8)
     noisy = x @ true + rng.normal(size=config.examples)
     steps = config.epochs * (config.examples // config.batch_size)
-    falling = optax.polynomial_schedule(config.learning_rate, 1e-5, 1, steps, steps // 4)
+    falling = optax.polynomial_schedule(config.learning_rate, 0.0, 2, steps)
     ways = {
         "full batch": (noisy, 4 * config.learning_rate, config.examples),
         "online": (noisy, config.learning_rate / 4, 1),
@@ -233,8 +233,8 @@ def write_report(config: Config, out: Path, numbers, walks, needed, solved) -> N
         "Least squares with eight unknowns. The gradient of a batch is right on average, but not "
         "zero at the solution of all data: at a constant rate the weights keep trembling, at a "
         "distance whose square is in proportion to the rate. Showing each example once per epoch "
-        "brings them much closer at its end. The distance goes away if the rate falls, and where "
-        "the data agree, so that every batch has the same solution.",
+        "brings them much closer at its end. The distance goes on shrinking where the rate falls, "
+        "and vanishes where the data agree, so that every batch has the same solution.",
         figures=[Figure(figures / "minibatch.svg", "Squared distance from the solution.")],
         table=Table(
             ("way", "squared distance, mean of the last quarter", "at the end"),
