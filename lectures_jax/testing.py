@@ -43,6 +43,7 @@ def check_op(
     edges: Sequence[tuple[Any, ...]] = (),
     differentiable: bool | tuple[int, ...] = True,
     exact: bool = False,
+    shared: tuple[int, ...] = (),
 ) -> None:
     """Proves that a pure array function keeps the op contract.
 
@@ -60,6 +61,8 @@ def check_op(
         edges: argument tuples at kinks and where a fraction is 0/0.
         differentiable: all floating-point arguments, none, or those at these positions.
         exact: `jit` and `vmap` keep every bit, instead of agreeing up to rounding.
+        shared: positions of the arguments that an exported program takes once for the whole batch.
+            JAX cannot export convolutions whose kernels have a symbolic batch axis.
 
     Raises:
         AssertionError: if a clause does not hold.
@@ -67,7 +70,7 @@ def check_op(
     work = [(args, CLAUSES) for args in examples]
     work += [(args, (gradients_finite_at_edges,)) for args in edges]
     for args, clauses in work:
-        case = _Case(fn, jax.tree.map(jnp.asarray, args), differentiable, exact)
+        case = _Case(fn, jax.tree.map(jnp.asarray, args), differentiable, exact, shared)
         for clause in clauses:
             _prove(clause, case)
 
@@ -96,6 +99,7 @@ class _Case:
     args: tuple[Any, ...]
     differentiable: bool | tuple[int, ...]
     exact: bool
+    shared: tuple[int, ...]
 
     @functools.cached_property
     def result(self) -> Any:
@@ -187,15 +191,20 @@ def derivatives_equal_differences(case: _Case) -> None:
 
 
 def export_survives_storage(case: _Case) -> None:
-    leaves, tree = jax.tree.flatten(case.args)
-    if not leaves:
+    if not jax.tree.leaves(case.args):
         return
+    axes = tuple(None if n in case.shared else 0 for n in range(len(case.args)))
 
     def flat(*batch: Any) -> list[Any]:  # no NamedTuple may cross the edge of an export
-        return jax.tree.leaves(jax.vmap(case.fn)(*jax.tree.unflatten(tree, batch)))
+        args = jax.tree.unflatten(jax.tree.structure(case.args), batch)
+        return jax.tree.leaves(jax.vmap(case.fn, in_axes=axes)(*args))
 
     (size,) = jax.export.symbolic_shape("b")
-    specs = [jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype) for leaf in leaves]
+    specs = [
+        jax.ShapeDtypeStruct(leaf.shape if axis is None else (size, *leaf.shape), leaf.dtype)
+        for arg, axis in zip(case.args, axes, strict=True)
+        for leaf in jax.tree.leaves(arg)
+    ]
     exported = jax.export.export(jax.jit(flat), platforms=PLATFORMS)(*specs)
     loaded = jax.export.deserialize(exported.serialize())
     same = loaded.mlir_module_serialized == exported.mlir_module_serialized

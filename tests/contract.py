@@ -18,6 +18,7 @@ class Contract:
         edges: argument tuples where the function has a kink or a 0/0, and gradients must be finite.
         differentiable: all floating-point arguments, none, or these positions.
         exact: results are bit-equal under `jit` and `vmap`, not merely equal up to rounding.
+        shared: positions of what an exported program takes once for the batch, such as a kernel.
         op: what to call where the function needs hyperparameters, a `functools.partial`.
     """
 
@@ -25,4 +26,5 @@ class Contract:
     edges: Sequence[tuple[Any, ...]] = ()
     differentiable: bool | tuple[int, ...] = True
     exact: bool = False
+    shared: tuple[int, ...] = ()
     op: Callable[..., Any] | None = None

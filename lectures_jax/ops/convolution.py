@@ -119,8 +119,8 @@ def conv_transpose2d(
 
 def separable_conv2d(
     x: Float[Array, "*b h w c"],
-    depthwise_kernel: Float[Array, "kh kw 1 m"],
-    pointwise_kernel: Float[Array, "1 1 m d"],
+    depthwise_kernel: Float[Array, "kh kw _ m"],
+    pointwise_kernel: Float[Array, "_ _ _ d"],
     bias: Float[Array, " d"] | None = None,
     *,
     stride: Size = 1,

@@ -26,21 +26,28 @@ def normal(*shape: int) -> np.ndarray:
 X, BIAS = normal(2, 6, 7, 4), normal(6)
 
 CONTRACT = {
-    "conv2d": Contract([(X, normal(3, 2, 4, 6), BIAS)], op=partial(ops.conv2d, stride=2)),
+    "conv2d": Contract(
+        [(X, normal(3, 2, 4, 6), BIAS)], shared=(1,), op=partial(ops.conv2d, stride=2)
+    ),
     "conv2d dilated": Contract(
-        [(X, normal(3, 3, 4, 5))], op=partial(ops.conv2d, dilation=2, padding=1)
+        [(X, normal(3, 3, 4, 5))], shared=(1,), op=partial(ops.conv2d, dilation=2, padding=1)
     ),
     "conv2d depthwise": Contract(
-        [(X, normal(3, 3, 1, 8))], op=partial(ops.conv2d, groups=4, stride=2)
+        [(X, normal(3, 3, 1, 8))], shared=(1,), op=partial(ops.conv2d, groups=4, stride=2)
     ),
     "conv2d grouped": Contract(
-        [(X, normal(3, 3, 2, 6), None)], op=partial(ops.conv2d, groups=2, padding=((2, 1), (0, 1)))
+        [(X, normal(3, 3, 2, 6), None)],
+        shared=(1,),
+        op=partial(ops.conv2d, groups=2, padding=((2, 1), (0, 1))),
     ),
     "conv_transpose2d": Contract(
         [(X, normal(3, 3, 6, 4), BIAS)],
+        shared=(1,),
         op=partial(ops.conv_transpose2d, stride=2, padding=1, output_padding=1),
     ),
-    "separable_conv2d": Contract([(X, normal(3, 3, 1, 4), normal(1, 1, 4, 6), BIAS)]),
+    "separable_conv2d": Contract(
+        [(X, normal(3, 3, 1, 4), normal(1, 1, 4, 6), BIAS)], shared=(1, 2)
+    ),
     "conv_matrix": Contract(
         [(normal(2, 3, 4, 6),)], op=partial(ops.conv_matrix, height=3, width=5, padding="SAME")
     ),
