@@ -29,7 +29,7 @@ def _conv_general_dilated(
     """`ops.conv2d`, called as Flax calls XLA's; axis order, precision and sharding are its own."""
     if any(step != 1 for step in lhs_dilation):
         raise ValueError(f"input_dilation must be 1, got {lhs_dilation}: see ConvTranspose.")
-    stride, dilation = tuple(strides), tuple(rhs_dilation)
+    stride, dilation = (strides[0], strides[1]), (rhs_dilation[0], rhs_dilation[1])
     padding = padding if isinstance(padding, str) else tuple(map(tuple, padding))
     return ops.conv2d(
         x, kernel, stride=stride, padding=padding, dilation=dilation, groups=feature_group_count
@@ -65,7 +65,7 @@ class ConvTranspose(nnx.Module):
         self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(outputs)) if use_bias else None
         self.stride = stride
-        self.padding = padding
+        self.padding: Padding = padding
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         bias = None if self.bias is None else self.bias[...]

@@ -6,7 +6,7 @@ is, inside of `scan` and `while`) every gradient as JAX writes it, runs as a pla
 times slower. The functions here are made of fast pieces only, and so are their transposes.
 """
 
-from functools import partial
+from functools import partial, reduce
 from itertools import product
 
 import jax
@@ -76,7 +76,7 @@ _channelwise.defjvp(_channelwise_jvp, symbolic_zeros=True)
 
 def _gather(x: Array, kernel: Array, window: Window) -> Array:
     """One multiplication and one addition of whole maps for each tap."""
-    return sum(cells * kernel[i, j] for i, j, cells in taps(x, window))
+    return reduce(jnp.add, [cells * kernel[i, j] for i, j, cells in taps(x, window)])
 
 
 def _scatter(x: Array, kernel: Array, window: Window) -> Array:
@@ -86,14 +86,14 @@ def _scatter(x: Array, kernel: Array, window: Window) -> Array:
     `_gather` would be a sum of padded ones.
     """
     reach = [(k - 1) * d for k, d in zip(window.size, window.dilation, strict=True)]
-    zero, total = jnp.zeros((), x.dtype), 0
+    zero, parts = jnp.zeros((), x.dtype), []
     for i, j in product(*map(range, window.size)):
         before = [t * d for t, d in zip((i, j), window.dilation, strict=True)]
         ends = [(r - b, b, 0) for r, b in zip(reach, before, strict=True)]
-        total = total + jax.lax.pad(x * kernel[i, j], zero, [(0, 0, 0), *ends, (0, 0, 0)])
+        parts.append(jax.lax.pad(x * kernel[i, j], zero, [(0, 0, 0), *ends, (0, 0, 0)]))
     (top, _), (left, _) = window.padding
     length = [(n - 1) * s + 1 for n, s in zip(window.output, window.stride, strict=True)]
-    y = crop(total, (reach[0] - top, reach[1] - left), (length[0], length[1]))
+    y = crop(reduce(jnp.add, parts), (reach[0] - top, reach[1] - left), (length[0], length[1]))
     return y[:, :: window.stride[0], :: window.stride[1]]
 
 

@@ -53,9 +53,10 @@ def check_image(x: Array) -> None:
 
 
 def place(
-    shape: tuple[int, ...], size: tuple[int, int], *, stride: Size, padding: Any, dilation: Size
+    shape: tuple[int, ...], size: tuple[int, ...], *, stride: Size, padding: Any, dilation: Size
 ) -> Window:
-    """Returns the window that slides over images of shape [..., h, w, c]."""
+    """Returns the window of `size[:2]` that slides over images of shape [..., h, w, c]."""
+    size = size[0], size[1]
     image = shape[-3], shape[-2]
     stride, dilation = pair("stride", stride), pair("dilation", dilation)
     span = tuple((k - 1) * d + 1 for k, d in zip(size, dilation, strict=True))
@@ -68,7 +69,8 @@ def place(
         totals = [
             max(-(-n // s) * s - s + e - n, 0) for n, s, e in zip(image, stride, span, strict=True)
         ]
-        pairs = tuple((total // 2, total - total // 2) for total in totals)
+        (top, left), (rows, columns) = (total // 2 for total in totals), totals
+        pairs = (top, rows - top), (left, columns - left)
     else:
         pairs = explicit(padding)
     padded = [n + low + high for n, (low, high) in zip(image, pairs, strict=True)]
@@ -77,22 +79,25 @@ def place(
             f"x must be at least as large as the window, got {image} padded to {tuple(padded)} "
             f"under a window that spans {span}."
         )
-    output = tuple((n - e) // s + 1 for n, e, s in zip(padded, span, stride, strict=True))
-    return Window(size, stride, dilation, pairs, output)
+    rows, columns = ((n - e) // s + 1 for n, e, s in zip(padded, span, stride, strict=True))
+    return Window(size, stride, dilation, pairs, (rows, columns))
 
 
 def explicit(padding: Any) -> Pairs:
     """Returns ((top, bottom), (left, right)) of a padding that does not depend on the image."""
     if padding == "VALID":
         return (0, 0), (0, 0)
-    pairs = ((padding,) * 2,) * 2 if isinstance(padding, int) else padding
-    good = not isinstance(pairs, str) and len(pairs) == 2 and all(len(p) == 2 for p in pairs)
-    if not good or not all(isinstance(v, int) and v >= 0 for p in pairs for v in p):
+    pairs: Any = ((padding,) * 2,) * 2 if isinstance(padding, int) else padding
+    try:
+        (top, bottom), (left, right) = pairs
+        good = all(isinstance(v, int) and v >= 0 for v in (top, bottom, left, right))
+    except (TypeError, ValueError):
+        good, top, bottom, left, right = False, 0, 0, 0, 0
+    if not good:
         raise ValueError(
             "padding must be 'SAME', 'VALID', an integer of at least 0, or "
             f"((top, bottom), (left, right)), got {padding!r}."
         )
-    (top, bottom), (left, right) = pairs
     return (top, bottom), (left, right)
 
 

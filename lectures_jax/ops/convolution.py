@@ -55,7 +55,7 @@ def conv2d(
     check_image(x)
     _check_kernel("kernel", kernel)
     _check_groups(x, kernel, groups)
-    window = place(x.shape, kernel.shape[:2], stride=stride, padding=padding, dilation=dilation)
+    window = place(x.shape, kernel.shape, stride=stride, padding=padding, dilation=dilation)
     images = x.reshape(-1, *x.shape[-3:])
     y = jax.lax.platform_dependent(
         images,
@@ -106,7 +106,7 @@ def conv_transpose2d(
         )
     stride = pair("stride", stride)
     size = _transposed_size(x.shape, kernel.shape, stride, padding, output_padding)
-    window = place((*size, 1), kernel.shape[:2], stride=stride, padding=padding, dilation=1)
+    window = place((*size, 1), kernel.shape, stride=stride, padding=padding, dilation=1)
     images = x.reshape(-1, *x.shape[-3:])
     y = jax.lax.platform_dependent(
         images,

@@ -85,10 +85,11 @@ def _interpolate(x: Array, factor: int, axis: int) -> Array:
     shift = (np.arange(factor) + 0.5) / factor - 0.5
     weights = np.maximum(-shift, 0), 1 - np.abs(shift), np.maximum(shift, 0)
     along = [factor if n == axis + 1 else 1 for n in range(x.ndim + 1)]
-    y = sum(
+    parts = [
         jnp.expand_dims(cells, axis + 1) * jnp.asarray(weight.reshape(along), x.dtype)
         for cells, weight in zip((before, x, after), weights, strict=True)
-    )
+    ]
+    y = parts[0] + parts[1] + parts[2]
     return y.reshape(*x.shape[:axis], length * factor, *x.shape[axis + 1 :])
 
 
