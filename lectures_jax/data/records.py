@@ -81,16 +81,16 @@ def stack(dataset: Dataset) -> dict[str, np.ndarray]:
     Raises:
         ValueError: if a record is a file or has not exactly one label, or the sizes differ.
     """
+    images = []
     for record in dataset:
         if isinstance(record.image, Path) or len(record.labels) != 1 or len(record.boxes):
             raise ValueError(f"record {record.id}: expected pixels and one label.")
-        if record.image.shape != dataset[0].image.shape:
+        images.append(record.image)
+        if record.image.shape != images[0].shape:
             raise ValueError(
-                f"record {record.id}: expected shape {dataset[0].image.shape}, got "
-                f"{record.image.shape}."
+                f"record {record.id}: expected shape {images[0].shape}, got {record.image.shape}."
             )
-    images = np.stack([record.image for record in dataset])
     return {
-        "image": images.astype(np.float32) / 255,
+        "image": np.stack(images).astype(np.float32) / 255,
         "labels": np.concatenate([record.labels for record in dataset]),
     }

@@ -36,5 +36,5 @@ def by_path(
         return found
 
     return optax.partition(
-        dict(transforms), lambda params: jax.tree_util.tree_map_with_path(name, params)
+        {**transforms}, lambda params: jax.tree_util.tree_map_with_path(name, params)
     )

@@ -26,7 +26,7 @@ def confusion(counts: Integer[np.ndarray, "c c"], path: Path, *, classes: Sequen
             shade = color(2) if row == column else color(1)
             cell = {"color": shade, "alpha": 0.1 + 0.75 * share[row, column], "linewidth": 0}
             ax.fill_between([column - 0.5, column + 0.5], row - 0.5, row + 0.5, **cell)
-            ax.text(column, row, counts[row, column], ha="center", va="center", fontsize=7)
+            ax.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7)
         ax.set(xlim=(-0.5, number - 0.5), ylim=(number - 0.5, -0.5), ylabel="true class")
         ax.set_yticks(range(number), classes)
         ax.set_xticks(range(number), classes, rotation=45, ha="right")
@@ -67,9 +67,9 @@ def worst_mistakes(
     figures = [
         Figure(
             _enlarged(images[i]),
-            f"{classes[labels[i]]}, taken for {classes[said[i]]} with probability {sure[i]:.2f}.",
+            f"{classes[int(labels[i])]}, taken for {classes[int(said[i])]} with probability {sure[i]:.2f}.",
         )
-        for i in worst
+        for i in worst.tolist()
     ]
     text = f"{len(wrong)} of {len(labels)} answers are wrong"
     return Section(
