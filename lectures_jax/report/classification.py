@@ -67,7 +67,8 @@ def worst_mistakes(
     figures = [
         Figure(
             _enlarged(images[i]),
-            f"{classes[int(labels[i])]}, taken for {classes[int(said[i])]} with probability {sure[i]:.2f}.",
+            f"{classes[int(labels[i])]}, taken for {classes[int(said[i])]} "
+            f"with probability {sure[i]:.2f}.",
         )
         for i in worst.tolist()
     ]
