@@ -80,7 +80,7 @@ def worst_mistakes(
     )
 
 
-def _share(part: int, whole: int) -> float | None:
+def _share(part: int | np.integer, whole: int | np.integer) -> float | None:
     return float(part / whole) if whole else None
 
 
