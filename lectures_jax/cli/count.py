@@ -183,7 +183,11 @@ def _module_of(name: str) -> Any:
     known = {}
     for file in sorted(MODELS.glob("*.py")):
         body = ast.parse(file.read_text(encoding="utf-8")).body
-        known |= {node.name: file.stem for node in body if isinstance(node, ast.ClassDef)}
+        known |= {
+            node.name: file.stem
+            for node in body
+            if isinstance(node, ast.ClassDef) and "nnx.Module" in map(ast.unparse, node.bases)
+        }
     if name not in known:
         raise ValueError(f"MODEL: expected one of {', '.join(sorted(known))}, got {name!r}.")
     return importlib.import_module(f"lectures_jax.models.{known[name]}")
