@@ -32,3 +32,17 @@ def test_a_hidden_layer_learns_xor():
         data.repeat(POINTS, 100),
     )
     assert train.evaluate(model, objectives.classification, [POINTS])["accuracy"] == 1
+
+
+def test_smoothing_is_the_cross_entropy_with_a_softened_label():
+    logits = jax.random.normal(jax.random.key(0), (5, 4))
+    labels = jnp.array([0, 3, 1, 1, 2])
+    loss, _ = objectives.classification(
+        lambda x, *, key: x,
+        {"image": logits, "labels": labels},
+        jax.random.key(0),
+        smoothing=0.1,
+    )
+    soft = optax.smooth_labels(jax.nn.one_hot(labels, 4), 0.1)
+    expected = np.mean(optax.softmax_cross_entropy(logits, soft))
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
