@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = sorted((ROOT / "experiments").glob("*/*.py"))
+FILES = sorted((ROOT / "experiments").glob("*/[!_]*.py"))  # _*.py is what several share
 PROMISE = r"\. [^.]*(CPU|GPU|TPU)[^.]*, \d+ (s|min|h); .*\d\.?$"
 
 
@@ -21,6 +21,8 @@ def load(path: Path):
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up by name
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))  # as `ljx run` does: neighbours may be imported
     spec.loader.exec_module(module)
     return module
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import grain
 import jax
@@ -67,19 +67,11 @@ class Config:
     """of parameters, order and augmentation"""
 
 
-class Splits(NamedTuple):
-    """Pictures, float32 in [0, 1], and labels; and the classes' names."""
-
-    train: dict[str, np.ndarray]
-    test: dict[str, np.ndarray]
-    classes: tuple[str, ...]
-
-
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains, measures on the test split, and writes the report."""
     default = config == Config()
     config = replace(config, steps=config.steps or (600 if config.data == "digits" else 4500))
-    splits = read(config)
+    splits = data.read_classified(config.data, config.root, classes=FASHION)
     key_init, key_train = jax.random.split(jax.random.key(config.seed))
     model = build(config, splits, nnx.Rngs(key_init))
     model, history = train.fit(
@@ -101,20 +93,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     return numbers
 
 
-def read(config: Config) -> Splits:
-    """Reads the two splits into memory."""
-    if config.data == "digits":
-        return Splits(data.digits(split="train"), data.digits(split="test"), tuple("0123456789"))
-    if config.root is None:
-        raise ValueError("--root must name a folder for --data idx, got none.")
-    sets = []
-    for name in ("train", "t10k"):
-        files = (config.root / f"{name}-{what}-ubyte.gz" for what in ("images-idx3", "labels-idx1"))
-        sets.append(data.stack(data.read_idx(*files, classes=FASHION)))
-    return Splits(*sets, FASHION)
-
-
-def build(config: Config, splits: Splits, rngs: nnx.Rngs) -> nnx.Module:
+def build(config: Config, splits: data.Splits, rngs: nnx.Rngs) -> nnx.Module:
     """The network that the configuration names."""
     classes, inputs = len(splits.classes), splits.train["image"].shape[-1]
     match config.model:
@@ -174,7 +153,7 @@ def accuracy(model: nnx.Module, examples: dict[str, np.ndarray]) -> float:
 
 
 def write_report(
-    config: Config, out: Path, splits: Splits, history: list, found: np.ndarray
+    config: Config, out: Path, splits: data.Splits, history: list, found: np.ndarray
 ) -> dict[str, float]:
     """Writes `report.html`; returns the accuracy and its standard error on the test split."""
     figures = out / "figures"
@@ -211,7 +190,7 @@ def write_report(
     return numbers
 
 
-def training_batch(splits: Splits, config: Config) -> Section:
+def training_batch(splits: data.Splits, config: Config) -> Section:
     """Some pictures as they are read and as they are learnt from."""
     batch = {name: value[:16] for name, value in splits.train.items()}
     changed = augment(jax.random.key(config.seed), batch, flip=config.data == "idx")

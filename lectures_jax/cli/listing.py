@@ -17,7 +17,7 @@ def list_experiments() -> int:
     root = _find()
     lectures = _lectures(root / "README.md")
     rows = [("EXPERIMENT", "LECTURE", "TIME", "SCORE", "")]
-    for file in sorted(root.glob("*/*.py")):
+    for file in sorted(root.glob("*/[!_]*.py")):
         name = file.relative_to(root).as_posix()
         what, time, score = _promise(file)
         rows.append((name, lectures.get(name, file.parent.name), time, score, what))

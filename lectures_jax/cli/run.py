@@ -55,6 +55,7 @@ def _load(file: Path) -> ModuleType:
         raise ValueError(f"FILE: expected a name that ends with .py, got {file}.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[EXPERIMENT] = module  # dataclasses look their module up by name
+    sys.path.insert(0, str(file.parent.resolve()))  # as for a script: it may import its neighbours
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:

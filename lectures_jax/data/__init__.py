@@ -2,6 +2,7 @@
 
 try:
     from .augmentation import augment_detection, place, recolour
+    from .classified import Splits, read_classified
     from .coco import read_coco
     from .digits import digit_scenes, digits
     from .folder import read_image_folder
@@ -19,6 +20,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 __all__ = [
+    "Splits",
     "augment_detection",
     "digit_scenes",
     "digits",
@@ -28,6 +30,7 @@ __all__ = [
     "letterbox_mask",
     "loader",
     "place",
+    "read_classified",
     "read_coco",
     "read_idx",
     "read_image_folder",

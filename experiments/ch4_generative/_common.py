@@ -1,0 +1,37 @@
+"""What the generative experiments share: data, and the form in which they hand on a result."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from lectures_jax import data
+
+Kind = Literal["digits", "idx", "images"]
+
+
+class Generator(NamedTuple):
+    """A trained generator, as `compare` wants it.
+
+    Attributes:
+        sample: `(key, count) -> pictures`, float32 [count, h, w, c] in [0, 1].
+        parameters: numbers that were learnt.
+        seconds: processor time of the training, over all cores, compilation included.
+        bits_per_dim: of held-out pictures, where the model has a likelihood or a bound of it.
+        history: the rows of `train.fit`.
+        model: the trained network.
+    """
+
+    sample: Callable[[jax.Array, int], np.ndarray]
+    parameters: int
+    seconds: float
+    bits_per_dim: float | None
+    history: list
+    model: Any
+
+
+def read(kind: Kind, root: Path | None) -> data.Splits:
+    """The pictures; generators learn from `train`, the network that judges them from `test`."""
+    return data.read_classified(kind, root)

@@ -1,0 +1,54 @@
+"""Small classified pictures in memory, from wherever they come."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from lectures_jax.data.digits import digits
+from lectures_jax.data.idx import read_idx
+from lectures_jax.data.records import stack
+from lectures_jax.typing import Batch
+
+
+class Splits(NamedTuple):
+    """Pictures to learn from and pictures never learnt from.
+
+    Attributes:
+        train: `image` float32 [n, h, w, c] in [0, 1] and `labels` int32 [n].
+        test: the same, of others.
+        classes: names, in the order of the labels.
+        levels: values that a pixel can take, evenly spaced from 0 to 1.
+    """
+
+    train: Batch
+    test: Batch
+    classes: tuple[str, ...]
+    levels: int
+
+
+def read_classified(
+    kind: Literal["digits", "idx"],
+    root: Path | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+) -> Splits:
+    """Reads a classified set of small pictures and its official splits.
+
+    Args:
+        kind: "digits", the built-in ones of 8×8 cells; "idx", the four files of a set in MNIST's
+            format, `{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz`.
+        root: folder of the files.
+        classes: class names of an IDX set.
+
+    Raises:
+        ValueError: if there is no root where one is needed, or a file is not what it should be.
+    """
+    if kind == "digits":
+        return Splits(digits(split="train"), digits(split="test"), tuple("0123456789"), 17)
+    if root is None:
+        raise ValueError(f"root must name a folder for kind={kind!r}, got none.")
+    sets = []
+    for name in ("train", "t10k"):
+        files = (root / f"{name}-{what}-ubyte.gz" for what in ("images-idx3", "labels-idx1"))
+        sets.append(read_idx(*files, classes=classes))
+    return Splits(stack(sets[0]), stack(sets[1]), sets[0].classes, 256)
