@@ -1,6 +1,17 @@
 """One value per example, in nats where it is information; the caller averages."""
 
 from .classification import binary_cross_entropy, cross_entropy
+from .gan import (
+    discriminator_hinge,
+    discriminator_minimax,
+    discriminator_relativistic,
+    discriminator_wasserstein,
+    generator_minimax,
+    generator_non_saturating,
+    generator_wasserstein,
+    slope_penalty,
+    squared_slope,
+)
 from .regression import squared_error
 from .yolo import YoloTerms, ignored_slots, yolo_overlap, yolo_v1_style, yolo_v3, yolo_v3_terms
 
@@ -8,6 +19,15 @@ __all__ = [
     "YoloTerms",
     "binary_cross_entropy",
     "cross_entropy",
+    "discriminator_hinge",
+    "discriminator_minimax",
+    "discriminator_relativistic",
+    "discriminator_wasserstein",
+    "generator_minimax",
+    "generator_non_saturating",
+    "generator_wasserstein",
+    "slope_penalty",
+    "squared_slope",
     "ignored_slots",
     "squared_error",
     "yolo_overlap",
