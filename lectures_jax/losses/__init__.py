@@ -1,13 +1,16 @@
 """One value per example, in nats where it is information; the caller averages."""
 
 from .classification import binary_cross_entropy, cross_entropy
+from .flow import bits_per_dim, flow_nll
 from .regression import squared_error
 from .yolo import YoloTerms, ignored_slots, yolo_overlap, yolo_v1_style, yolo_v3, yolo_v3_terms
 
 __all__ = [
     "YoloTerms",
     "binary_cross_entropy",
+    "bits_per_dim",
     "cross_entropy",
+    "flow_nll",
     "ignored_slots",
     "squared_error",
     "yolo_overlap",
