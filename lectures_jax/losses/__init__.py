@@ -1,6 +1,7 @@
 """One value per example, in nats where it is information; the caller averages."""
 
 from .classification import binary_cross_entropy, cross_entropy
+from .flow import bits_per_dim, flow_nll
 from .gan import (
     discriminator_hinge,
     discriminator_minimax,
@@ -12,7 +13,6 @@ from .gan import (
     slope_penalty,
     squared_slope,
 )
-from .flow import bits_per_dim, flow_nll
 from .regression import squared_error
 from .yolo import YoloTerms, ignored_slots, yolo_overlap, yolo_v1_style, yolo_v3, yolo_v3_terms
 

@@ -2,6 +2,15 @@
 
 from .classification import classification
 from .flow import flow, image_flow
+from .gan import gan_discriminator, gan_generator, gan_generator_relativistic
 from .yolo import yolo
 
-__all__ = ["classification", "flow", "image_flow", "yolo"]
+__all__ = [
+    "classification",
+    "flow",
+    "image_flow",
+    "gan_discriminator",
+    "gan_generator",
+    "gan_generator_relativistic",
+    "yolo",
+]

@@ -54,11 +54,13 @@ from .made import autoregressive_masks
 from .nms import Selection, nms, soft_nms
 from .normalization import (
     Moments,
+    SpectralNorm,
     batch_moments,
     batch_norm,
     group_norm,
     instance_norm,
     layer_norm,
+    spectral_norm,
 )
 from .pooling import max_pool, mean_pool
 from .resampling import bilinear_kernel, upsample_bilinear, upsample_nearest
@@ -103,11 +105,13 @@ __all__ = [
     "max_pool",
     "mean_pool",
     "Moments",
+    "SpectralNorm",
     "batch_moments",
     "batch_norm",
     "layer_norm",
     "instance_norm",
     "group_norm",
+    "spectral_norm",
     "upsample_nearest",
     "upsample_bilinear",
     "bilinear_kernel",
