@@ -27,6 +27,17 @@ from .counting import (
     count_separable,
     receptive_field,
 )
+from .gaussian import gaussian_log_prob, reparameterize
+from .latent import (
+    LatentMap,
+    apply_latent_map,
+    fisher_direction,
+    fit_latent_map,
+    fit_rotation,
+    lerp,
+    mean_direction,
+    slerp,
+)
 from .linear import PerceptronFit, linear, perceptron, train_perceptron
 from .nms import Selection, nms, soft_nms
 from .normalization import (
@@ -105,4 +116,14 @@ __all__ = [
     "yolo_boxes",
     "yolo_decode",
     "yolo_encode",
+    "gaussian_log_prob",
+    "reparameterize",
+    "LatentMap",
+    "fit_latent_map",
+    "fit_rotation",
+    "apply_latent_map",
+    "lerp",
+    "slerp",
+    "mean_direction",
+    "fisher_direction",
 ]
