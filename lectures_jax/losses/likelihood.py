@@ -69,14 +69,18 @@ def discretized_gaussian_reconstruction(
     """
     if levels < 2:
         raise ValueError(f"levels must be at least 2, got {levels}.")
+    dtype = x.dtype
+    x, mean, log_var = (_wide(v) for v in (x, mean, log_var))
     half = 0.5 / (levels - 1)
     scale = jnp.exp(-log_var / 2)
-    upper = jnp.where(x > 1 - half, jnp.inf, (x - mean + half) * scale)
-    lower = jnp.where(x < half, -jnp.inf, (x - mean - half) * scale)
+    upper, lower = (x - mean + half) * scale, (x - mean - half) * scale
+    # 50 deviations beyond the mean and the edge stand for infinity, which has no derivative.
+    upper = jnp.where(x > 1 - half, jnp.abs(upper) + 50, upper)
+    lower = jnp.where(x < half, -jnp.abs(lower) - 50, lower)
     # In the upper tail both distribution functions are 1 up to rounding: mirror it.
     flip = lower > 0
     low, high = jnp.where(flip, -upper, lower), jnp.where(flip, -lower, upper)
-    return -jnp.sum(_log_mass(low, high), axis=-1)
+    return -jnp.sum(_log_mass(low, high), axis=-1).astype(dtype)
 
 
 def importance_bound(log_weights: Float[Array, "*b k"]) -> Float[Array, "*b"]:
@@ -112,14 +116,17 @@ def effective_sample_size(log_weights: Float[Array, "*b k"]) -> Float[Array, "*b
         Kong (1992); Owen (2013), eq. 9.13.
     """
     _check_weights(log_weights)
-    return jnp.exp(
-        2 * jax.nn.logsumexp(log_weights, axis=-1) - jax.nn.logsumexp(2 * log_weights, axis=-1)
-    )
+    return 1 / jnp.sum(jax.nn.softmax(log_weights, axis=-1) ** 2, axis=-1)
 
 
 def _check_weights(log_weights: Array) -> None:
     if not log_weights.shape[-1]:
         raise ValueError(f"log_weights must hold at least one, got shape {log_weights.shape}.")
+
+
+def _wide(x: Array) -> Array:
+    """In at least float32, which the distribution function needs."""
+    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
 
 
 def _log_mass(low: Array, high: Array) -> Array:

@@ -128,8 +128,8 @@ def slerp(
     a, b = _alike(a, t), _alike(b, t)
     difference, total = _direction(a) - _direction(b), _direction(a) + _direction(b)
     near, far = jnp.sum(difference**2, -1, keepdims=True), jnp.sum(total**2, -1, keepdims=True)
-    # Both are 4 at most; one of them vanishes where there is no arc, both where a vector is zero.
-    straight = jnp.minimum(near, far) < 16 * jnp.finfo(a.dtype).eps
+    # They sum to 4, or to less where a vector is zero; one vanishes where there is no single arc.
+    straight = (jnp.minimum(near, far) < 16 * jnp.finfo(a.dtype).eps) | (near + far < 3)
     near, far = jnp.where(straight, 1, near), jnp.where(straight, 1, far)
     # Kahan's formula: the arc cosine of the product loses half of the digits of small angles.
     angle = 2 * jnp.atan2(jnp.sqrt(near), jnp.sqrt(far))
@@ -176,7 +176,7 @@ def fisher_direction(
         Fisher (1936); Bishop (2006), eq. 4.30.
     """
     _check_latents(z)
-    wide = z.astype(jnp.promote_types(z.dtype, jnp.float32))
+    wide = _wide(z)
     with_it, without = _class_means(wide, present)
     centred = wide - jnp.where(present[:, None], with_it[None], without[None])
     within = centred.T @ centred / len(z)
@@ -197,12 +197,17 @@ def _check_latents(z: Array) -> None:
 
 
 def _centred(source: Array, target: Array, intercept: bool) -> tuple[Array, Array, tuple]:
-    """Both sets around their means, in at least float32, since decompositions need it."""
-    x, y = (v.astype(jnp.promote_types(v.dtype, jnp.float32)) for v in (source, target))
+    """Both sets around their means, and these; without intercept they stay where they are."""
+    x, y = _wide(source), _wide(target)
     means = (jnp.mean(x, axis=0), jnp.mean(y, axis=0))
     if not intercept:
         means = jax.tree.map(jnp.zeros_like, means)
     return x - means[0][None], y - means[1][None], means
+
+
+def _wide(x: Array) -> Array:
+    """In at least float32, which decompositions need."""
+    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
 
 
 def _finish(kernel: Array, means: tuple[Array, Array], dtype: jnp.dtype) -> LatentMap:
@@ -211,7 +216,7 @@ def _finish(kernel: Array, means: tuple[Array, Array], dtype: jnp.dtype) -> Late
 
 
 def _alike(x: Array, t: Array) -> Array:
-    """Gives vectors the leading axes of their steps, and steps' axes to none."""
+    """Gives a single vector as many leading axes as there are of steps."""
     return x.reshape((1,) * (t.ndim - x.ndim) + x.shape)
 
 
@@ -224,6 +229,5 @@ def _direction(x: Array) -> Array:
 
 def _class_means(z: Array, present: Array) -> tuple[Array, Array]:
     weight = present.astype(z.dtype)[:, None]
-    return jnp.sum(weight * z, 0) / jnp.sum(weight), jnp.sum((1 - weight) * z, 0) / jnp.sum(
-        1 - weight
-    )
+    with_it = jnp.sum(weight * z, axis=0) / jnp.sum(weight)
+    return with_it, jnp.sum((1 - weight) * z, axis=0) / jnp.sum(1 - weight)
