@@ -9,13 +9,36 @@ from .likelihood import (
     gaussian_reconstruction,
     importance_bound,
 )
+from .gan import (
+    discriminator_hinge,
+    discriminator_minimax,
+    discriminator_relativistic,
+    discriminator_wasserstein,
+    generator_minimax,
+    generator_non_saturating,
+    generator_wasserstein,
+    slope_penalty,
+    squared_slope,
+)
+from .flow import bits_per_dim, flow_nll
 from .regression import squared_error
 from .yolo import YoloTerms, ignored_slots, yolo_overlap, yolo_v1_style, yolo_v3, yolo_v3_terms
 
 __all__ = [
     "YoloTerms",
     "binary_cross_entropy",
+    "bits_per_dim",
     "cross_entropy",
+    "discriminator_hinge",
+    "discriminator_minimax",
+    "discriminator_relativistic",
+    "discriminator_wasserstein",
+    "generator_minimax",
+    "generator_non_saturating",
+    "generator_wasserstein",
+    "slope_penalty",
+    "squared_slope",
+    "flow_nll",
     "ignored_slots",
     "squared_error",
     "yolo_overlap",

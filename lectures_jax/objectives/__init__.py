@@ -23,3 +23,7 @@ __all__ = [
     "importance_weighted",
     "naive_likelihood",
 ]
+from .flow import flow, image_flow
+from .yolo import yolo
+
+__all__ = ["classification", "flow", "image_flow", "yolo"]

@@ -37,8 +37,30 @@ from .latent import (
     lerp,
     mean_direction,
     slerp,
+from .dequantization import (
+    dequantize,
+    logit_transform,
+    logit_transform_inverse,
+    probit,
+    probit_inverse,
+    quantize,
+)
+from .flow import (
+    Shifted,
+    actnorm,
+    actnorm_inverse,
+    actnorm_statistics,
+    affine_coupling,
+    affine_coupling_inverse,
+    checkerboard,
+    invertible_linear,
+    invertible_linear_inverse,
+    lu_kernel,
+    squeeze,
+    unsqueeze,
 )
 from .linear import PerceptronFit, linear, perceptron, train_perceptron
+from .made import autoregressive_masks
 from .nms import Selection, nms, soft_nms
 from .normalization import (
     Moments,
@@ -50,6 +72,12 @@ from .normalization import (
 )
 from .pooling import max_pool, mean_pool
 from .resampling import bilinear_kernel, upsample_bilinear, upsample_nearest
+from .spline import (
+    piecewise_linear,
+    piecewise_linear_inverse,
+    rq_spline,
+    rq_spline_inverse,
+)
 from .yolo import (
     Predictions,
     YoloTarget,
@@ -126,4 +154,27 @@ __all__ = [
     "slerp",
     "mean_direction",
     "fisher_direction",
+    "affine_coupling",
+    "affine_coupling_inverse",
+    "checkerboard",
+    "rq_spline",
+    "rq_spline_inverse",
+    "piecewise_linear",
+    "piecewise_linear_inverse",
+    "autoregressive_masks",
+    "Shifted",
+    "actnorm",
+    "actnorm_inverse",
+    "actnorm_statistics",
+    "invertible_linear",
+    "invertible_linear_inverse",
+    "lu_kernel",
+    "squeeze",
+    "unsqueeze",
+    "dequantize",
+    "quantize",
+    "logit_transform",
+    "logit_transform_inverse",
+    "probit",
+    "probit_inverse",
 ]
