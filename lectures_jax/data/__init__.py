@@ -11,6 +11,7 @@ try:
     from .loader import in_memory, loader
     from .masks import read_masks
     from .records import stack
+    from .sprites import factor_sprites
     from .toys import checkerboard, repeat, two_moons, two_moons_log_prob, xor
     from .voc import read_voc
     from .yolo_txt import read_yolo
@@ -25,6 +26,7 @@ __all__ = [
     "checkerboard",
     "digit_scenes",
     "digits",
+    "factor_sprites",
     "in_memory",
     "letterbox",
     "letterbox_boxes",

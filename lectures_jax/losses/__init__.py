@@ -2,13 +2,7 @@
 
 from .classification import binary_cross_entropy, cross_entropy
 from .divergence import gaussian_kl
-from .likelihood import (
-    bernoulli_reconstruction,
-    discretized_gaussian_reconstruction,
-    effective_sample_size,
-    gaussian_reconstruction,
-    importance_bound,
-)
+from .flow import bits_per_dim, flow_nll
 from .gan import (
     discriminator_hinge,
     discriminator_minimax,
@@ -20,7 +14,13 @@ from .gan import (
     slope_penalty,
     squared_slope,
 )
-from .flow import bits_per_dim, flow_nll
+from .likelihood import (
+    bernoulli_reconstruction,
+    discretized_gaussian_reconstruction,
+    effective_sample_size,
+    gaussian_reconstruction,
+    importance_bound,
+)
 from .regression import squared_error
 from .yolo import YoloTerms, ignored_slots, yolo_overlap, yolo_v1_style, yolo_v3, yolo_v3_terms
 

@@ -1,6 +1,7 @@
 """`(model, batch, key) -> (scalar, metrics)`: the only place where a model meets a loss."""
 
 from .classification import classification
+from .flow import flow, image_flow
 from .vae import (
     autoencoder,
     balanced_pixels,
@@ -15,6 +16,8 @@ from .yolo import yolo
 __all__ = [
     "classification",
     "yolo",
+    "flow",
+    "image_flow",
     "autoencoder",
     "balanced_pixels",
     "bernoulli_pixels",
@@ -23,7 +26,3 @@ __all__ = [
     "importance_weighted",
     "naive_likelihood",
 ]
-from .flow import flow, image_flow
-from .yolo import yolo
-
-__all__ = ["classification", "flow", "image_flow", "yolo"]

@@ -27,16 +27,6 @@ from .counting import (
     count_separable,
     receptive_field,
 )
-from .gaussian import gaussian_log_prob, reparameterize
-from .latent import (
-    LatentMap,
-    apply_latent_map,
-    fisher_direction,
-    fit_latent_map,
-    fit_rotation,
-    lerp,
-    mean_direction,
-    slerp,
 from .dequantization import (
     dequantize,
     logit_transform,
@@ -58,6 +48,17 @@ from .flow import (
     lu_kernel,
     squeeze,
     unsqueeze,
+)
+from .gaussian import gaussian_log_prob, reparameterize
+from .latent import (
+    LatentMap,
+    apply_latent_map,
+    fisher_direction,
+    fit_latent_map,
+    fit_rotation,
+    lerp,
+    mean_direction,
+    slerp,
 )
 from .linear import PerceptronFit, linear, perceptron, train_perceptron
 from .made import autoregressive_masks
