@@ -108,7 +108,10 @@ def dci(key: Key, codes: Codes, factors: Factors, *, trees: int = 20) -> DciScor
     learn, held_out = np.split(order, [3 * len(order) // 4])
     importance, right = [], []
     for factor in factors.T:
-        forest = RandomForestClassifier(trees, random_state=int(rng.integers(2**31)))
+        # Each split may choose among all units: else needless ones get a share by chance.
+        forest = RandomForestClassifier(
+            trees, max_features=None, random_state=int(rng.integers(2**31))
+        )
         forest.fit(codes[learn], factor[learn])
         importance.append(forest.feature_importances_)
         right.append(forest.score(codes[held_out], factor[held_out]))
