@@ -20,6 +20,8 @@ try:
         two_moons_log_prob,
         xor,
     )
+    from .sprites import factor_sprites
+    from .toys import checkerboard, repeat, two_moons, two_moons_log_prob, xor
     from .voc import read_voc
     from .yolo_txt import read_yolo
 except ModuleNotFoundError as error:
@@ -35,6 +37,7 @@ __all__ = [
     "digits",
     "gaussian_grid",
     "grid_modes",
+    "factor_sprites",
     "in_memory",
     "letterbox",
     "letterbox_boxes",

@@ -1,6 +1,7 @@
 """One value per example, in nats where it is information; the caller averages."""
 
 from .classification import binary_cross_entropy, cross_entropy
+from .divergence import gaussian_kl
 from .flow import bits_per_dim, flow_nll
 from .gan import (
     discriminator_hinge,
@@ -12,6 +13,13 @@ from .gan import (
     generator_wasserstein,
     slope_penalty,
     squared_slope,
+)
+from .likelihood import (
+    bernoulli_reconstruction,
+    discretized_gaussian_reconstruction,
+    effective_sample_size,
+    gaussian_reconstruction,
+    importance_bound,
 )
 from .regression import squared_error
 from .yolo import YoloTerms, ignored_slots, yolo_overlap, yolo_v1_style, yolo_v3, yolo_v3_terms
@@ -37,4 +45,10 @@ __all__ = [
     "yolo_v1_style",
     "yolo_v3",
     "yolo_v3_terms",
+    "gaussian_kl",
+    "gaussian_reconstruction",
+    "bernoulli_reconstruction",
+    "discretized_gaussian_reconstruction",
+    "importance_bound",
+    "effective_sample_size",
 ]

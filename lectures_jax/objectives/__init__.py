@@ -3,6 +3,15 @@
 from .classification import classification
 from .flow import flow, image_flow
 from .gan import gan_discriminator, gan_generator, gan_generator_relativistic
+from .vae import (
+    autoencoder,
+    balanced_pixels,
+    bernoulli_pixels,
+    elbo,
+    gaussian_pixels,
+    importance_weighted,
+    naive_likelihood,
+)
 from .yolo import yolo
 
 __all__ = [
@@ -13,4 +22,14 @@ __all__ = [
     "gan_generator",
     "gan_generator_relativistic",
     "yolo",
+    "yolo",
+    "flow",
+    "image_flow",
+    "autoencoder",
+    "balanced_pixels",
+    "bernoulli_pixels",
+    "elbo",
+    "gaussian_pixels",
+    "importance_weighted",
+    "naive_likelihood",
 ]

@@ -49,6 +49,17 @@ from .flow import (
     squeeze,
     unsqueeze,
 )
+from .gaussian import gaussian_log_prob, reparameterize
+from .latent import (
+    LatentMap,
+    apply_latent_map,
+    fisher_direction,
+    fit_latent_map,
+    fit_rotation,
+    lerp,
+    mean_direction,
+    slerp,
+)
 from .linear import PerceptronFit, linear, perceptron, train_perceptron
 from .made import autoregressive_masks
 from .nms import Selection, nms, soft_nms
@@ -138,6 +149,16 @@ __all__ = [
     "yolo_boxes",
     "yolo_decode",
     "yolo_encode",
+    "gaussian_log_prob",
+    "reparameterize",
+    "LatentMap",
+    "fit_latent_map",
+    "fit_rotation",
+    "apply_latent_map",
+    "lerp",
+    "slerp",
+    "mean_direction",
+    "fisher_direction",
     "affine_coupling",
     "affine_coupling_inverse",
     "checkerboard",
