@@ -80,8 +80,8 @@ class Flow(nnx.Module):
             key: for dropout.
         """
         if told is None and self.classes:
-            each = [jnp.full(len(x), label, jnp.int32) for label in range(self.classes)]
-            log_probs = jnp.stack([self.log_prob(x, label, key=key) for label in each])
+            each = jnp.broadcast_to(jnp.arange(self.classes)[:, None], (self.classes, len(x)))
+            log_probs = jax.lax.map(lambda labels: self.log_prob(x, labels, key=key), each)
             return jax.nn.logsumexp(log_probs, axis=0) - math.log(self.classes)
         z, log_det = self.forward(x, told, key=key)
         return log_det - 0.5 * jnp.sum(z**2 + math.log(2 * math.pi), axis=-1)
