@@ -49,7 +49,7 @@ class Flow(nnx.Module):
 
     def forward(
         self, x: Float[Array, "b *shape"], told: Told = None, *, key: Key | None = None
-    ) -> Moved:
+    ) -> tuple[Float[Array, "b d"], Float[Array, " b"]]:
         """Returns f(x) and the log-determinants.
 
         Args:

@@ -127,7 +127,7 @@ class MaskedLinear(nnx.Module):
         self.mask = nnx.Variable(mask)
 
     def __call__(self, x: Float[Array, "b i"]) -> Float[Array, "b o"]:
-        return x @ jnp.where(self.mask[...], self.kernel[...], 0) + self.bias[...]
+        return x @ jnp.where(self.mask[...], self.kernel[...], 0) + self.bias[...][None]
 
 
 class Made(nnx.Module):
