@@ -13,10 +13,9 @@ from lectures_jax.models.flow import (
     adapt,
     autoregressive_flow,
     coupling_flow,
-    histogram_flow,
-    image_flow,
 )
-from lectures_jax.nn.flow import Affine, Spline
+from lectures_jax.models.image_flow import histogram_flow, image_flow
+from lectures_jax.nn.transforms import Affine, Spline
 from tests.nn.flows import check_flow, moved
 
 SMALL = {"hidden": (8,), "layers": 3}
@@ -97,7 +96,7 @@ def test_whole_models_are_exact(kind):
             shape, told = (4, 4, 1), jnp.array([0, 2, 1])
             x = jax.random.uniform(key, (3, *shape), jnp.float64, 0.05, 0.95)
             flow = (
-                image_flow(shape, scales=2, steps=1, hidden=4, classes=3, rngs=rngs)
+                image_flow(shape, scales=2, steps=1, hidden=2, dense=2, classes=3, rngs=rngs)
                 if kind == "picture"
                 else histogram_flow(shape, levels=4, hidden=(20,), classes=3, rngs=rngs)
             )

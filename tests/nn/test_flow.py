@@ -9,17 +9,15 @@ from flax import nnx
 from lectures_jax import ops
 from lectures_jax.nn.conditioner import ConvConditioner, DenseConditioner, Made
 from lectures_jax.nn.flow import (
-    Affine,
     Autoregressive,
     Chain,
     Coupling,
-    Histogram,
     Inverse,
     MaskedCoupling,
     Multiscale,
-    Spline,
 )
-from lectures_jax.nn.invertible import ActNorm, Flatten, InvertibleLinear, Logit, Probit
+from lectures_jax.nn.invertible import ActNorm, Flatten, InvertibleLinear, Logit, Probit, Whitening
+from lectures_jax.nn.transforms import Affine, Histogram, Spline
 
 from .flows import check_flow, moved
 
@@ -66,6 +64,7 @@ LAYERS = {  # layer, shape of an example, size of the condition
     "inverse": (Inverse(Autoregressive(masked(4, Affine()), Affine())), (4,), 0),
     "activation normalization": (ActNorm(2), (3, 3, 2), 0),
     "linear": (InvertibleLinear(3, rngs=RNGS), (2, 2, 3), 0),
+    "whitening": (Whitening(3, rngs=RNGS), (3,), 0),
     "multiscale": (
         Multiscale([glow_step(4), glow_step(8)], shape=(4, 4, 1)),
         (4, 4, 1),
@@ -132,6 +131,26 @@ def test_the_condition_reaches_every_output():
     made = moved(masked(4, Affine(), condition=2))
     slopes = jax.jacfwd(lambda c: made(jnp.ones((1, 4)), c[None]))(jnp.ones(2))
     assert np.all(slopes != 0)
+
+
+def test_a_missing_condition_is_refused():
+    with pytest.raises(ValueError, match="made for one, got none"):
+        masked(4, Affine(), condition=2)(jnp.ones((1, 4)))
+    with pytest.raises(ValueError, match="made for one, got one"):
+        masked(4, Affine())(jnp.ones((1, 4)), jnp.ones((1, 2)))
+
+
+def test_whitening_begins_as_the_gaussian_of_a_batch():
+    layer = Whitening(3, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (500, 3)) @ jnp.array(
+        [[3.0, 1, 0], [0, 2, 1], [1, 0, 1]]
+    )
+    layer.adapt(x + 5, ridge=0.0)
+    z, log_det = layer.forward(x + 5)
+    np.testing.assert_allclose(z.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(np.cov(z, rowvar=False, ddof=0), np.eye(3), atol=1e-3)
+    half = -0.5 * np.linalg.slogdet(np.cov(x, rowvar=False, ddof=0))[1]
+    np.testing.assert_allclose(log_det, half, rtol=1e-3)
 
 
 def test_normalization_adapts_to_a_batch():

@@ -8,7 +8,8 @@ import numpy as np
 from flax import nnx
 
 from lectures_jax import objectives, ops
-from lectures_jax.models.flow import coupling_flow, histogram_flow
+from lectures_jax.models.flow import coupling_flow
+from lectures_jax.models.image_flow import histogram_flow
 from tests.nn.flows import moved
 
 
