@@ -1,15 +1,27 @@
 """One value per example, in nats where it is information; the caller averages."""
 
 from .classification import binary_cross_entropy, cross_entropy
+from .diffusion import (
+    SnrWeights,
+    min_snr_weights,
+    noise_prediction,
+    velocity_prediction,
+    x0_prediction,
+)
 from .regression import squared_error
 from .yolo import YoloTerms, ignored_slots, yolo_overlap, yolo_v1_style, yolo_v3, yolo_v3_terms
 
 __all__ = [
+    "SnrWeights",
     "YoloTerms",
     "binary_cross_entropy",
     "cross_entropy",
     "ignored_slots",
+    "min_snr_weights",
+    "noise_prediction",
     "squared_error",
+    "velocity_prediction",
+    "x0_prediction",
     "yolo_overlap",
     "yolo_v1_style",
     "yolo_v3",

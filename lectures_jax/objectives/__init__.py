@@ -1,6 +1,7 @@
 """`(model, batch, key) -> (scalar, metrics)`: the only place where a model meets a loss."""
 
 from .classification import classification
+from .diffusion import predict_noise, predict_velocity, predict_x0
 from .yolo import yolo
 
-__all__ = ["classification", "yolo"]
+__all__ = ["classification", "predict_noise", "predict_velocity", "predict_x0", "yolo"]

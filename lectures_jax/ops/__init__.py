@@ -27,6 +27,20 @@ from .counting import (
     count_separable,
     receptive_field,
 )
+from .diffusion import (
+    Parts,
+    add_noise,
+    cosine_schedule,
+    derive_noise,
+    linear_schedule,
+    log_snr,
+    parts_of_velocity,
+    predict_x0,
+    velocity,
+    zero_terminal_snr,
+)
+from .embedding import signal_embedding, sinusoidal_embedding
+from .guidance import guide, predictor_of_velocity, predictor_of_x0
 from .linear import PerceptronFit, linear, perceptron, train_perceptron
 from .nms import Selection, nms, soft_nms
 from .normalization import (
@@ -39,6 +53,15 @@ from .normalization import (
 )
 from .pooling import max_pool, mean_pool
 from .resampling import bilinear_kernel, upsample_bilinear, upsample_nearest
+from .samplers import normal_by_sample, sample_diffusion, sample_dpm, sample_heun
+from .solvers import (
+    ddim_step,
+    invert_diffusion,
+    sampling_path,
+    solve_ddim,
+    solve_dpm,
+    solve_heun,
+)
 from .yolo import (
     Predictions,
     YoloTarget,
@@ -105,4 +128,29 @@ __all__ = [
     "yolo_boxes",
     "yolo_decode",
     "yolo_encode",
+    "linear_schedule",
+    "cosine_schedule",
+    "zero_terminal_snr",
+    "log_snr",
+    "sinusoidal_embedding",
+    "signal_embedding",
+    "Parts",
+    "add_noise",
+    "predict_x0",
+    "derive_noise",
+    "velocity",
+    "parts_of_velocity",
+    "predictor_of_x0",
+    "predictor_of_velocity",
+    "guide",
+    "normal_by_sample",
+    "sampling_path",
+    "ddim_step",
+    "sample_diffusion",
+    "sample_heun",
+    "sample_dpm",
+    "solve_ddim",
+    "solve_heun",
+    "solve_dpm",
+    "invert_diffusion",
 ]
