@@ -3,6 +3,16 @@
 from .classification import ClassScores, accuracy, class_scores, confusion_matrix
 from .coco import CocoResult, coco_map
 from .detection import Matches, PrecisionRecall, match_detections, precision_recall, voc_ap
+from .generative import (
+    ManifoldScores,
+    ModeCoverage,
+    class_histogram,
+    frechet_distance,
+    kernel_distance,
+    manifold_scores,
+    mode_coverage,
+    nearest_neighbour_ratio,
+)
 
 __all__ = [
     "ClassScores",
@@ -16,4 +26,12 @@ __all__ = [
     "match_detections",
     "precision_recall",
     "voc_ap",
+    "ManifoldScores",
+    "ModeCoverage",
+    "class_histogram",
+    "frechet_distance",
+    "kernel_distance",
+    "manifold_scores",
+    "mode_coverage",
+    "nearest_neighbour_ratio",
 ]
