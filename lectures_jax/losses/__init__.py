@@ -8,18 +8,22 @@ from .diffusion import (
     velocity_prediction,
     x0_prediction,
 )
+from .diffusion_likelihood import VariationalTerms, ode_log_prob, variational_bound
 from .regression import squared_error
 from .yolo import YoloTerms, ignored_slots, yolo_overlap, yolo_v1_style, yolo_v3, yolo_v3_terms
 
 __all__ = [
     "SnrWeights",
+    "VariationalTerms",
     "YoloTerms",
     "binary_cross_entropy",
     "cross_entropy",
     "ignored_slots",
     "min_snr_weights",
     "noise_prediction",
+    "ode_log_prob",
     "squared_error",
+    "variational_bound",
     "velocity_prediction",
     "x0_prediction",
     "yolo_overlap",

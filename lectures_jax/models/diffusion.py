@@ -70,10 +70,11 @@ class Denoiser(nnx.Module):
         self.down = nnx.List(level(a, b) for a, b in widths)
         self.attend = SelfAttention(channels[-1], groups=groups, rngs=rngs)
         self.middle = block(channels[-1], channels[-1])
-        above = [*channels[1:], channels[-1]]
-        self.up = nnx.List(
-            level(a + b, b) for a, b in zip(above[::-1], channels[::-1], strict=True)
+        # Narrowed before it is enlarged: a convolution of 1×1 costs least on the smaller map.
+        self.narrow = nnx.List(
+            Conv(b, a, (1, 1), rngs=rngs) for a, b in list(itertools.pairwise(channels))[::-1]
         )
+        self.up = nnx.List(level(2 * c, c) for c in channels[::-1])
         self.norm = GroupNorm(channels[0], groups=groups, rngs=rngs)
         self.head = Conv(
             channels[0],
@@ -113,7 +114,7 @@ class Denoiser(nnx.Module):
             past.append(x)
         x = self.middle(self.attend(x), told, key=next(keys, None))
         for number, level in enumerate(self.up):
-            x = x if number == 0 else ops.upsample_nearest(x)
+            x = x if number == 0 else ops.upsample_nearest(self.narrow[number - 1](x))
             x = jnp.concatenate([x, past.pop()], axis=-1)
             for block in level:
                 x = block(x, told, key=next(keys, None))
