@@ -9,6 +9,7 @@ from .diffusion import (
     x0_prediction,
 )
 from .diffusion_likelihood import VariationalTerms, ode_log_prob, variational_bound
+from .flow import bits_per_dim, flow_nll
 from .regression import squared_error
 from .yolo import YoloTerms, ignored_slots, yolo_overlap, yolo_v1_style, yolo_v3, yolo_v3_terms
 
@@ -17,7 +18,9 @@ __all__ = [
     "VariationalTerms",
     "YoloTerms",
     "binary_cross_entropy",
+    "bits_per_dim",
     "cross_entropy",
+    "flow_nll",
     "ignored_slots",
     "min_snr_weights",
     "noise_prediction",

@@ -5,3 +5,7 @@ from .diffusion import predict_noise, predict_velocity, predict_x0
 from .yolo import yolo
 
 __all__ = ["classification", "predict_noise", "predict_velocity", "predict_x0", "yolo"]
+from .flow import flow, image_flow
+from .yolo import yolo
+
+__all__ = ["classification", "flow", "image_flow", "yolo"]

@@ -41,7 +41,30 @@ from .diffusion import (
 )
 from .embedding import signal_embedding, sinusoidal_embedding
 from .guidance import guide, predictor_of_velocity, predictor_of_x0
+from .dequantization import (
+    dequantize,
+    logit_transform,
+    logit_transform_inverse,
+    probit,
+    probit_inverse,
+    quantize,
+)
+from .flow import (
+    Shifted,
+    actnorm,
+    actnorm_inverse,
+    actnorm_statistics,
+    affine_coupling,
+    affine_coupling_inverse,
+    checkerboard,
+    invertible_linear,
+    invertible_linear_inverse,
+    lu_kernel,
+    squeeze,
+    unsqueeze,
+)
 from .linear import PerceptronFit, linear, perceptron, train_perceptron
+from .made import autoregressive_masks
 from .nms import Selection, nms, soft_nms
 from .normalization import (
     Moments,
@@ -61,6 +84,11 @@ from .solvers import (
     solve_ddim,
     solve_dpm,
     solve_heun,
+from .spline import (
+    piecewise_linear,
+    piecewise_linear_inverse,
+    rq_spline,
+    rq_spline_inverse,
 )
 from .yolo import (
     Predictions,
@@ -153,4 +181,27 @@ __all__ = [
     "solve_heun",
     "solve_dpm",
     "invert_diffusion",
+    "affine_coupling",
+    "affine_coupling_inverse",
+    "checkerboard",
+    "rq_spline",
+    "rq_spline_inverse",
+    "piecewise_linear",
+    "piecewise_linear_inverse",
+    "autoregressive_masks",
+    "Shifted",
+    "actnorm",
+    "actnorm_inverse",
+    "actnorm_statistics",
+    "invertible_linear",
+    "invertible_linear_inverse",
+    "lu_kernel",
+    "squeeze",
+    "unsqueeze",
+    "dequantize",
+    "quantize",
+    "logit_transform",
+    "logit_transform_inverse",
+    "probit",
+    "probit_inverse",
 ]
