@@ -2,10 +2,15 @@
 
 from .classification import classification
 from .diffusion import predict_noise, predict_velocity, predict_x0
-from .yolo import yolo
-
-__all__ = ["classification", "predict_noise", "predict_velocity", "predict_x0", "yolo"]
 from .flow import flow, image_flow
 from .yolo import yolo
 
-__all__ = ["classification", "flow", "image_flow", "yolo"]
+__all__ = [
+    "classification",
+    "flow",
+    "image_flow",
+    "predict_noise",
+    "predict_velocity",
+    "predict_x0",
+    "yolo",
+]

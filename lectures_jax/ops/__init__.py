@@ -27,6 +27,14 @@ from .counting import (
     count_separable,
     receptive_field,
 )
+from .dequantization import (
+    dequantize,
+    logit_transform,
+    logit_transform_inverse,
+    probit,
+    probit_inverse,
+    quantize,
+)
 from .diffusion import (
     Parts,
     add_noise,
@@ -40,15 +48,6 @@ from .diffusion import (
     zero_terminal_snr,
 )
 from .embedding import signal_embedding, sinusoidal_embedding
-from .guidance import guide, predictor_of_velocity, predictor_of_x0
-from .dequantization import (
-    dequantize,
-    logit_transform,
-    logit_transform_inverse,
-    probit,
-    probit_inverse,
-    quantize,
-)
 from .flow import (
     Shifted,
     actnorm,
@@ -63,6 +62,7 @@ from .flow import (
     squeeze,
     unsqueeze,
 )
+from .guidance import guide, predictor_of_velocity, predictor_of_x0
 from .linear import PerceptronFit, linear, perceptron, train_perceptron
 from .made import autoregressive_masks
 from .nms import Selection, nms, soft_nms
@@ -84,6 +84,7 @@ from .solvers import (
     solve_ddim,
     solve_dpm,
     solve_heun,
+)
 from .spline import (
     piecewise_linear,
     piecewise_linear_inverse,
