@@ -11,6 +11,7 @@ arguments of a `jax.tree_util.Partial`, or every call compiles anew.
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
@@ -63,7 +64,8 @@ def guide(
     Source:
         Ho & Salimans (2022), eq. 6.
     """
-    return Partial(_guided, as_partial(conditional), as_partial(unconditional), scale)
+    parts = as_partial(conditional), as_partial(unconditional)
+    return Partial(_guided, *parts, jnp.asarray(scale))
 
 
 def _from_x0(predict: Callable[[Array, Array], Array], x_t: Array, alpha_bar: Array) -> Parts:
@@ -79,5 +81,5 @@ def _guided(
     conditional: Predictor, unconditional: Predictor, scale: Array, x_t: Array, alpha_bar: Array
 ) -> Array | Parts:
     towards, without = conditional(x_t, alpha_bar), unconditional(x_t, alpha_bar)
-    mix = lambda c, u: u + jax.numpy.asarray(scale, u.dtype) * (c - u)  # noqa: E731
+    mix = lambda c, u: u + scale.astype(u.dtype) * (c - u)  # noqa: E731
     return jax.tree.map(mix, towards, without)

@@ -66,8 +66,12 @@ def test_zero_terminal_snr_keeps_the_first_ratio_and_ends_at_nothing():
 
 def test_noise_by_hand():
     three, five = jnp.array([3.0]), jnp.array([5.0])
-    np.testing.assert_allclose(ops.add_noise(three, five, jnp.float32(0.36)), [5.8])  # .6·3 + .8·5
-    np.testing.assert_allclose(ops.velocity(three, five, jnp.float32(0.36)), [0.6])  # .6·5 − .8·3
+    np.testing.assert_allclose(
+        ops.add_noise(three, five, jnp.float32(0.36)), [5.8], rtol=1e-6
+    )  # .6·3 + .8·5
+    np.testing.assert_allclose(
+        ops.velocity(three, five, jnp.float32(0.36)), [0.6], rtol=1e-6
+    )  # .6·5 − .8·3
     np.testing.assert_allclose(ops.log_snr(jnp.float32(0.8)), np.log(4), rtol=1e-6)
 
 

