@@ -66,7 +66,8 @@ def _bound(
     key_place, key_noise, key_first = jax.random.split(key, 3)
     transitions = len(alpha_bar) - 1
     snr = alpha_bar / jnp.maximum(1 - alpha_bar, jnp.finfo(alpha_bar.dtype).tiny)
-    place = jnp.arange(draws) + jax.random.uniform(key_place)
+    dtype = alpha_bar.dtype
+    place = jnp.arange(draws, dtype=dtype) + jax.random.uniform(key_place, dtype=dtype)
     chosen = 1 + jnp.minimum((place * (transitions / draws)).astype(jnp.int32), transitions - 1)
 
     def term(total: Array, index: Array) -> tuple[Array, None]:

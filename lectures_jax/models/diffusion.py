@@ -59,7 +59,7 @@ class Denoiser(nnx.Module):
                 a, b, condition=condition, groups=groups, dropout=dropout, rngs=rngs
             )
 
-        def level(a: int, b: int) -> nnx.List:
+        def level(a: int, b: int):
             return nnx.List(block(a if i == 0 else b, b) for i in range(blocks))
 
         self.patch = patch
