@@ -33,7 +33,7 @@ from lectures_jax import data, losses, objectives, ops, report, train
 from lectures_jax.models.diffusion import Denoiser
 
 TINY = {"steps": 2, "batch_size": 8, "channels": (8,), "sampling_steps": 2, "samples": 20}
-FIRST_LOG_SNR = 12.0  # of the bound: a noise of 0.005, a fiftieth of a level of the digits
+FIRST_LOG_SNR = 12.0  # of the bound: a noise of 0.0025, a fiftieth of a level of the digits
 STEPS = {"digits": 800, "idx": 3000, "images": 4000}
 CHANNELS = {"digits": (32, 64), "idx": (48, 96), "images": (64, 96, 128)}
 
