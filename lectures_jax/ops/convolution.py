@@ -29,8 +29,9 @@ def conv2d(
     `y[p, q, d] = bias[d] + Σ_(i,j,c) x[s·p + a·i − top, s·q + a·j − left, c] · kernel[i, j, c, d]`
     with stride s and dilation a; cells outside of the image are 0.
 
-    On CPU it is computed so that gradients are fast also inside of `scan` and `while`, on other
-    platforms by XLA's own. Derivatives of every order and direction exist; only the gradient is
+    On CPU it is computed so that gradients are fast also inside of `scan` and `while`, and 3×3
+    kernels of stride 1 with at least 32 channels by Winograd's algorithm, on other platforms by
+    XLA's own. Derivatives of every order and direction exist; only the gradient is
     fast in a loop on CPU, `jvp` and the derivative of a gradient are there as slow as XLA's own.
 
     Args:
@@ -50,7 +51,8 @@ def conv2d(
             an even kernel is dilated under "SAME", or a number is out of range.
 
     Source:
-        LeCun et al. (1998), sec. II; Dumoulin & Visin (2016), relationships 1 to 7 and 15.
+        LeCun et al. (1998), sec. II; Dumoulin & Visin (2016), relationships 1 to 7 and 15;
+        Lavin & Gray (2016), sec. 4.1.
     """
     check_image(x)
     _check_kernel("kernel", kernel)

@@ -5,6 +5,7 @@ from lectures_jax.train.diagnosis import NonFiniteError
 from lectures_jax.train.environment import environment
 from lectures_jax.train.evaluation import evaluate
 from lectures_jax.train.loop import fit
+from lectures_jax.train.memory import keep_memory
 from lectures_jax.train.signals import Stopped
 from lectures_jax.train.state import TrainState, init, rebuild
 from lectures_jax.train.step import make_step
@@ -20,6 +21,7 @@ __all__ = [
     "fit_adversarial",
     "init",
     "make_adversarial_step",
+    "keep_memory",
     "make_step",
     "rebuild",
 ]

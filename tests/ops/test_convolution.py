@@ -29,6 +29,9 @@ CONTRACT = {
     "conv2d": Contract(
         [(X, normal(3, 2, 4, 6), BIAS)], shared=(1,), op=partial(ops.conv2d, stride=2)
     ),
+    "conv2d 3x3 of many channels": Contract(
+        [(normal(2, 4, 5, 32), normal(3, 3, 32, 33))], shared=(1,), op=ops.conv2d
+    ),
     "conv2d dilated": Contract(
         [(X, normal(3, 3, 4, 5))], shared=(1,), op=partial(ops.conv2d, dilation=2, padding=1)
     ),
