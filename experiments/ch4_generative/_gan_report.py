@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _judge import sheet
 from flax import nnx
 
 from lectures_jax import data, metrics, report
@@ -24,12 +25,6 @@ def samples(splits: data.Splits, pictures: np.ndarray) -> Section:
             Figure(sheet(splits.train["image"][chosen]), "Real, from the training set."),
         ],
     )
-
-
-def sheet(pictures: np.ndarray, *, columns: int = 8) -> np.ndarray:
-    """Pictures side by side, small ones with larger pixels."""
-    zoom = max(1, 48 // pictures.shape[1])
-    return report.grid(pictures.repeat(zoom, axis=1).repeat(zoom, axis=2), columns=columns)
 
 
 def classes(splits: data.Splits, shares: np.ndarray, folder: Path) -> Section:

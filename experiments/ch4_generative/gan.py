@@ -83,7 +83,7 @@ class Config:
     """real pictures per step of the discriminator"""
     latent: int = 32
     """numbers that a picture is drawn from"""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """of Adam, both players; falls to 0 in the last half"""
     ema_decay: float = 0.995
     """of the averaged generator that draws the samples"""
