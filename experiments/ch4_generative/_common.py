@@ -1,4 +1,7 @@
-"""What the generative experiments share: data, and the form in which they hand on a result."""
+"""What the generative experiments share: data, and the form in which they hand on a result.
+
+Scores: `judge(config.data, config.root).scores(generator.sample(key, count))`, of `_judge.py`.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

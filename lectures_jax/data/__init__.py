@@ -11,7 +11,17 @@ try:
     from .loader import in_memory, loader
     from .masks import read_masks
     from .records import stack
-    from .toys import repeat, xor
+    from .toys import (
+        checkerboard,
+        gaussian_grid,
+        grid_modes,
+        repeat,
+        two_moons,
+        two_moons_log_prob,
+        xor,
+    )
+    from .sprites import factor_sprites
+    from .toys import checkerboard, repeat, two_moons, two_moons_log_prob, xor
     from .voc import read_voc
     from .yolo_txt import read_yolo
 except ModuleNotFoundError as error:
@@ -22,8 +32,12 @@ except ModuleNotFoundError as error:
 __all__ = [
     "Splits",
     "augment_detection",
+    "checkerboard",
     "digit_scenes",
     "digits",
+    "gaussian_grid",
+    "grid_modes",
+    "factor_sprites",
     "in_memory",
     "letterbox",
     "letterbox_boxes",
@@ -40,6 +54,8 @@ __all__ = [
     "recolour",
     "repeat",
     "stack",
+    "two_moons",
+    "two_moons_log_prob",
     "unletterbox_boxes",
     "xor",
 ]

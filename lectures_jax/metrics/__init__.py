@@ -3,6 +3,26 @@
 from .classification import ClassScores, accuracy, class_scores, confusion_matrix
 from .coco import CocoResult, coco_map
 from .detection import Matches, PrecisionRecall, match_detections, precision_recall, voc_ap
+from .disentanglement import (
+    DciScores,
+    dci,
+    dci_of_importance,
+    factor_vae_score,
+    mutual_information_gap,
+    separated_attributes,
+)
+from .generative import (
+    ManifoldScores,
+    ModeCoverage,
+    class_histogram,
+    frechet_distance,
+    kernel_distance,
+    manifold_scores,
+    mode_coverage,
+    nearest_neighbour_ratio,
+)
+from .image import high_frequency_energy
+from .latent import AggregateScores, active_units, aggregate_posterior
 
 __all__ = [
     "ClassScores",
@@ -16,4 +36,22 @@ __all__ = [
     "match_detections",
     "precision_recall",
     "voc_ap",
+    "ManifoldScores",
+    "ModeCoverage",
+    "class_histogram",
+    "frechet_distance",
+    "kernel_distance",
+    "manifold_scores",
+    "mode_coverage",
+    "nearest_neighbour_ratio",
+    "high_frequency_energy",
+    "AggregateScores",
+    "active_units",
+    "aggregate_posterior",
+    "mutual_information_gap",
+    "separated_attributes",
+    "DciScores",
+    "dci",
+    "dci_of_importance",
+    "factor_vae_score",
 ]

@@ -1,0 +1,38 @@
+"""The likelihood of a normalizing flow."""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def flow_nll(z: Float[Array, "*b d"], log_det: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    """Returns `−log N(z; 0, I) − log |det ∂z/∂x|`, which is `−log p(x)`, in nats.
+
+    Args:
+        z: what the flow makes of an example.
+        log_det: the flow's log-determinant there.
+
+    Source:
+        Rezende & Mohamed (2015), eq. 5; Dinh et al. (2017), eq. 2 and 3.
+    """
+    return 0.5 * jnp.sum(z**2 + math.log(2 * math.pi), axis=-1) - log_det
+
+
+def bits_per_dim(nll: Float[Array, "*b"], *, dims: int, levels: int) -> Float[Array, "*b"]:
+    """Returns the bits that a flow spends on one pixel: `nll / (dims · log 2) + log₂ levels`.
+
+    Args:
+        nll: −log of the density over `ops.dequantize`'s values in [0, 1), in nats per example.
+        dims: pixels, times channels, of an example.
+        levels: of a pixel. An even density costs exactly log₂ levels.
+
+    Raises:
+        ValueError: if `dims` is not positive, or there are fewer than two levels.
+
+    Source:
+        Theis et al. (2016), sec. 3.1; Papamakarios et al. (2017), appendix E.2.
+    """
+    if dims < 1 or levels < 2:
+        raise ValueError(f"dims and levels must be at least 1 and 2, got {dims} and {levels}.")
+    return nll / (dims * math.log(2)) + math.log2(levels)

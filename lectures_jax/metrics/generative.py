@@ -1,0 +1,265 @@
+"""How far a set of generated pictures is from a set of real ones, and in which way."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+Vectors = Float[Array | np.ndarray, "n d"]
+Others = Float[Array | np.ndarray, "m d"]
+Result = TypeVar("Result")
+
+
+class ManifoldScores(NamedTuple):
+    """How two sets overlap, by balls around their points that reach to the k-th neighbour.
+
+    Attributes:
+        precision: share of the samples in the ball of some real point: fidelity.
+        recall: share of the real points in the ball of some sample: variety.
+        density: real balls that a sample is in, over k; 1 on average for a perfect model, and
+            unlike precision not fooled by the huge ball of one outlier.
+        coverage: share of the real balls that hold a sample.
+    """
+
+    precision: Float[Array, ""]
+    recall: Float[Array, ""]
+    density: Float[Array, ""]
+    coverage: Float[Array, ""]
+
+
+class ModeCoverage(NamedTuple):
+    """Modes with at least one good sample, and the share of the samples that are good."""
+
+    modes: Int[Array, ""]
+    quality: Float[Array, ""]
+
+
+def frechet_distance(features_a: Vectors, features_b: Others) -> Float[Array, ""]:
+    """Returns the squared Fréchet distance of the Gaussians fitted to two sets of features.
+
+    `‖m_a − m_b‖² + tr(C_a) + tr(C_b) − 2 tr((C_a C_b)^½)`
+
+    With `C = RᵀR`, R triangular from the centred features, the last trace is the sum of the
+    singular values of `R_a R_bᵀ`. No root of a matrix is taken, so that the result is real and
+    finite whatever the rank of the covariances. It is computed in float64, as all distances here,
+    and returned in JAX's default precision.
+
+    Args:
+        features_a: of one set, a row for each of at least two pictures; the distance grows with the
+            square of the features' scale, so that only values of one network compare.
+        features_b: of the other set.
+
+    Returns:
+        A value of at least 0; with few rows it is too large even for equal distributions.
+
+    Raises:
+        ValueError: if a set has fewer than two rows.
+
+    Source:
+        Dowson & Landau (1982), eq. 4; Heusel et al. (2017), eq. 6.
+    """
+    _need(2, features_a=features_a, features_b=features_b)
+    return _in_float64(_frechet, features_a, features_b)
+
+
+def kernel_distance(features_a: Vectors, features_b: Others) -> Float[Array, ""]:
+    """Returns the unbiased estimate of the squared maximum mean discrepancy, known as KID.
+
+    `E k(a, a′) + E k(b, b′) − 2 E k(a, b)`, over pairs of different rows, with the kernel
+    `(x·y / d + 1)³`. It compares means, covariances and skewness, without bias in the number of
+    rows, and may therefore be slightly negative. All pairs count: no random subsets.
+
+    Args:
+        features_a: of one set, a row for each of at least two pictures.
+        features_b: of the other set.
+
+    Raises:
+        ValueError: if a set has fewer than two rows.
+
+    Source:
+        Bińkowski et al. (2018), eq. 4; Gretton et al. (2012), eq. 3.
+    """
+    _need(2, features_a=features_a, features_b=features_b)
+    return _in_float64(_kernel_distance, features_a, features_b)
+
+
+def manifold_scores(real: Vectors, fake: Others, *, neighbours: int = 5) -> ManifoldScores:
+    """Returns precision, recall, density and coverage of the samples.
+
+    Args:
+        real: features of real pictures, more rows than `neighbours`.
+        fake: features of samples, likewise; about as many, as recall compares the two densities.
+        neighbours: k: a ball reaches to the k-th nearest other point of its own set.
+
+    Raises:
+        ValueError: if a set has no k-th neighbour, or k is not positive.
+
+    Source:
+        Kynkäänniemi et al. (2019), eq. 1 and 2; Naeem et al. (2020), eq. 3 and 4.
+    """
+    if neighbours < 1:
+        raise ValueError(f"neighbours must be at least 1, got {neighbours}.")
+    _need(neighbours + 1, real=real, fake=fake)
+    return _in_float64(partial(_manifold, neighbours), real, fake)
+
+
+def nearest_neighbour_ratio(
+    fake: Vectors, train: Others, held_out: Float[Array | np.ndarray, "k d"]
+) -> Float[Array, ""]:
+    """Returns how far samples are from the training set, relative to new real pictures.
+
+    The median distance of a sample to its nearest training picture, over the same of pictures that
+    the model never saw. Near 1: the model generalizes; far below: it copies, be it with noise;
+    far above: what it draws is not of that kind.
+
+    Args:
+        fake: samples, flattened or as features.
+        train: what the model learnt from.
+        held_out: real pictures that it did not learn from.
+
+    Raises:
+        ValueError: if a set is empty.
+
+    Source:
+        Meehan et al. (2020), sec. 3, who test the same two sets of distances for a difference.
+    """
+    _need(1, fake=fake, train=train, held_out=held_out)
+    return _in_float64(_nearest_ratio, fake, train, held_out)
+
+
+def class_histogram(
+    labels: Int[Array, " n"], *, num_classes: int
+) -> Float[Array, " {num_classes}"]:
+    """Returns the share of each class, as a classifier names the samples: a lost mode has none.
+
+    Args:
+        labels: class of each sample; those out of range count in the total only.
+        num_classes: number of classes.
+
+    Raises:
+        ValueError: if there is no sample.
+
+    Source:
+        Srivastava et al. (2017), sec. 4, count the modes of a set of digits in this way.
+    """
+    _need(1, labels=labels)
+    inside = (labels >= 0) & (labels < num_classes)
+    counts = jnp.bincount(jnp.where(inside, labels, num_classes), length=num_classes + 1)
+    return counts[:-1] / labels.shape[0]
+
+
+def mode_coverage(points: Vectors, modes: Others, *, deviation: float) -> ModeCoverage:
+    """Returns how many modes of a mixture have samples, and how many samples belong to a mode.
+
+    A sample is good within three standard deviations of its nearest mode.
+
+    Args:
+        points: samples.
+        modes: centres of the mixture's round Gaussians.
+        deviation: their standard deviation along each axis.
+
+    Raises:
+        ValueError: if there is no sample or no mode.
+
+    Source:
+        Srivastava et al. (2017), sec. 4.1.
+    """
+    _need(1, points=points, modes=modes)
+    return _in_float64(_covered_modes, points / deviation, modes / deviation)
+
+
+def _need(least: int, **sets: Array | np.ndarray) -> None:
+    for name, rows in sets.items():
+        if rows.shape[0] < least:
+            raise ValueError(f"{name} must have at least {least} rows, got {rows.shape[0]}.")
+
+
+def _in_float64(function: Callable[..., Result], *sets: Array | np.ndarray) -> Result:
+    """Calls with float64 arrays, whether or not they are enabled outside; rounds what comes back.
+
+    A difference of large, nearly equal sums would leave little of float32.
+    """
+    with jax.enable_x64(True):
+        result = function(*(jnp.asarray(x, jnp.float64) for x in sets))
+    # A float64 array that left would make the caller's next operation on it warn.
+    return jax.tree.map(lambda x: x.astype(jax.dtypes.canonicalize_dtype(x.dtype)), result)
+
+
+@jax.jit
+def _frechet(a: Array, b: Array) -> Array:
+    def fit(x: Array) -> tuple[Array, Array]:
+        mean = jnp.mean(x, axis=0, keepdims=True)
+        return mean[0], jnp.linalg.qr((x - mean) / np.sqrt(len(x) - 1), mode="r")
+
+    (mean_a, root_a), (mean_b, root_b) = fit(a), fit(b)
+    overlap = jnp.sum(jnp.linalg.svd(root_a @ root_b.T, compute_uv=False))
+    spread = jnp.sum(root_a**2) + jnp.sum(root_b**2) - 2 * overlap
+    return jnp.sum((mean_a - mean_b) ** 2) + jnp.maximum(spread, 0)
+
+
+@jax.jit
+def _kernel_distance(a: Array, b: Array) -> Array:
+    def kernel(x: Array, y: Array) -> Array:
+        return (x @ y / x.shape[-1] + 1) ** 3
+
+    def total(x: Array, y: Array) -> Array:  # row by row: n² values would not fit for large sets
+        return jnp.sum(lax.map(lambda row: jnp.sum(kernel(y, row)), x, batch_size=64))
+
+    def within(x: Array) -> Array:
+        n = len(x)
+        return (total(x, x) - jnp.sum(jax.vmap(kernel)(x, x))) / (n * (n - 1))
+
+    return within(a) + within(b) - 2 * total(a, b) / (len(a) * len(b))
+
+
+@partial(jax.jit, static_argnums=0)
+def _manifold(k: int, real: Array, fake: Array) -> ManifoldScores:
+    reach_real, reach_fake = _reach(real, k), _reach(fake, k)
+
+    def of_sample(x: Array) -> Array:  # the real balls that it is in
+        return jnp.sum(_to_all(x, real) <= reach_real)
+
+    def of_real(row: tuple[Array, Array]) -> tuple[Array, Array]:
+        squared = _to_all(row[0], fake)
+        return jnp.any(squared <= reach_fake), jnp.any(squared <= row[1])
+
+    balls = lax.map(of_sample, fake)
+    recalled, covered = lax.map(of_real, (real, reach_real))
+    return ManifoldScores(
+        precision=jnp.mean(balls > 0),
+        recall=jnp.mean(recalled),
+        density=jnp.mean(balls / k),
+        coverage=jnp.mean(covered),
+    )
+
+
+@jax.jit
+def _nearest_ratio(fake: Array, train: Array, held_out: Array) -> Array:
+    def nearest(x: Array) -> Array:
+        return jnp.sqrt(jnp.median(lax.map(lambda row: jnp.min(_to_all(row, train)), x)))
+
+    return nearest(fake) / nearest(held_out)
+
+
+@jax.jit
+def _covered_modes(points: Array, modes: Array) -> ModeCoverage:
+    squared = lax.map(lambda row: _to_all(row, modes), points)
+    good = jnp.min(squared, axis=1) <= 9
+    mode = jnp.where(good, jnp.argmin(squared, axis=1), len(modes))
+    found = jnp.bincount(mode, length=len(modes) + 1)[:-1] > 0
+    return ModeCoverage(jnp.sum(found), jnp.mean(good))
+
+
+def _reach(x: Array, k: int) -> Array:
+    """Squared distance of each row to its k-th nearest other row; the nearest is the row itself."""
+    return lax.map(lambda row: -lax.top_k(-_to_all(row, x), k + 1)[0][k], x)
+
+
+def _to_all(row: Array, others: Array) -> Array:
+    """Squared distances, from differences: symmetric to the last bit, and 0 between equal rows."""
+    return jnp.sum((row[:, None] - others.T) ** 2, axis=0)

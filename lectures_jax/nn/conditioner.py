@@ -1,0 +1,219 @@
+"""What decides a flow's shifts, scales and knots: dense, convolutional and masked networks."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from lectures_jax import ops
+from lectures_jax.nn.convolution import Conv
+from lectures_jax.typing import Key
+
+Activation = Callable[[Array], Array]
+Condition = Float[Array, "b k"] | None
+"""What a conditional flow is told of each example; None where it is told nothing."""
+
+
+class DenseConditioner(nnx.Module):
+    """A multilayer perceptron of the entries that stay and of the condition.
+
+    The last layer starts at zero, so that a flow starts as the identity.
+
+    Args:
+        inputs: entries that stay.
+        outputs: numbers to give.
+        hidden: sizes of the hidden layers.
+        condition: numbers of the condition.
+        dropout: share of each hidden layer's outputs that training sets to zero.
+
+    Source: Dinh et al. (2015), sec. 4.1; zeros at the start: Kingma & Dhariwal (2018), sec. 3.3.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        hidden: Sequence[int] = (64, 64),
+        condition: int = 0,
+        activation: Activation = jax.nn.silu,
+        dropout: float = 0.0,
+        rngs: nnx.Rngs,
+    ):
+        sizes = (inputs + condition, *hidden)
+        self.layers = nnx.List(nnx.Linear(a, b, rngs=rngs) for a, b in pairwise(sizes))
+        self.last = _zero_linear(sizes[-1], outputs, rngs)
+        self.activation = activation
+        self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else None
+
+    def __call__(
+        self, x: Float[Array, "b d"], condition: Condition = None, *, key: Key | None = None
+    ) -> Float[Array, "b f"]:
+        """Returns the numbers, for each example.
+
+        Args:
+            x: the entries that stay.
+            condition: of each example.
+            key: for dropout.
+        """
+        keys = _split(key, len(self.layers))
+        x = x if condition is None else jnp.concatenate([x, condition], axis=-1)
+        for layer, one in zip(self.layers, keys, strict=True):
+            x = _drop(self.dropout, self.activation(layer(x)), one)
+        return self.last(x)
+
+
+class ConvConditioner(nnx.Module):
+    """Three convolutions, 3×3, 1×1 and 3×3, of the maps that stay; the condition joins inside.
+
+    Args:
+        inputs: channels that stay.
+        outputs: channels to give.
+        hidden: channels in between.
+        condition: numbers of the condition, added to each cell after a dense layer.
+        dropout: share of the hidden values that training sets to zero.
+
+    Source: Kingma & Dhariwal (2018), sec. 3.3.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        hidden: int = 64,
+        condition: int = 0,
+        activation: Activation = jax.nn.silu,
+        dropout: float = 0.0,
+        rngs: nnx.Rngs,
+    ):
+        self.enter = Conv(inputs, hidden, kernel_size=(3, 3), rngs=rngs)
+        self.told = nnx.Linear(condition, hidden, use_bias=False, rngs=rngs) if condition else None
+        self.mix = Conv(hidden, hidden, kernel_size=(1, 1), rngs=rngs)
+        self.last = Conv(
+            hidden, outputs, kernel_size=(3, 3), kernel_init=nnx.initializers.zeros, rngs=rngs
+        )
+        self.activation = activation
+        self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else None
+
+    def __call__(
+        self, x: Float[Array, "b h w c"], condition: Condition = None, *, key: Key | None = None
+    ) -> Float[Array, "b h w f"]:
+        """Returns the numbers, for each cell.
+
+        Args:
+            x: the channels that stay.
+            condition: of each example.
+            key: for dropout.
+        """
+        x = self.enter(x)
+        told = _tell(self.told, condition)
+        if told is not None:
+            x = x + told[:, None, None]
+        x = self.activation(self.mix(self.activation(x)))
+        return self.last(_drop(self.dropout, x, key))
+
+
+class MaskedLinear(nnx.Module):
+    """`x (W ∘ mask) + b`. Source: Germain et al. (2015), eq. 9."""
+
+    def __init__(self, mask: Bool[Array, "i o"], *, zero: bool = False, rngs: nnx.Rngs):
+        inputs, outputs = mask.shape
+        init = nnx.initializers.zeros if zero else nnx.initializers.lecun_normal()
+        self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(outputs))
+        self.mask = nnx.Variable(mask)
+
+    def __call__(self, x: Float[Array, "b i"]) -> Float[Array, "b o"]:
+        return x @ jnp.where(self.mask[...], self.kernel[...], 0) + self.bias[...][None]
+
+
+class Made(nnx.Module):
+    """A dense network whose outputs for a feature see only the features before it.
+
+    The last layer starts at zero, so that a flow starts as the identity.
+
+    Args:
+        features: numbers going in.
+        parameters: numbers to give for each of them.
+        hidden: sizes of the hidden layers.
+        order: place of each feature in the order; by default as they stand.
+        condition: numbers of the condition, which all units see.
+        dropout: share of each hidden layer's outputs that training sets to zero.
+
+    Source: Germain et al. (2015), sec. 3; with a condition: Papamakarios et al. (2017), sec. 3.4.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        parameters: int,
+        *,
+        hidden: Sequence[int] = (64, 64),
+        order: Sequence[int] | None = None,
+        condition: int = 0,
+        activation: Activation = jax.nn.silu,
+        dropout: float = 0.0,
+        rngs: nnx.Rngs,
+    ):
+        *masks, last = ops.autoregressive_masks(
+            features=features,
+            hidden=hidden,
+            parameters=parameters,
+            order=order,
+            conditional=condition > 0,
+        )
+        self.layers = nnx.List(MaskedLinear(mask, rngs=rngs) for mask in masks)
+        self.last = MaskedLinear(last, zero=True, rngs=rngs)
+        tell = condition > 0
+        self.told = nnx.Linear(condition, hidden[0], use_bias=False, rngs=rngs) if tell else None
+        self.order = tuple(range(features)) if order is None else tuple(int(i) for i in order)
+        self.parameters = parameters
+        self.activation = activation
+        self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else None
+
+    def __call__(
+        self, x: Float[Array, "b d"], condition: Condition = None, *, key: Key | None = None
+    ) -> Float[Array, "b d p"]:
+        """Returns the numbers of each feature.
+
+        Args:
+            x: all features.
+            condition: of each example.
+            key: for dropout.
+        """
+        keys = _split(key, len(self.layers))
+        y, told = x, _tell(self.told, condition)
+        for i, (layer, one) in enumerate(zip(self.layers, keys, strict=True)):
+            y = layer(y)
+            if i == 0 and told is not None:
+                y = y + told
+            y = _drop(self.dropout, self.activation(y), one)
+        return self.last(y).reshape(*x.shape, self.parameters)
+
+
+def _tell(layer: nnx.Linear | None, condition: Condition) -> Array | None:
+    """What the condition adds; refuses one that is missing, or that nothing listens to."""
+    if layer is None and condition is None:
+        return None
+    if layer is None or condition is None:
+        raise ValueError(
+            "condition must be given exactly where the conditioner was made for one, "
+            f"got {'none' if condition is None else 'one'}."
+        )
+    return layer(condition)
+
+
+def _zero_linear(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
+    return nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.zeros, rngs=rngs)
+
+
+def _split(key: Key | None, count: int) -> list[Key | None]:
+    return [None] * count if key is None else list(jax.random.split(key, count))
+
+
+def _drop(dropout: nnx.Dropout | None, x: Array, key: Key | None) -> Array:
+    return x if dropout is None else dropout(x, rngs=key)

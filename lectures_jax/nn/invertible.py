@@ -1,0 +1,150 @@
+"""Invertible layers without a conditioner: each feature, or each cell, by itself."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from lectures_jax import ops
+from lectures_jax.nn.conditioner import Condition
+from lectures_jax.nn.transforms import Moved
+from lectures_jax.typing import Key
+
+
+class ActNorm(nnx.Module):
+    """A scale and a shift of each channel. Source: Kingma & Dhariwal (2018), sec. 3.1."""
+
+    def __init__(self, channels: int):
+        self.shift = nnx.Param(jnp.zeros(channels))
+        self.log_scale = nnx.Param(jnp.zeros(channels))
+
+    def adapt(self, x: Float[Array, "b *shape c"]) -> None:
+        """Begins so that this batch gets mean 0 and variance 1."""
+        self.shift[...], self.log_scale[...] = ops.actnorm_statistics(x)
+
+    def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
+        """Returns the new values and the log-determinants."""
+        return _per_example(ops.actnorm(x, self.shift[...], self.log_scale[...]))
+
+    def inverse(self, z: Array, condition: Condition = None) -> Moved:
+        """Returns the old values and the log-determinants of the way back."""
+        return _per_example(ops.actnorm_inverse(z, self.shift[...], self.log_scale[...]))
+
+
+class InvertibleLinear(nnx.Module):
+    """`x W`, on maps a 1×1 convolution, with `W` kept as its LU decomposition.
+
+    W begins as a random rotation. Source: Kingma & Dhariwal (2018), sec. 3.2.
+    """
+
+    def __init__(self, channels: int, *, rngs: nnx.Rngs):
+        self.begin_as(jax.random.orthogonal(rngs.params(), channels))
+
+    def begin_as(self, kernel: Float[Array, "c c"]) -> None:
+        """Sets W, and with it the signs and the permutation that then stay."""
+        p, lower, upper = jax.scipy.linalg.lu(kernel)
+        pivots = jnp.diag(upper)
+        self.lower = nnx.Param(jnp.tril(lower, -1))
+        self.upper = nnx.Param(jnp.triu(upper, 1))
+        self.log_diagonal = nnx.Param(jnp.log(jnp.abs(pivots)))
+        self.sign = nnx.Variable(jnp.sign(pivots))
+        self.permutation = nnx.Variable(jnp.argmax(p, axis=1))
+
+    def kernel(self) -> Float[Array, "c c"]:
+        """Returns W."""
+        return ops.lu_kernel(
+            self.lower[...],
+            self.upper[...],
+            self.log_diagonal[...],
+            self.sign[...],
+            self.permutation[...],
+        )
+
+    def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
+        """Returns the new values and the log-determinants."""
+        log_det = jnp.broadcast_to(jnp.sum(self.log_diagonal[...]), x.shape[:-1])
+        return _per_example((x @ self.kernel(), log_det))
+
+    def inverse(self, z: Array, condition: Condition = None) -> Moved:
+        """Returns the old values and the log-determinants of the way back."""
+        x, _ = ops.invertible_linear_inverse(z, self.kernel())
+        log_det = jnp.broadcast_to(-jnp.sum(self.log_diagonal[...]), x.shape[:-1])
+        return _per_example((x, log_det))
+
+
+class Whitening(nnx.Module):
+    """`(x + shift) W`, which can begin as what makes a batch white: a fitted Gaussian.
+
+    A flow that ends so begins as good as the Gaussian with full covariance, and improves on it.
+
+    Source: Kessy et al. (2018), sec. 2.3, PCA whitening.
+    """
+
+    def __init__(self, features: int, *, rngs: nnx.Rngs):
+        self.shift = nnx.Param(jnp.zeros(features))
+        self.linear = InvertibleLinear(features, rngs=rngs)
+
+    def adapt(self, x: Float[Array, "b d"], *, ridge: float = 1e-3) -> None:
+        """Begins so that this batch gets mean 0 and, but for the ridge, covariance I."""
+        mean = jnp.mean(x, axis=0)
+        centered = x - mean[None]
+        variance, axes = jnp.linalg.eigh(centered.T @ centered / len(x))
+        self.shift[...] = -mean
+        self.linear.begin_as(axes * jax.lax.rsqrt(jnp.maximum(variance, 0) + ridge)[None])
+
+    def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
+        """Returns the new values and the log-determinants."""
+        return self.linear.forward(x + self.shift[...][None])
+
+    def inverse(self, z: Array, condition: Condition = None) -> Moved:
+        """Returns the old values and the log-determinants of the way back."""
+        x, log_det = self.linear.inverse(z)
+        return x - self.shift[...][None], log_det
+
+
+class Logit(nnx.Module):
+    """From [0, 1] to all numbers: `ops.logit_transform`. Source: Dinh et al. (2017), sec. 4.1."""
+
+    def __init__(self, *, alpha: float = 0.05):
+        self.alpha = alpha
+
+    def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
+        """Returns the new values and the log-determinants."""
+        return _per_example(ops.logit_transform(x, alpha=self.alpha))
+
+    def inverse(self, z: Array, condition: Condition = None) -> Moved:
+        """Returns the old values and the log-determinants of the way back."""
+        return _per_example(ops.logit_transform_inverse(z, alpha=self.alpha))
+
+
+class Probit(nnx.Module):
+    """From [0, 1] to all numbers, the even density to the normal one: `ops.probit`."""
+
+    def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
+        """Returns the new values and the log-determinants."""
+        return _per_example(ops.probit(x))
+
+    def inverse(self, z: Array, condition: Condition = None) -> Moved:
+        """Returns the old values and the log-determinants of the way back."""
+        return _per_example(ops.probit_inverse(z))
+
+
+class Flatten(nnx.Module):
+    """Pictures as vectors, row by row."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape = shape
+
+    def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
+        """Returns the vectors and zeros."""
+        return x.reshape(len(x), -1), jnp.zeros(len(x), x.dtype)
+
+    def inverse(self, z: Array, condition: Condition = None) -> Moved:
+        """Returns the pictures and zeros."""
+        return z.reshape(len(z), *self.shape), jnp.zeros(len(z), z.dtype)
+
+
+def _per_example(moved: tuple[Array, Array]) -> Moved:
+    """Sums the log-determinants of an example's cells or entries."""
+    y, log_det = moved
+    return y, jnp.sum(log_det, axis=tuple(range(1, log_det.ndim)))

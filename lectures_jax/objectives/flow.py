@@ -1,0 +1,57 @@
+"""Where a normalizing flow meets the data: maximum likelihood."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lectures_jax import losses, ops
+from lectures_jax.typing import Batch, Key, Metrics
+
+
+def flow(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metrics]:
+    """Returns the mean negative log-likelihood of vectors, in nats.
+
+    Args:
+        model: a `Flow`; `model.forward(x, told, key=key)` gives vectors and log-determinants.
+        batch: `x` [b, d]; and `told`, a vector or a class for each, where the flow wants it.
+        key: for dropout.
+
+    Returns:
+        The loss, and it as `loss`.
+
+    Source:
+        Dinh et al. (2017), eq. 3.
+    """
+    z, log_det = model.forward(batch["x"], batch.get("told"), key=key)
+    loss = jnp.mean(losses.flow_nll(z, log_det))
+    return loss, {"loss": loss}
+
+
+def image_flow(
+    model, batch: Batch, key: Key, *, levels: int, conditional: bool = False
+) -> tuple[Float[Array, ""], Metrics]:
+    """Returns the mean bits per dimension of pictures, with fresh dequantization noise.
+
+    Args:
+        model: a `Flow` of pictures in [0, 1).
+        batch: `image` [b, h, w, c] in [0, 1]; `labels` [b], where `conditional`.
+        key: for the noise and for dropout.
+        levels: of a pixel.
+        conditional: tell the flow each picture's label.
+
+    Returns:
+        The loss, and it as `loss`.
+
+    Source:
+        Dinh et al. (2017), eq. 3 and sec. 4.1; Theis et al. (2016), sec. 3.1.
+    """
+    key_noise, key_dropout = jax.random.split(key)
+    x = ops.dequantize(key_noise, batch["image"], levels=levels)
+    z, log_det = model.forward(x, batch["labels"] if conditional else None, key=key_dropout)
+    bits = losses.bits_per_dim(
+        losses.flow_nll(z, log_det), dims=math.prod(x.shape[1:]), levels=levels
+    )
+    loss = jnp.mean(bits)
+    return loss, {"loss": loss}
