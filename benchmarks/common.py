@@ -28,6 +28,8 @@ LIBRARIES = (
     "opencv-contrib-python-headless",
     "pycocotools",
     "faster-coco-eval",
+    "flowjax",
+    "equinox",
 )
 
 
