@@ -4,6 +4,7 @@ from lectures_jax.train.diagnosis import NonFiniteError
 from lectures_jax.train.environment import environment
 from lectures_jax.train.evaluation import evaluate
 from lectures_jax.train.loop import fit
+from lectures_jax.train.memory import keep_memory
 from lectures_jax.train.signals import Stopped
 from lectures_jax.train.state import TrainState, init, rebuild
 from lectures_jax.train.step import make_step
@@ -16,6 +17,7 @@ __all__ = [
     "evaluate",
     "fit",
     "init",
+    "keep_memory",
     "make_step",
     "rebuild",
 ]
