@@ -156,7 +156,7 @@ def write_report(
         "parameters": float(generator.parameters),
         "seconds": generator.seconds,
     }
-    curves, by_steps = few_steps(config, model, splits, critic, figures, min(count, 1000))
+    curves, by_steps = few_steps(config, model, splits, critic, figures, min(count, 2 * CHUNK))
     report.page(
         out / "report.html",
         title=f"Diffusion of {config.root.name if config.root else 'digits'}",

@@ -11,6 +11,7 @@ try:
     from .loader import in_memory, loader
     from .masks import read_masks
     from .records import stack
+    from .sprites import factor_sprites
     from .toys import (
         checkerboard,
         gaussian_grid,
@@ -20,8 +21,6 @@ try:
         two_moons_log_prob,
         xor,
     )
-    from .sprites import factor_sprites
-    from .toys import checkerboard, repeat, two_moons, two_moons_log_prob, xor
     from .voc import read_voc
     from .yolo_txt import read_yolo
 except ModuleNotFoundError as error:

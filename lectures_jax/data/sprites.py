@@ -26,7 +26,7 @@ def factor_sprites() -> Batch:
     shape, size, column, row = factors.T[..., None, None]
     at = (np.arange(SIZE * FINE) + 0.5) / FINE
     x, y = at[None, None, :] - (4.5 + column), at[None, :, None] - (4.5 + row)
-    radius = 1.5 + 0.6 * size
+    radius = 2.0 + 0.75 * size
     square = np.maximum(abs(x), abs(y)) <= radius
     ellipse = (x / radius) ** 2 + (y / (0.6 * radius)) ** 2 <= 1
     inside = np.where(shape == 0, square, ellipse).astype(np.float32)

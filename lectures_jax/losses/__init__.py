@@ -1,7 +1,6 @@
 """One value per example, in nats where it is information; the caller averages."""
 
 from .classification import binary_cross_entropy, cross_entropy
-from .divergence import gaussian_kl
 from .diffusion import (
     SnrWeights,
     min_snr_weights,
@@ -10,6 +9,7 @@ from .diffusion import (
     x0_prediction,
 )
 from .diffusion_likelihood import VariationalTerms, ode_log_prob, variational_bound
+from .divergence import gaussian_kl
 from .flow import bits_per_dim, flow_nll
 from .gan import (
     discriminator_hinge,

@@ -117,13 +117,15 @@ def ode_log_prob(
         probes: random directions by which the trace is estimated; None takes all axes, exactly.
 
     Raises:
-        ValueError: if there is no step or no probe.
+        ValueError: if there is no step, no probe or no ratio.
 
     Source:
         Song et al. (2021b), sec. 4.3; Hutchinson (1989).
     """
     if steps < 1 or (probes is not None and probes < 1):
         raise ValueError(f"steps and probes must be at least 1, got {steps} and {probes}.")
+    if not len(alpha_bar):
+        raise ValueError("alpha_bar must hold at least one ratio, got none.")
     return _ode(key, as_partial(predict_noise), x, alpha_bar, steps=steps, probes=probes)
 
 

@@ -110,7 +110,7 @@ def dci(key: Key, codes: Codes, factors: Factors, *, trees: int = 20) -> DciScor
     for factor in factors.T:
         # Each split may choose among all units: else needless ones get a share by chance.
         forest = RandomForestClassifier(
-            trees, max_features=None, random_state=int(rng.integers(2**31))
+            trees, max_features=1.0, random_state=int(rng.integers(2**31))
         )
         forest.fit(codes[learn], factor[learn])
         importance.append(forest.feature_importances_)

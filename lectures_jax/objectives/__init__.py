@@ -23,9 +23,6 @@ __all__ = [
     "gan_generator",
     "gan_generator_relativistic",
     "yolo",
-    "yolo",
-    "flow",
-    "image_flow",
     "autoencoder",
     "balanced_pixels",
     "bernoulli_pixels",
@@ -36,5 +33,4 @@ __all__ = [
     "predict_noise",
     "predict_velocity",
     "predict_x0",
-    "yolo",
 ]

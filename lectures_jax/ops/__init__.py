@@ -63,6 +63,7 @@ from .flow import (
     unsqueeze,
 )
 from .gaussian import gaussian_log_prob, reparameterize
+from .guidance import guide, predictor_of_velocity, predictor_of_x0
 from .latent import (
     LatentMap,
     apply_latent_map,
@@ -73,7 +74,6 @@ from .latent import (
     mean_direction,
     slerp,
 )
-from .guidance import guide, predictor_of_velocity, predictor_of_x0
 from .linear import PerceptronFit, linear, perceptron, train_perceptron
 from .made import autoregressive_masks
 from .nms import Selection, nms, soft_nms

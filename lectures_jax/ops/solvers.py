@@ -71,9 +71,13 @@ def solve_ddim(
         clip: if given, every estimate of x0 is cut to [-clip, clip].
         rederive: after the cut, use the noise that belongs to the cut estimate.
 
+    Raises:
+        ValueError: if the path is empty.
+
     Source:
         Song et al. (2021a), eq. 13.
     """
+    _check_path(path)
     return _solve_ddim(as_partial(predict_noise), x, path, clip=clip, rederive=rederive)
 
 
@@ -108,9 +112,13 @@ def solve_heun(
         path: signal ratios.
         clip: if given, every estimate of x0 is cut to [-clip, clip], and the noise follows.
 
+    Raises:
+        ValueError: if the path is empty.
+
     Source:
         Karras et al. (2022), algorithm 1.
     """
+    _check_path(path)
     return _solve_heun(as_partial(predict_noise), x, path, clip=clip)
 
 
@@ -146,9 +154,13 @@ def solve_dpm(
         path: signal ratios.
         clip: if given, every estimate of x0 is cut to [-clip, clip].
 
+    Raises:
+        ValueError: if the path is empty.
+
     Source:
         Lu et al. (2022), algorithm 2.
     """
+    _check_path(path)
     return _solve_dpm(as_partial(predict_noise), x, path, clip=clip)
 
 
@@ -240,6 +252,11 @@ def sampling_path(alpha_bar: Float[Array, " t"], *, steps: int) -> Float[Array, 
         raise ValueError(f"steps must be between 1 and len(alpha_bar) = {count}, got {steps}.")
     chosen = np.rint(count * np.arange(steps, 0, -1) / steps).astype(np.int32) - 1
     return jnp.append(alpha_bar[chosen], jnp.ones((), alpha_bar.dtype))
+
+
+def _check_path(path: Array) -> None:
+    if not len(path):
+        raise ValueError("path must hold at least one ratio, got none.")
 
 
 def estimate(

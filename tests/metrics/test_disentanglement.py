@@ -90,8 +90,8 @@ def test_sprites_are_every_combination_once():
     sprites = data.factor_sprites()
     assert len(np.unique(sprites["factors"], axis=0)) == len(sprites["image"]) == 2 * 4 * 8 * 8
     assert sprites["image"].shape == (512, 16, 16, 1)
-    square = sprites["image"][0, ..., 0]  # half side 1.5 around (4.5, 4.5): 9 cells
-    np.testing.assert_allclose(square.sum(), 9)
+    square = sprites["image"][0, ..., 0]  # half side 2 around (4.5, 4.5): 16 cells' worth
+    np.testing.assert_allclose(square.sum(), 16)
     np.testing.assert_allclose(square[3:6, 3:6], 1)
 
 
