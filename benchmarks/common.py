@@ -14,6 +14,8 @@ from typing import Any
 
 import jax
 
+from lectures_jax.train import keep_memory
+
 RESULTS = Path(__file__).parent / "results"
 
 LIBRARIES = (
@@ -28,6 +30,8 @@ LIBRARIES = (
     "opencv-contrib-python-headless",
     "pycocotools",
     "faster-coco-eval",
+    "flowjax",
+    "equinox",
 )
 
 
@@ -42,6 +46,7 @@ def compare(functions: dict[str, Callable[[], Any]], *, repeats: int = 30) -> di
         functions: thunks by name; what they return is waited for.
         repeats: measured calls of each.
     """
+    keep_memory()  # as `ljx run` does; it serves all libraries of the process alike
     for function in functions.values():
         jax.block_until_ready(function())
     times: dict[str, list[float]] = {name: [] for name in functions}

@@ -1,20 +1,21 @@
 """Flows in the plane: two moons, whose true density is known."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
 
 from lectures_jax import data, objectives, train
 from lectures_jax.models.flow import coupling_flow
-from lectures_jax.nn.flow import Affine, Spline
+from lectures_jax.nn.transforms import Affine, Spline
 from lectures_jax.report.page import Figure, Section, Table
-from lectures_jax.report.theme import color, plot
+from lectures_jax.report.theme import MUTED, color, plot
 
 SIZES = {  # transform, couplings, hidden layers
     "affine": (Affine(), 8, (64, 64)),
@@ -51,28 +52,27 @@ def learn_moons(key: jax.Array, kind: str, *, steps: int, batch_size: int, point
         batch_size: points per step.
         points: of the test.
     """
-    from _common import cpu_seconds
-
     key_init, key_data, key_train, key_test = jax.random.split(key, 4)
     transform, layers, hidden = SIZES[kind]
     flow = coupling_flow(
         2, transform=transform, layers=layers, hidden=hidden, rngs=nnx.Rngs(key_init)
     )
     rate = optax.cosine_decay_schedule(2e-3, steps)
-    with cpu_seconds() as spent:
-        model, history = train.fit(
-            key_train,
-            flow,
-            objectives.flow,
-            optax.chain(optax.clip_by_global_norm(5.0), optax.adam(rate)),
-            fresh(key_data, steps, batch_size),
-            steps=steps,
-            ema_decay=0.998,
-        )
-    x = data.two_moons(key_test, count=points)["x"]
+    start = time.process_time()
+    model, history = train.fit(
+        key_train,
+        flow,
+        objectives.flow,
+        optax.chain(optax.clip_by_global_norm(5.0), optax.adam(rate)),
+        fresh(key_data, steps, batch_size),
+        steps=steps,
+        ema_decay=0.998,
+    )
+    seconds = time.process_time() - start
+    x = np.asarray(data.two_moons(key_test, count=points)["x"])
     difference = truth(x) - log_prob(model, x)
     error = float(difference.std() / points**0.5)
-    return Learnt(model, float(difference.mean()), error, spent(), history)
+    return Learnt(model, float(difference.mean()), error, seconds, history)
 
 
 def fresh(key: jax.Array, steps: int, size: int) -> Iterator[dict[str, np.ndarray]]:
@@ -82,19 +82,42 @@ def fresh(key: jax.Array, steps: int, size: int) -> Iterator[dict[str, np.ndarra
         yield from ({"x": x} for x in np.asarray(points).reshape(-1, size, 2))
 
 
-truth = jax.jit(data.two_moons_log_prob)
+_truth = jax.jit(data.two_moons_log_prob)
+
+
+def truth(x: np.ndarray) -> np.ndarray:
+    """The true log-density."""
+    return in_parts(_truth, x)
 
 
 @nnx.jit
-def log_prob(model: Any, x: jax.Array) -> jax.Array:
-    """The model's log-density."""
+def _log_prob(model: Any, x: jax.Array) -> jax.Array:
     return model.log_prob(x)
 
 
 @nnx.jit
-def inverse(model: Any, z: jax.Array) -> jax.Array:
-    """Points of the plane that the model maps to z."""
+def _inverse(model: Any, z: jax.Array) -> jax.Array:
     return model.inverse(z)[0]
+
+
+def log_prob(model: Any, x: np.ndarray) -> np.ndarray:
+    """The model's log-density."""
+    return in_parts(partial(_log_prob, model), x)
+
+
+def inverse(model: Any, z: np.ndarray) -> np.ndarray:
+    """Points of the plane that the model maps to z."""
+    return in_parts(partial(_inverse, model), z)
+
+
+def in_parts(function: Callable[[np.ndarray], Any], x: np.ndarray, size: int = 2000) -> np.ndarray:
+    """The function of each row, always of `size` rows at a time, so that it is compiled once."""
+    parts = []
+    for start in range(0, len(x), size):
+        part = x[start : start + size]
+        padded = np.pad(part, [(0, size - len(part))] + [(0, 0)] * (x.ndim - 1))
+        parts.append(np.asarray(function(padded))[: len(part)])
+    return np.concatenate(parts)
 
 
 def moons_section(found: dict[str, Learnt], entropy: float, figures: Path) -> Section:
@@ -130,12 +153,12 @@ def parameters(model: nnx.Module) -> int:
 def draw_densities(models: dict[str, Any], path: Path) -> None:
     (x0, x1), (y0, y1) = VIEW
     x, y = np.meshgrid(np.linspace(x0, x1, 180), np.linspace(y0, y1, 120))
-    grid = jnp.asarray(np.stack([x, y], axis=-1).reshape(-1, 2), jnp.float32)
+    grid = np.stack([x, y], axis=-1).reshape(-1, 2).astype(np.float32)
     found = {"true": truth(grid)}
     found |= {kind: log_prob(model, grid) for kind, model in models.items()}
     with plot(path, columns=len(found), height=1.6) as axes:
         for ax, (name, values) in zip(axes, found.items(), strict=True):
-            density = np.exp(np.asarray(values)).reshape(x.shape)
+            density = np.exp(values).reshape(x.shape)
             ax.imshow(
                 density, origin="lower", extent=(x0, x1, y0, y1), cmap="magma", vmin=0, vmax=0.6
             )
@@ -144,7 +167,7 @@ def draw_densities(models: dict[str, Any], path: Path) -> None:
 
 def draw_samples(models: dict[str, Any], path: Path) -> None:
     key = jax.random.key(1)
-    z = jax.random.normal(key, (1500, 2))
+    z = np.asarray(jax.random.normal(key, (1500, 2)))
     found = {"data": data.two_moons(key, count=1500)["x"]}
     found |= {kind: inverse(model, z) for kind, model in models.items()}
     with plot(path, columns=len(found), height=1.6) as axes:
@@ -154,16 +177,18 @@ def draw_samples(models: dict[str, Any], path: Path) -> None:
 
 
 def draw_warp(models: dict[str, Any], path: Path) -> None:
-    turn = jnp.linspace(0, 2 * np.pi, 400)
-    rays = jnp.linspace(0, 3, 200)
+    turn, reach = np.linspace(0, 2 * np.pi, 400), np.linspace(0, 3, 400)
+    radii, angles = (0.5, 1.0, 1.5, 2.0, 2.5), np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    ring = np.stack([np.cos(turn), np.sin(turn)], axis=-1)
+    spokes = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    lines = [radius * ring for radius in radii] + [reach[:, None] * spoke for spoke in spokes]
     with plot(path, columns=len(models), height=1.9) as axes:
         for ax, (name, model) in zip(axes, models.items(), strict=True):
-            for i, radius in enumerate((0.5, 1.0, 1.5, 2.0, 2.5)):
-                circle = radius * jnp.stack([jnp.cos(turn), jnp.sin(turn)], axis=-1)
-                ax.plot(*np.asarray(inverse(model, circle)).T, color=color(i), lw=0.8)
-            for angle in np.linspace(0, 2 * np.pi, 24, endpoint=False):
-                ray = rays[:, None] * jnp.array([[np.cos(angle), np.sin(angle)]])
-                ax.plot(*np.asarray(inverse(model, ray)).T, color="#8890a0", lw=0.4)
+            points = inverse(model, np.concatenate(lines).astype(np.float32))
+            for i, line in enumerate(points.reshape(len(lines), -1, 2)):
+                circle = i < len(radii)
+                shade = color(i) if circle else MUTED
+                ax.plot(*line.T, color=shade, lw=0.9 if circle else 0.4)
             _bare(ax, name)
 
 

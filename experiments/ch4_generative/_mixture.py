@@ -1,6 +1,6 @@
 """The Gaussian mixture that every flow has to beat, measured the same way."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ class Mixture(NamedTuple):
         ridge: added to the variances, chosen likewise.
     """
 
-    mixture: object
+    mixture: Any
     shape: tuple[int, ...]
     levels: int
     components: int
@@ -37,9 +37,12 @@ class Mixture(NamedTuple):
 
     def sample(self, seed: int, count: int) -> np.ndarray:
         """Pictures in [0, 1]."""
-        self.mixture.random_state = seed
-        y = self.mixture.sample(count)[0].astype(np.float32)
-        x, _ = ops.logit_transform_inverse(jnp.asarray(np.random.default_rng(seed).permutation(y)))
+        rng = np.random.default_rng(seed)
+        chosen = rng.choice(self.components, count, p=self.mixture.weights_)
+        roots = np.linalg.cholesky(self.mixture.covariances_)[chosen]
+        noise = rng.standard_normal((count, roots.shape[-1]))
+        y = self.mixture.means_[chosen] + np.einsum("nij,nj->ni", roots, noise)
+        x, _ = ops.logit_transform_inverse(jnp.asarray(y, jnp.float32), alpha=ALPHA)
         return np.asarray(ops.quantize(x, levels=self.levels)).reshape(-1, *self.shape)
 
 

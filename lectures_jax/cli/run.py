@@ -30,8 +30,9 @@ def run(file: Path, options: Sequence[str]) -> int:
     config, out = chosen.config, chosen.out
     if folder.claim(out, experiment=file.name, config=config, fresh=chosen.fresh):
         _describe(out, file, config, options)
-    from lectures_jax.train import Stopped
+    from lectures_jax.train import Stopped, keep_memory
 
+    keep_memory()
     try:
         metrics = module.run(config, out)
         if not isinstance(metrics, Mapping):

@@ -1,7 +1,9 @@
 """`(model, batch, key) -> (scalar, metrics)`: the only place where a model meets a loss."""
 
 from .classification import classification
+from .diffusion import predict_noise, predict_velocity, predict_x0
 from .flow import flow, image_flow
+from .gan import gan_discriminator, gan_generator, gan_generator_relativistic
 from .vae import (
     autoencoder,
     balanced_pixels,
@@ -15,9 +17,12 @@ from .yolo import yolo
 
 __all__ = [
     "classification",
-    "yolo",
     "flow",
     "image_flow",
+    "gan_discriminator",
+    "gan_generator",
+    "gan_generator_relativistic",
+    "yolo",
     "autoencoder",
     "balanced_pixels",
     "bernoulli_pixels",
@@ -25,4 +30,7 @@ __all__ = [
     "gaussian_pixels",
     "importance_weighted",
     "naive_likelihood",
+    "predict_noise",
+    "predict_velocity",
+    "predict_x0",
 ]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
+from . import _winograd as winograd
 from ._window import Window, along, pad, taps
 
 CANONICAL = ("NHWC", "HWIO", "NHWC")
@@ -46,6 +47,8 @@ def _one_group(x: Array, kernel: Array, window: Window) -> Array:
     if window.size == (1, 1):
         cells = along(along(pad(x, window), 0, 0, window), 1, 0, window)
         return jnp.einsum("nhwc,cd->nhwd", cells, kernel[0, 0])
+    if winograd.fits(x, kernel, window):
+        return winograd.convolution(x, kernel, window)
     return _ordinary(x, kernel, window)
 
 

@@ -29,8 +29,9 @@ def conv2d(
     `y[p, q, d] = bias[d] + Σ_(i,j,c) x[s·p + a·i − top, s·q + a·j − left, c] · kernel[i, j, c, d]`
     with stride s and dilation a; cells outside of the image are 0.
 
-    On CPU it is computed so that gradients are fast also inside of `scan` and `while`, on other
-    platforms by XLA's own. Derivatives of every order and direction exist; only the gradient is
+    On CPU it is computed so that gradients are fast also inside of `scan` and `while`, and 3×3
+    kernels of stride 1 with at least 32 channels by Winograd's algorithm, on other platforms by
+    XLA's own. Derivatives of every order and direction exist; only the gradient is
     fast in a loop on CPU, `jvp` and the derivative of a gradient are there as slow as XLA's own.
 
     Args:
@@ -50,10 +51,11 @@ def conv2d(
             an even kernel is dilated under "SAME", or a number is out of range.
 
     Source:
-        LeCun et al. (1998), sec. II; Dumoulin & Visin (2016), relationships 1 to 7 and 15.
+        LeCun et al. (1998), sec. II; Dumoulin & Visin (2016), relationships 1 to 7 and 15;
+        Lavin & Gray (2016), sec. 4.1.
     """
     check_image(x)
-    _check_kernel("kernel", kernel)
+    _check_kernel("kernel", kernel, x.dtype)
     _check_groups(x, kernel, groups)
     window = place(x.shape, kernel.shape, stride=stride, padding=padding, dilation=dilation)
     images = x.reshape(-1, *x.shape[-3:])
@@ -98,7 +100,7 @@ def conv_transpose2d(
         Dumoulin & Visin (2016), sec. 4; Zeiler et al. (2010).
     """
     check_image(x)
-    _check_kernel("kernel", kernel)
+    _check_kernel("kernel", kernel, x.dtype)
     if x.shape[-1] != kernel.shape[3]:
         raise ValueError(
             f"kernel must be [rows, columns, outputs, {x.shape[-1]}] for {x.shape[-1]} channels, "
@@ -143,8 +145,8 @@ def separable_conv2d(
         Chollet (2017), sec. 1.1; Sifre (2014), sec. 6.2.
     """
     check_image(x)
-    _check_kernel("depthwise_kernel", depthwise_kernel)
-    _check_kernel("pointwise_kernel", pointwise_kernel)
+    _check_kernel("depthwise_kernel", depthwise_kernel, x.dtype)
+    _check_kernel("pointwise_kernel", pointwise_kernel, x.dtype)
     channels, filtered = x.shape[-1], depthwise_kernel.shape[3]
     if depthwise_kernel.shape[2] != 1 or filtered % channels:
         raise ValueError(
@@ -187,19 +189,21 @@ def conv_matrix(
     Source:
         Dumoulin & Visin (2016), sec. 4.1.
     """
-    _check_kernel("kernel", kernel)
+    _check_kernel("kernel", kernel, kernel.dtype)
     cells = pair("height and width", (height, width))
     basis = jnp.eye(cells[0] * cells[1] * kernel.shape[2], dtype=kernel.dtype)
     images = basis.reshape(-1, *cells, kernel.shape[2])
     return conv2d(images, kernel, stride=stride, padding=padding).reshape(len(basis), -1).T
 
 
-def _check_kernel(name: str, kernel: Array) -> None:
+def _check_kernel(name: str, kernel: Array, dtype: jnp.dtype) -> None:
     if kernel.ndim != 4 or not all(kernel.shape):
         raise ValueError(
             f"{name} must be [rows, columns, inputs, outputs], at least 1 each, got shape "
             f"{kernel.shape}."
         )
+    if kernel.dtype != dtype:
+        raise ValueError(f"{name} must have x's dtype {dtype}, got {kernel.dtype}.")
 
 
 def _check_groups(x: Array, kernel: Array, groups: int) -> None:

@@ -135,7 +135,8 @@ def piecewise_linear(
     edges, bins = _histogram_edges(log_share), logits.shape[-1]
     inside = (x >= 0) & (x < 1)
     place = jnp.where(inside, x, 0) * bins
-    chosen = _levels(bins, x.dtype) == jnp.floor(place)[..., None]
+    level = _levels(logits)
+    chosen = level == jnp.floor(place)[..., None]
     log_share = _pick(chosen, log_share)
     y = _pick(chosen, edges[..., :-1]) + (place - jnp.floor(place)) * jnp.exp(log_share)
     return jnp.where(inside, y, x), jnp.where(inside, log_share + math.log(bins), 0)
@@ -161,7 +162,7 @@ def piecewise_linear_inverse(
     inside = (y >= 0) & (y < 1)
     chosen = _between(jnp.where(inside, y, 0), edges)
     log_share = _pick(chosen, log_share)
-    left = _pick(chosen, jnp.broadcast_to(_levels(bins, y.dtype), logits.shape))
+    left = _pick(chosen, jnp.broadcast_to(_levels(logits), logits.shape))
     # A bin that rounding left empty divides 0 by 0; what is not inside is not used.
     part = (jnp.where(inside, y, 0) - _pick(chosen, edges[..., :-1])) * jnp.exp(-log_share)
     x = (left + _unit(part)) / bins
@@ -177,8 +178,11 @@ def _histogram_edges(log_share: Array) -> Array:
     return jnp.concatenate([ends[0], inner, ends[1]], axis=-1)
 
 
-def _levels(bins: int, dtype: jnp.dtype) -> Array:
-    return jnp.arange(bins, dtype=dtype)
+def _levels(logits: Array) -> Array:
+    """0, 1, … along the last axis."""
+    return jnp.arange(logits.shape[-1], dtype=logits.dtype).reshape(
+        (1,) * (logits.ndim - 1) + (-1,)
+    )
 
 
 class _Knots(NamedTuple):
