@@ -35,6 +35,19 @@ from .dequantization import (
     probit_inverse,
     quantize,
 )
+from .diffusion import (
+    Parts,
+    add_noise,
+    cosine_schedule,
+    derive_noise,
+    linear_schedule,
+    log_snr,
+    parts_of_velocity,
+    predict_x0,
+    velocity,
+    zero_terminal_snr,
+)
+from .embedding import signal_embedding, sinusoidal_embedding
 from .flow import (
     Shifted,
     actnorm,
@@ -49,19 +62,42 @@ from .flow import (
     squeeze,
     unsqueeze,
 )
+from .gaussian import gaussian_log_prob, reparameterize
+from .guidance import guide, predictor_of_velocity, predictor_of_x0
+from .latent import (
+    LatentMap,
+    apply_latent_map,
+    fisher_direction,
+    fit_latent_map,
+    fit_rotation,
+    lerp,
+    mean_direction,
+    slerp,
+)
 from .linear import PerceptronFit, linear, perceptron, train_perceptron
 from .made import autoregressive_masks
 from .nms import Selection, nms, soft_nms
 from .normalization import (
     Moments,
+    SpectralNorm,
     batch_moments,
     batch_norm,
     group_norm,
     instance_norm,
     layer_norm,
+    spectral_norm,
 )
 from .pooling import max_pool, mean_pool
 from .resampling import bilinear_kernel, upsample_bilinear, upsample_nearest
+from .samplers import normal_by_sample, sample_diffusion, sample_dpm, sample_heun
+from .solvers import (
+    ddim_step,
+    invert_diffusion,
+    sampling_path,
+    solve_ddim,
+    solve_dpm,
+    solve_heun,
+)
 from .spline import (
     piecewise_linear,
     piecewise_linear_inverse,
@@ -103,11 +139,13 @@ __all__ = [
     "max_pool",
     "mean_pool",
     "Moments",
+    "SpectralNorm",
     "batch_moments",
     "batch_norm",
     "layer_norm",
     "instance_norm",
     "group_norm",
+    "spectral_norm",
     "upsample_nearest",
     "upsample_bilinear",
     "bilinear_kernel",
@@ -134,6 +172,41 @@ __all__ = [
     "yolo_boxes",
     "yolo_decode",
     "yolo_encode",
+    "gaussian_log_prob",
+    "reparameterize",
+    "LatentMap",
+    "fit_latent_map",
+    "fit_rotation",
+    "apply_latent_map",
+    "lerp",
+    "slerp",
+    "mean_direction",
+    "fisher_direction",
+    "linear_schedule",
+    "cosine_schedule",
+    "zero_terminal_snr",
+    "log_snr",
+    "sinusoidal_embedding",
+    "signal_embedding",
+    "Parts",
+    "add_noise",
+    "predict_x0",
+    "derive_noise",
+    "velocity",
+    "parts_of_velocity",
+    "predictor_of_x0",
+    "predictor_of_velocity",
+    "guide",
+    "normal_by_sample",
+    "sampling_path",
+    "ddim_step",
+    "sample_diffusion",
+    "sample_heun",
+    "sample_dpm",
+    "solve_ddim",
+    "solve_heun",
+    "solve_dpm",
+    "invert_diffusion",
     "affine_coupling",
     "affine_coupling_inverse",
     "checkerboard",

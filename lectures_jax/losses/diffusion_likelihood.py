@@ -1,0 +1,183 @@
+"""How likely pictures are under a diffusion model: the variational bound, and the exact ODE."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
+
+from lectures_jax import ops
+from lectures_jax.ops.guidance import Predictor, as_partial
+from lectures_jax.ops.solvers import estimate
+from lectures_jax.typing import Key
+
+
+class VariationalTerms(NamedTuple):
+    """Parts of an upper bound of −log p(x), in nats for each picture; their sum is the bound."""
+
+    prior: Float[Array, " b"]
+    diffusion: Float[Array, " b"]
+    reconstruction: Float[Array, " b"]
+
+
+def variational_bound(
+    key: Key,
+    predict_noise: Predictor,
+    x: Float[Array, "b *s"],
+    alpha_bar: Float[Array, " t"],
+    *,
+    levels: int,
+    draws: int,
+) -> VariationalTerms:
+    """Returns an upper bound of −log p(x) of pictures with discrete values, in nats.
+
+    `KL(q(x_T|x) ‖ N(0, I)) + ½ Σ_t (SNR_(t−1) − SNR_t) E‖x − x̂0(x_t)‖² − E log p(x|x_1)`. The sum
+    is estimated from a number of its terms, evenly spread; the reconstruction takes for each value
+    the one of its levels that is likely behind x_1.
+
+    Args:
+        key: of the noise and of which terms.
+        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Parts`.
+        x: pictures, values at `levels` even steps from -1 to 1.
+        alpha_bar: the schedule, falling.
+        levels: values that a pixel can take.
+        draws: terms of the sum, at most those that there are.
+
+    Raises:
+        ValueError: if draws is not between 1 and `len(alpha_bar) - 1`.
+
+    Source:
+        Kingma et al. (2021), eq. 4 and 13; Ho et al. (2020), eq. 5.
+    """
+    if not 1 <= draws <= len(alpha_bar) - 1:
+        raise ValueError(
+            f"draws must be between 1 and len(alpha_bar) - 1 = {len(alpha_bar) - 1}, got {draws}."
+        )
+    return _bound(key, as_partial(predict_noise), x, alpha_bar, levels=levels, draws=draws)
+
+
+@partial(jax.jit, static_argnames=("levels", "draws"))
+def _bound(
+    key: Key, predict: Partial, x: Array, alpha_bar: Array, *, levels: int, draws: int
+) -> VariationalTerms:
+    key_place, key_noise, key_first = jax.random.split(key, 3)
+    transitions = len(alpha_bar) - 1
+    snr = alpha_bar / jnp.maximum(1 - alpha_bar, jnp.finfo(alpha_bar.dtype).tiny)
+    dtype = alpha_bar.dtype
+    place = jnp.arange(draws, dtype=dtype) + jax.random.uniform(key_place, dtype=dtype)
+    chosen = 1 + jnp.minimum((place * (transitions / draws)).astype(jnp.int32), transitions - 1)
+
+    def term(total: Array, index: Array) -> tuple[Array, None]:
+        noise = ops.normal_by_sample(jax.random.fold_in(key_noise, index), x.shape, dtype=x.dtype)
+        ratio = alpha_bar[index]
+        seen = estimate(predict, ops.add_noise(x, noise, ratio), ratio).x0
+        weight = (snr[index - 1] - snr[index]) / 2
+        return total + weight.astype(x.dtype) * _sum((x - seen) ** 2), None
+
+    total, _ = jax.lax.scan(term, jnp.zeros(len(x), x.dtype), chosen)
+    last = alpha_bar[-1].astype(x.dtype)
+    prior = _sum(last * x**2 - last - jnp.log1p(-last)) / 2
+    noise = ops.normal_by_sample(key_first, x.shape, dtype=x.dtype)
+    first = _discrete_log_prob(x, noise, alpha_bar[0].astype(x.dtype), levels)
+    return VariationalTerms(prior, total * (transitions / draws), -_sum(first))
+
+
+def _discrete_log_prob(x: Array, noise: Array, alpha_bar: Array, levels: int) -> Array:
+    """Log-probability of each value, among all levels, given the least noisy picture."""
+    values = jnp.linspace(-1, 1, levels, dtype=x.dtype).reshape((1,) * x.ndim + (-1,))
+    noisy = ops.add_noise(x, noise, alpha_bar)[..., None]
+    distance = (noisy - jnp.sqrt(alpha_bar) * values) ** 2 / (1 - alpha_bar)
+    number = jnp.rint((x + 1) * ((levels - 1) / 2)).astype(jnp.int32)[..., None]
+    return jnp.take_along_axis(jax.nn.log_softmax(-distance / 2, axis=-1), number, axis=-1)[..., 0]
+
+
+def ode_log_prob(
+    key: Key,
+    predict_noise: Predictor,
+    x: Float[Array, "b *s"],
+    alpha_bar: Float[Array, " t"],
+    *,
+    steps: int,
+    probes: int | None = None,
+) -> Float[Array, " b"]:
+    """Returns the log-density of pictures, in nats: the deterministic sampler is a flow.
+
+    `log p(x) = log N(x_T; 0, I) + ∫ tr(∂v/∂x) dφ` along `dx/dφ = v(x, φ)`, with the angle
+    `φ = arccos √ᾱ` from the first ratio to the last, by the Runge-Kutta method of fourth order.
+
+    Args:
+        key: of the probes.
+        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Parts`; pictures must not see each other.
+        x: pictures with continuous values, in the units of the model, as if at the first ratio.
+        alpha_bar: the schedule, falling.
+        steps: each calls the network four times, with its derivative.
+        probes: random directions by which the trace is estimated; None takes all axes, exactly.
+
+    Raises:
+        ValueError: if there is no step, no probe or no ratio.
+
+    Source:
+        Song et al. (2021b), sec. 4.3; Hutchinson (1989).
+    """
+    if steps < 1 or (probes is not None and probes < 1):
+        raise ValueError(f"steps and probes must be at least 1, got {steps} and {probes}.")
+    if not len(alpha_bar):
+        raise ValueError("alpha_bar must hold at least one ratio, got none.")
+    return _ode(key, as_partial(predict_noise), x, alpha_bar, steps=steps, probes=probes)
+
+
+@partial(jax.jit, static_argnames=("steps", "probes"))
+def _ode(
+    key: Key, predict: Partial, x: Array, alpha_bar: Array, *, steps: int, probes: int | None
+) -> Array:
+    if probes is None:
+        size = x[0].size
+        directions = jnp.eye(size, dtype=x.dtype).reshape(size, 1, *x.shape[1:])
+        share = 1.0
+    else:
+        directions = jax.random.rademacher(key, (probes, *x.shape), x.dtype)
+        share = 1 / probes
+
+    def slope(x: Array, angle: Array) -> tuple[Array, Array]:
+        def velocity(x: Array) -> Array:
+            parts = estimate(predict, x, jnp.cos(angle) ** 2)
+            return jnp.cos(angle) * parts.noise - jnp.sin(angle) * parts.x0
+
+        v, push = jax.linearize(velocity, x)
+
+        def along(direction: Array) -> Array:
+            direction = jnp.broadcast_to(direction, x.shape)
+            return _sum(direction * push(direction))
+
+        return v, share * jnp.sum(jax.lax.map(along, directions), axis=0)
+
+    first, last = (jnp.arccos(jnp.sqrt(alpha_bar[i])).astype(x.dtype) for i in (0, -1))
+    length = (last - first) / steps
+    step = partial(_runge_kutta, slope, length)
+    angles = first + length * jnp.arange(steps, dtype=x.dtype)
+    start = (x, jnp.zeros(len(x), x.dtype))
+    (x, trace), _ = jax.lax.scan(lambda state, angle: (step(state, angle), None), start, angles)
+    return trace - _sum(x**2 + jnp.log(2 * jnp.pi).astype(x.dtype)) / 2
+
+
+def _runge_kutta(
+    slope: Callable[[Array, Array], tuple[Array, Array]],
+    length: Array,
+    state: tuple[Array, Array],
+    angle: Array,
+) -> tuple[Array, Array]:
+    x, trace = state
+    v1, t1 = slope(x, angle)
+    v2, t2 = slope(x + length / 2 * v1, angle + length / 2)
+    v3, t3 = slope(x + length / 2 * v2, angle + length / 2)
+    v4, t4 = slope(x + length * v3, angle + length)
+    add = lambda a, b, c, d, e: a + length / 6 * (b + 2 * c + 2 * d + e)  # noqa: E731
+    return add(x, v1, v2, v3, v4), add(trace, t1, t2, t3, t4)
+
+
+def _sum(values: Array) -> Array:
+    """Over all axes but the first."""
+    return jnp.sum(values, axis=tuple(range(1, values.ndim)))

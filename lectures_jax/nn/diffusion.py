@@ -1,0 +1,111 @@
+"""Blocks of a network that is told how noisy its input is, and which class it shows."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from lectures_jax import ops
+
+from .convolution import Conv
+
+
+class GroupNorm(nnx.Module):
+    """Group normalization of maps, by `ops.group_norm`. Source: Wu & He (2018), eq. 7."""
+
+    def __init__(self, channels: int, *, groups: int, rngs: nnx.Rngs):
+        del rngs  # nothing here is random; taken as every layer takes it
+        self.scale = nnx.Param(jnp.ones(channels))
+        self.bias = nnx.Param(jnp.zeros(channels))
+        self.groups = groups
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        return ops.group_norm(x, self.scale[...], self.bias[...], groups=self.groups)
+
+
+class Condition(nnx.Module):
+    """One vector for how noisy the input is and which class it shows, if one is named.
+
+    Labels of `num_classes` stand for no class, which is what guidance needs beside the classes.
+    Source: Dhariwal & Nichol (2021), sec. 3; Ho & Salimans (2022), sec. 3.2.
+    """
+
+    def __init__(self, dim: int, *, num_classes: int = 0, rngs: nnx.Rngs):
+        self.dim = dim
+        self.num_classes = num_classes
+        self.hidden = nnx.Linear(dim, dim, rngs=rngs)
+        self.label = nnx.Embed(num_classes + 1, dim, rngs=rngs) if num_classes else None
+
+    def __call__(
+        self, alpha_bar: Float[Array, " b"], labels: Int[Array, " b"] | None
+    ) -> Float[Array, "b d"]:
+        x = self.hidden(ops.signal_embedding(alpha_bar, dim=self.dim))
+        if self.label is not None:
+            none = jnp.full(alpha_bar.shape, self.num_classes)
+            x = x + self.label(none if labels is None else labels)
+        elif labels is not None:
+            raise ValueError("labels must be None for a network without classes, got some.")
+        return jax.nn.silu(x)
+
+
+class ConditionedBlock(nnx.Module):
+    """`g(x) + f(x, condition)`: two 3×3 convolutions behind group norm and SiLU.
+
+    The condition scales and shifts each channel between them; the second convolution starts at
+    zero, so that the block starts as its shortcut g, a 1×1 convolution where the channels change.
+    Source: Dhariwal & Nichol (2021), sec. 3 and eq. 1.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        condition: int,
+        groups: int = 8,
+        dropout: float = 0.0,
+        rngs: nnx.Rngs,
+    ):
+        self.norm1 = GroupNorm(inputs, groups=groups, rngs=rngs)
+        self.conv1 = Conv(inputs, outputs, (3, 3), rngs=rngs)
+        self.modulate = nnx.Linear(
+            condition, 2 * outputs, kernel_init=nnx.initializers.zeros, rngs=rngs
+        )
+        self.norm2 = GroupNorm(outputs, groups=groups, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else None
+        self.conv2 = Conv(outputs, outputs, (3, 3), kernel_init=nnx.initializers.zeros, rngs=rngs)
+        self.shortcut = Conv(inputs, outputs, (1, 1), rngs=rngs) if inputs != outputs else None
+
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        condition: Float[Array, "b e"],
+        *,
+        key: Array | None = None,
+    ) -> Float[Array, "b h w d"]:
+        y = self.conv1(jax.nn.silu(self.norm1(x)))
+        scale, shift = jnp.split(self.modulate(condition)[:, None, None], 2, axis=-1)
+        y = jax.nn.silu(self.norm2(y) * (1 + scale) + shift)
+        if self.dropout is not None:
+            y = self.dropout(y, rngs=key)
+        return self.conv2(y) + (x if self.shortcut is None else self.shortcut(x))
+
+
+class SelfAttention(nnx.Module):
+    """`x + attention(norm(x))` among all cells of a map, with one head per 32 channels.
+
+    Source: Vaswani et al. (2017), eq. 1; in diffusion: Ho et al. (2020), sec. 4.
+    """
+
+    def __init__(self, channels: int, *, groups: int = 8, rngs: nnx.Rngs):
+        self.heads = max(channels // 32, 1)
+        self.norm = GroupNorm(channels, groups=groups, rngs=rngs)
+        self.query_key_value = nnx.Linear(channels, 3 * channels, rngs=rngs)
+        self.out = nnx.Linear(channels, channels, kernel_init=nnx.initializers.zeros, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        b, h, w, c = x.shape
+        cells = self.query_key_value(self.norm(x)).reshape(b, h * w, 3, self.heads, -1)
+        q, k, v = cells[:, :, 0], cells[:, :, 1], cells[:, :, 2]
+        y = jax.nn.dot_product_attention(q, k, v)
+        return x + self.out(y.reshape(b, h, w, c))

@@ -1,0 +1,227 @@
+"""Diffusion: how much signal is left at each step, and the parts of a noisy picture.
+
+`x_t = √ᾱ x0 + √(1 − ᾱ) ε`. The signal ratio ᾱ, which the course calls α_t, falls from nearly 1 to
+nearly 0. A network may predict the noise ε, the picture x0, or the velocity `v = √ᾱ ε − √(1 − ᾱ)
+x0`; each gives the other two. Ratios have one value for all, or the leading axes of the pictures.
+"""
+
+from operator import index
+from typing import NamedTuple, SupportsIndex
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+class Parts(NamedTuple):
+    """What a noisy picture `√ᾱ x0 + √(1 − ᾱ) noise` is made of."""
+
+    x0: Float[Array, "*s"]
+    noise: Float[Array, "*s"]
+
+
+def linear_schedule(
+    steps: SupportsIndex, *, first: float = 1e-4, last: float = 0.02
+) -> Float[Array, " t"]:
+    """Returns the signal ratio after each step when the noise added per step grows linearly.
+
+    `ᾱ_t = Π_(s≤t) (1 − β_s)`, β from `first` to `last`. With these defaults it takes about 1000
+    steps until next to nothing is left of the signal.
+
+    Args:
+        steps: number of steps.
+        first: β of the first step.
+        last: β of the last step.
+
+    Raises:
+        ValueError: if there is no step, or a β is not in (0, 1).
+
+    Source:
+        Ho et al. (2020), sec. 4.
+    """
+    count = _count(steps)
+    if not (0 < first < 1 and 0 < last < 1):
+        raise ValueError(f"first and last must be in (0, 1), got {first} and {last}.")
+    return jnp.asarray(np.cumprod(1 - np.linspace(first, last, count)), _float())
+
+
+def cosine_schedule(
+    steps: SupportsIndex, *, offset: float = 0.008, max_beta: float = 0.999
+) -> Float[Array, " t"]:
+    """Returns the signal ratio after each step as a squared cosine of the time.
+
+    `ᾱ_t = f(t) / f(0)`, `f(t) = cos²(π/2 · (t / T + s) / (1 + s))`, but no step loses more than
+    `max_beta` of the signal.
+
+    Args:
+        steps: T.
+        offset: s, which keeps the first steps from being too small.
+        max_beta: largest share lost in one step; 1 lets the last ratio be 0.
+
+    Raises:
+        ValueError: if there is no step, or a number is out of range.
+
+    Source:
+        Nichol & Dhariwal (2021), eq. 17.
+    """
+    count = _count(steps)
+    if not (offset >= 0 and 0 < max_beta <= 1):
+        raise ValueError(
+            f"offset must be at least 0 and max_beta in (0, 1], got {offset} and {max_beta}."
+        )
+    f = np.cos(np.pi / 2 * (np.arange(count + 1) / count + offset) / (1 + offset)) ** 2
+    return jnp.asarray(np.cumprod(np.maximum(f[1:] / f[:-1], 1 - max_beta)), _float())
+
+
+def zero_terminal_snr(alpha_bar: Float[Array, " t"]) -> Float[Array, " t"]:
+    """Returns the schedule with nothing left of the signal at the last step, the first as it was.
+
+    `√ᾱ` is shifted and stretched. Sampling starts at pure noise, and only so does training end
+    there. Where nothing is left of the picture, the noise says nothing about it: predict x0 or v.
+
+    Args:
+        alpha_bar: falling signal ratios, at least two.
+
+    Raises:
+        ValueError: if there are fewer than two steps.
+
+    Source:
+        Lin et al. (2024), algorithm 1.
+    """
+    if len(alpha_bar) < 2:
+        raise ValueError(f"alpha_bar must have at least 2 steps, got {len(alpha_bar)}.")
+    root = jnp.sqrt(alpha_bar)
+    return (root[0] * (root - root[-1]) / (root[0] - root[-1])) ** 2
+
+
+def log_snr(alpha_bar: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    """Returns `log(ᾱ / (1 − ᾱ))`, the logarithm of signal over noise in nats.
+
+    Args:
+        alpha_bar: in [0, 1]; at the ends the result is infinite and its gradient taken as 0.
+
+    Source:
+        Kingma et al. (2021), eq. 3.
+    """
+    inside = (alpha_bar > 0) & (alpha_bar < 1)
+    safe = jnp.where(inside, alpha_bar, 0.5)
+    ends = jnp.where(alpha_bar > 0.5, jnp.inf, -jnp.inf).astype(alpha_bar.dtype)
+    return jnp.where(inside, jnp.log(safe) - jnp.log1p(-safe), ends)
+
+
+def add_noise(
+    x0: Float[Array, "*s"], noise: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
+) -> Float[Array, "*s"]:
+    """Returns `√ᾱ x0 + √(1 − ᾱ) ε`: a picture after any number of steps, at once.
+
+    Args:
+        x0: pictures, of mean 0 and about unit range.
+        noise: ε, standard normal.
+        alpha_bar: signal ratio, one or one per picture.
+
+    Source:
+        Ho et al. (2020), eq. 4.
+    """
+    signal, spread = roots(alpha_bar, x0)
+    return signal * x0 + spread * noise
+
+
+def predict_x0(
+    x_t: Float[Array, "*s"], noise: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
+) -> Float[Array, "*s"]:
+    """Returns `(x_t − √(1 − ᾱ) ε) / √ᾱ`: what the picture is if this is its noise.
+
+    Args:
+        x_t: noisy pictures.
+        noise: ε, as predicted.
+        alpha_bar: signal ratio; where it is 0 nothing is known of the picture, and the result is 0.
+
+    Source:
+        Ho et al. (2020), eq. 15.
+    """
+    signal, spread = roots(alpha_bar, x_t)
+    return _over(x_t - spread * noise, signal)
+
+
+def derive_noise(
+    x_t: Float[Array, "*s"], x0: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
+) -> Float[Array, "*s"]:
+    """Returns `(x_t − √ᾱ x0) / √(1 − ᾱ)`: what the noise is if this is the picture.
+
+    Args:
+        x_t: noisy pictures.
+        x0: pictures, as predicted.
+        alpha_bar: signal ratio; where it is 1 there is no noise, and the result is 0.
+
+    Source:
+        Song et al. (2021a), eq. 9 solved for ε.
+    """
+    signal, spread = roots(alpha_bar, x_t)
+    return _over(x_t - signal * x0, spread)
+
+
+def velocity(
+    x0: Float[Array, "*s"], noise: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
+) -> Float[Array, "*s"]:
+    """Returns `v = √ᾱ ε − √(1 − ᾱ) x0`, the derivative of x_t by the angle `arccos √ᾱ`.
+
+    Args:
+        x0: pictures.
+        noise: ε.
+        alpha_bar: signal ratio.
+
+    Source:
+        Salimans & Ho (2022), sec. 4 and appendix D.
+    """
+    signal, spread = roots(alpha_bar, x0)
+    return signal * noise - spread * x0
+
+
+def parts_of_velocity(
+    x_t: Float[Array, "*s"], v: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
+) -> Parts:
+    """Returns `x0 = √ᾱ x_t − √(1 − ᾱ) v` and `ε = √(1 − ᾱ) x_t + √ᾱ v`, without a division.
+
+    Args:
+        x_t: noisy pictures.
+        v: velocity, as predicted.
+        alpha_bar: signal ratio; the ends 0 and 1 are as good as any other.
+
+    Source:
+        Salimans & Ho (2022), appendix D.
+    """
+    signal, spread = roots(alpha_bar, x_t)
+    return Parts(signal * x_t - spread * v, spread * x_t + signal * v)
+
+
+def roots(alpha_bar: Array, x: Array) -> tuple[Array, Array]:
+    """`√ᾱ` and `√(1 − ᾱ)`, shaped so that they broadcast against pictures x."""
+    ratio = jnp.asarray(alpha_bar)
+    if ratio.ndim > x.ndim:
+        raise ValueError(f"alpha_bar must have at most {x.ndim} axes, got shape {ratio.shape}.")
+    ratio = ratio.reshape(ratio.shape + (1,) * (x.ndim - ratio.ndim))
+    return _root(ratio).astype(x.dtype), _root(1 - ratio).astype(x.dtype)
+
+
+def _root(x: Array) -> Array:
+    """A square root whose gradient at 0 is 0 instead of infinite."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+
+
+def _over(a: Array, b: Array) -> Array:
+    """`a / b`, and 0 where b is 0."""
+    safe = jnp.where(b > 0, b, 1)
+    return jnp.where(b > 0, a / safe, 0)
+
+
+def _count(steps: SupportsIndex) -> int:
+    count = index(steps)
+    if count < 1:
+        raise ValueError(f"steps must be at least 1, got {count}.")
+    return count
+
+
+def _float() -> np.dtype:
+    """float32, or float64 where it is on; the products above are in float64 either way."""
+    return jnp.result_type(float)

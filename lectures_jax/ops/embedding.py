@@ -1,0 +1,57 @@
+"""Numbers as vectors of sines and cosines, which a network reads better than the number itself."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .diffusion import log_snr
+
+
+def sinusoidal_embedding(
+    t: Float[Array, "*b"], *, dim: int, max_period: float = 1e4
+) -> Float[Array, "*b {dim}"]:
+    """Returns a time as sines and cosines of `dim / 2` geometric frequencies.
+
+    Args:
+        t: time, in diffusion steps.
+        dim: size of the encoding, even.
+        max_period: longest wavelength over 2π, in diffusion steps.
+
+    Returns:
+        Values in [-1, 1], the sines first, in the dtype of `t`.
+
+    Raises:
+        ValueError: if `dim` is odd or not positive.
+
+    Source:
+        Vaswani et al. (2017), sec. 3.5.
+    """
+    if dim % 2 or dim < 2:
+        raise ValueError(f"dim must be even and positive, got {dim}.")
+    frequency = max_period ** -jnp.linspace(0, 1, dim // 2, endpoint=False, dtype=t.dtype)
+    angle = t[..., None] * frequency.reshape((1,) * t.ndim + (-1,))
+    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+
+
+def signal_embedding(
+    alpha_bar: Float[Array, "*b"], *, dim: int, limit: float = 12.0
+) -> Float[Array, "*b {dim}"]:
+    """Returns a signal ratio as sines and cosines of its log-SNR.
+
+    Unlike the time it means the same under every schedule and number of steps, so a network that
+    was trained on one schedule can be asked on another. The wavelengths reach from a fraction of a
+    unit to twice the range.
+
+    Args:
+        alpha_bar: share of the signal in the variance, in [0, 1].
+        dim: size of the encoding, even.
+        limit: of the log-SNR, in either direction; beyond it all ratios look alike.
+
+    Raises:
+        ValueError: if `dim` is odd or not positive.
+
+    Source:
+        Kingma et al. (2021), sec. 3.1 and appendix C: the network is given the log-SNR.
+    """
+    level = jnp.clip(log_snr(alpha_bar), -limit, limit)
+    # From 4 radians per nat, which tells apart steps of a tenth, to half a turn over the range.
+    return sinusoidal_embedding(4 * level, dim=dim, max_period=8 * limit / jnp.pi)

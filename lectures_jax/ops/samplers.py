@@ -1,0 +1,182 @@
+"""From noise to a picture: DDIM, DDPM, the course's two readings, Heun, DPM-Solver++(2M)."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lectures_jax.typing import Key
+
+from .diffusion import add_noise
+from .guidance import Predictor, as_partial
+from .solvers import estimate, move, sampling_path, solve_dpm, solve_heun
+
+
+def normal_by_sample(
+    key: Key, shape: tuple[int, ...], *, first: Any = 0, dtype: Any = None
+) -> Float[Array, "*_"]:
+    """Returns standard normal numbers, those of each sample from a key of its own.
+
+    Sample i is the same in every batch that contains it and on any number of devices.
+
+    Args:
+        key: of all samples.
+        shape: of the result, the samples along the first axis.
+        first: number of the first sample.
+        dtype: of the result, by default float32 (float64 where it is on).
+
+    Source:
+        Salmon et al. (2011): counters instead of a state.
+    """
+    return _normal(key, first, shape=tuple(shape), dtype=dtype or jnp.result_type(float))
+
+
+@partial(jax.jit, static_argnames=("shape", "dtype"))
+def _normal(key: Key, first: Any, *, shape: tuple[int, ...], dtype: Any) -> Array:
+    numbers = jnp.arange(shape[0], dtype=jnp.uint32) + jnp.asarray(first, jnp.uint32)
+    keys = jax.vmap(partial(jax.random.fold_in, key))(numbers)
+    return jax.vmap(lambda key: jax.random.normal(key, shape[1:], dtype))(keys)
+
+
+def sample_diffusion(
+    key: Key,
+    predict_noise: Predictor,
+    shape: tuple[int, ...],
+    alpha_bar: Float[Array, " t"],
+    *,
+    steps: int,
+    eta: float = 0.0,
+    fresh_noise: bool = False,
+    clip: float | None = None,
+    rederive: bool = False,
+    first: int = 0,
+) -> Float[Array, "*_"]:
+    """Returns pictures made from noise in a number of steps, as one compiled program.
+
+    The course's reverse step removes the predicted noise and adds "noise" again for the next
+    level. Read as the *predicted* noise this is DDIM, η = 0; read as *fresh* noise it is another
+    sampler. DDPM is neither: it is η = 1.
+
+    Args:
+        key: sample i draws numbers of its own from it, whatever the batch.
+        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Parts`.
+        shape: of the result, samples first.
+        alpha_bar: the schedule of the training, falling.
+        steps: calls of the network, evenly spaced over the schedule.
+        eta: share of fresh noise: 0 is DDIM, 1 is DDPM.
+        fresh_noise: the course's other reading: all noise is drawn afresh at each step.
+        clip: if given, every estimate of x0 is cut to [-clip, clip].
+        rederive: after the cut, use the noise that belongs to the cut estimate.
+        first: number of the first sample, for a batch that continues another.
+
+    Raises:
+        ValueError: if steps is out of range, or both η and fresh noise are asked for.
+
+    Source:
+        Song et al. (2021a), eq. 12 and 16; Ho et al. (2020), algorithm 2.
+    """
+    if fresh_noise and eta:
+        raise ValueError(f"fresh_noise replaces eta, got both (eta={eta}).")
+    return _sample(
+        key,
+        as_partial(predict_noise),
+        sampling_path(alpha_bar, steps=steps),
+        first,
+        shape=tuple(shape),
+        eta=float(eta),
+        fresh_noise=fresh_noise,
+        clip=clip,
+        rederive=rederive,
+    )
+
+
+@partial(jax.jit, static_argnames=("shape", "eta", "fresh_noise", "clip", "rederive"))
+def _sample(
+    key: Key,
+    predict: Predictor,
+    path: Array,
+    first: Any,
+    *,
+    shape: tuple[int, ...],
+    eta: float,
+    fresh_noise: bool,
+    clip: float | None,
+    rederive: bool,
+) -> Array:
+    key_start, key_steps = jax.random.split(key)
+    draw = partial(normal_by_sample, shape=shape, first=first, dtype=path.dtype)
+
+    def step(x: Array, now: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        number, ratio, ratio_next = now
+        parts = estimate(predict, x, ratio, clip=clip, rederive=rederive)
+        if not (eta or fresh_noise):
+            return move(parts, ratio, ratio_next), None
+        noise = draw(jax.random.fold_in(key_steps, number))
+        if fresh_noise:
+            return add_noise(parts.x0, noise, ratio_next), None
+        return move(parts, ratio, ratio_next, eta=eta, fresh_noise=noise), None
+
+    numbers = jnp.arange(len(path) - 1, dtype=jnp.uint32)
+    return jax.lax.scan(step, draw(key_start), (numbers, path[:-1], path[1:]))[0]
+
+
+def sample_heun(
+    key: Key,
+    predict_noise: Predictor,
+    shape: tuple[int, ...],
+    alpha_bar: Float[Array, " t"],
+    *,
+    steps: int,
+    clip: float | None = None,
+    first: int = 0,
+) -> Float[Array, "*_"]:
+    """Returns pictures made from noise by Heun's method: two calls a step, error of second order.
+
+    Args:
+        key: sample i draws numbers of its own from it, whatever the batch.
+        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Parts`.
+        shape: of the result, samples first.
+        alpha_bar: the schedule of the training, falling.
+        steps: each calls the network twice.
+        clip: if given, every estimate of x0 is cut to [-clip, clip].
+        first: number of the first sample.
+
+    Source:
+        Karras et al. (2022), algorithm 1.
+    """
+    path = sampling_path(alpha_bar, steps=steps)
+    key_start, _ = jax.random.split(key)
+    noise = normal_by_sample(key_start, shape, first=first, dtype=path.dtype)
+    return solve_heun(predict_noise, noise, path, clip=clip)
+
+
+def sample_dpm(
+    key: Key,
+    predict_noise: Predictor,
+    shape: tuple[int, ...],
+    alpha_bar: Float[Array, " t"],
+    *,
+    steps: int,
+    clip: float | None = None,
+    first: int = 0,
+) -> Float[Array, "*_"]:
+    """Returns pictures made from noise by DPM-Solver++(2M): one call a step, second order.
+
+    Args:
+        key: sample i draws numbers of its own from it, whatever the batch.
+        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Parts`.
+        shape: of the result, samples first.
+        alpha_bar: the schedule of the training, falling.
+        steps: calls of the network.
+        clip: if given, every estimate of x0 is cut to [-clip, clip].
+        first: number of the first sample.
+
+    Source:
+        Lu et al. (2022), algorithm 2.
+    """
+    path = sampling_path(alpha_bar, steps=steps)
+    key_start, _ = jax.random.split(key)
+    noise = normal_by_sample(key_start, shape, first=first, dtype=path.dtype)
+    return solve_dpm(predict_noise, noise, path, clip=clip)

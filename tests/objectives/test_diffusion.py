@@ -1,0 +1,100 @@
+"""The diffusion objectives: perfect networks, and what a network is told."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lectures_jax import losses, objectives, ops
+
+ALPHA_BAR = ops.linear_schedule(100)
+IMAGES = jax.random.uniform(jax.random.key(0), (6, 4, 4, 1))
+BATCH = {"image": IMAGES, "labels": jnp.arange(6)}
+KEY = jax.random.key(1)
+
+
+class Spy:
+    """Answers by a function of what it is asked, and keeps it."""
+
+    num_classes = 6
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __call__(self, x_t, alpha_bar, labels, *, key):
+        self.asked = x_t, alpha_bar, labels
+        return self.answer(x_t, alpha_bar)
+
+
+X0 = 2 * IMAGES - 1
+NOISE = lambda x, a: ops.derive_noise(x, X0, a)
+PERFECT = {
+    "noise": (objectives.predict_noise, NOISE),
+    "x0": (objectives.predict_x0, lambda x, a: X0),
+    "velocity": (objectives.predict_velocity, lambda x, a: ops.velocity(X0, NOISE(x, a), a)),
+}
+
+
+@pytest.mark.parametrize("name", PERFECT)
+def test_a_network_that_knows_the_picture_has_no_loss(name):
+    objective, answer = PERFECT[name]
+    loss, metrics = objective(Spy(answer), BATCH, KEY, alpha_bar=ALPHA_BAR)
+    np.testing.assert_allclose(loss, 0, atol=1e-5)
+    assert set(metrics) == {"loss", "error"}
+
+
+@pytest.mark.parametrize("name", PERFECT)
+def test_weights_are_those_of_the_target(name):
+    objective, answer = PERFECT[name]
+    spy = Spy(lambda x, a: answer(x, a) + 2)
+    loss, metrics = objective(spy, BATCH, KEY, alpha_bar=ALPHA_BAR, gamma=5.0)
+    weights = getattr(losses.min_snr_weights(spy.asked[1], gamma=5.0), name)
+    np.testing.assert_allclose(loss, 4 * jnp.mean(weights), rtol=1e-3)
+    np.testing.assert_allclose(metrics["error"], 4, rtol=1e-3)
+
+
+def test_the_noise_is_normal_and_each_example_s_own():
+    batch = {"image": jnp.full((4000, 2, 2, 1), 0.5), "labels": jnp.zeros(4000, jnp.int32)}
+    spy = Spy(lambda x, a: x)
+    objectives.predict_noise(spy, batch, KEY, alpha_bar=ALPHA_BAR)
+    x_t, ratio, _ = spy.asked
+    noise = np.asarray(x_t / jnp.sqrt(1 - ratio)[:, None, None, None]).reshape(4000, 4)
+    np.testing.assert_allclose(np.cov(noise, rowvar=False), np.eye(4), atol=0.1)
+    assert len(np.unique(noise)) > 0.999 * noise.size
+
+
+def test_all_levels_are_drawn_equally_often():
+    batch = {"image": jnp.zeros((1000, 1, 1, 1)), "labels": jnp.zeros(1000, jnp.int32)}
+    spy = Spy(lambda x, a: x)
+    objectives.predict_noise(spy, batch, KEY, alpha_bar=ALPHA_BAR)
+    _, counts = np.unique(np.asarray(spy.asked[1]), return_counts=True)
+    assert len(counts) == 100
+    assert counts.min() >= 9
+    assert counts.max() <= 11
+
+
+@pytest.mark.parametrize(("dropout", "kept"), [(0.0, 1.0), (1.0, 0.0), (0.25, 0.75)])
+def test_a_share_of_the_classes_is_not_told(dropout, kept):
+    labels = jnp.tile(jnp.arange(6), 500)
+    batch = {"image": jnp.zeros((3000, 1, 1, 1)), "labels": labels}
+    spy = Spy(lambda x, a: x)
+    objectives.predict_x0(spy, batch, KEY, alpha_bar=ALPHA_BAR, class_dropout=dropout)
+    told = np.asarray(spy.asked[2])
+    same = told == np.asarray(labels)
+    assert np.all(told[~same] == Spy.num_classes)
+    np.testing.assert_allclose(same.mean(), kept, atol=0.03)
+
+
+def test_a_network_without_classes_is_told_none():
+    spy = Spy(lambda x, a: x)
+    spy.num_classes = 0
+    objectives.predict_velocity(spy, {"image": IMAGES}, KEY, alpha_bar=ALPHA_BAR)
+    assert spy.asked[2] is None
+
+
+def test_it_works_under_jit():
+    objective = partial(objectives.predict_noise, alpha_bar=ALPHA_BAR)
+    loss = jax.jit(lambda batch, key: objective(Spy(lambda x, a: 0 * x), batch, key)[0])
+    np.testing.assert_allclose(loss(BATCH, KEY), 1, atol=0.3)
