@@ -63,7 +63,7 @@ class Config:
     sampling_steps: int = 20
     """calls of the network for one picture"""
     samples: int | None = None
-    """pictures that are scored; None: as many as the judge asks for"""
+    """pictures that are scored; None: as many as the judge asks for, 2000 at most"""
     seed: int = 0
     """of parameters, order, noise and samples"""
 
@@ -147,7 +147,7 @@ def write_report(
     figures = out / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     model, critic = generator.model, judge(config.data, config.root)
-    count = config.samples or critic.count
+    count = config.samples or min(critic.count, 2000)
     key = jax.random.key(config.seed + 1)
     pictures = generator.sample(key, count)
     scores = critic.scores(pictures)

@@ -7,7 +7,10 @@ from jaxtyping import Array, Float, Int
 
 from lectures_jax import ops
 
-from .convolution import Conv
+Conv = nnx.Conv
+"""XLA's own convolution: on maps as small as these our formulations for CPU compile and train longer
+(30 s and 76 ms a step of the digits' network, against 12 s and 49 ms), and samplers go forward only.
+"""
 
 
 class GroupNorm(nnx.Module):
