@@ -30,6 +30,8 @@ LIBRARIES = (
     "opencv-contrib-python-headless",
     "pycocotools",
     "faster-coco-eval",
+    "flowjax",
+    "equinox",
 )
 
 

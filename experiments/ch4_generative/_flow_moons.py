@@ -13,7 +13,7 @@ from flax import nnx
 
 from lectures_jax import data, objectives, train
 from lectures_jax.models.flow import coupling_flow
-from lectures_jax.nn.flow import Affine, Spline
+from lectures_jax.nn.transforms import Affine, Spline
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import MUTED, color, plot
 

@@ -23,7 +23,8 @@ from _mixture import Mixture, fit_mixture
 from flax import nnx
 
 from lectures_jax import data, losses, objectives, ops, report, train
-from lectures_jax.models.flow import Flow, adapt, histogram_flow, image_flow
+from lectures_jax.models.flow import Flow, adapt
+from lectures_jax.models.image_flow import histogram_flow, image_flow
 from lectures_jax.report.page import Figure, Section, Table
 
 TINY = {
@@ -192,10 +193,10 @@ def build(config: Config, splits: data.Splits, key: jax.Array, key_adapt: jax.Ar
             dropout=config.dropout,
             rngs=rngs,
         )
-    flow = image_flow(shape, hidden=config.hidden, classes=classes, rngs=rngs)
-    first = splits.train["image"][:256]
-    x = ops.dequantize(key_adapt, jnp.asarray(first), levels=splits.levels)
-    adapt(flow, x, jnp.asarray(splits.train["labels"][:256]))
+    flow = image_flow(shape, hidden=config.hidden, dense=6, classes=classes, rngs=rngs)
+    first = {name: jnp.asarray(value[:2000]) for name, value in splits.train.items()}
+    x = ops.dequantize(key_adapt, first["image"], levels=splits.levels)
+    adapt(flow, x, first["labels"])
     return flow
 
 

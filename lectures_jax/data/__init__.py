@@ -11,7 +11,16 @@ try:
     from .loader import in_memory, loader
     from .masks import read_masks
     from .records import stack
-    from .toys import checkerboard, repeat, two_moons, two_moons_log_prob, xor
+    from .sprites import factor_sprites
+    from .toys import (
+        checkerboard,
+        gaussian_grid,
+        grid_modes,
+        repeat,
+        two_moons,
+        two_moons_log_prob,
+        xor,
+    )
     from .voc import read_voc
     from .yolo_txt import read_yolo
 except ModuleNotFoundError as error:
@@ -25,6 +34,9 @@ __all__ = [
     "checkerboard",
     "digit_scenes",
     "digits",
+    "gaussian_grid",
+    "grid_modes",
+    "factor_sprites",
     "in_memory",
     "letterbox",
     "letterbox_boxes",

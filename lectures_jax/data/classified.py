@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from lectures_jax.data.classified_images import classified_images
 from lectures_jax.data.digits import digits
 from lectures_jax.data.idx import read_idx
 from lectures_jax.data.records import stack
@@ -27,26 +28,33 @@ class Splits(NamedTuple):
 
 
 def read_classified(
-    kind: Literal["digits", "idx"],
+    kind: Literal["digits", "idx", "images"],
     root: Path | None = None,
     *,
     classes: Sequence[str] | None = None,
 ) -> Splits:
-    """Reads a classified set of small pictures and its official splits.
+    """Reads a classified set of small pictures and its splits.
 
     Args:
         kind: "digits", the built-in ones of 8×8 cells; "idx", the four files of a set in MNIST's
-            format, `{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz`.
-        root: folder of the files.
+            format, `{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz`; "images", a folder with one
+            folder of pictures per class, or a zip file of such, all of one size. These come as RGB,
+            black where they are transparent, four fifths of each class in `train`: a draw that does
+            not change.
+        root: folder of the files, or the zip file.
         classes: class names of an IDX set.
 
     Raises:
-        ValueError: if there is no root where one is needed, or a file is not what it should be.
+        ValueError: if there is no root where one is needed, a file is not what it should be, or
+            pictures differ in size.
     """
     if kind == "digits":
         return Splits(digits(split="train"), digits(split="test"), tuple("0123456789"), 17)
     if root is None:
         raise ValueError(f"root must name a folder for kind={kind!r}, got none.")
+    if kind == "images":
+        train, test, names = classified_images(root)
+        return Splits(train, test, names, 256)
     sets = []
     for name in ("train", "t10k"):
         files = (root / f"{name}-{what}-ubyte.gz" for what in ("images-idx3", "labels-idx1"))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,19 @@ def decode_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
             header, before any pixel is decoded).
     """
     return _decode(path, COLOURS, _rgb)
+
+
+def decode_on_black(path: Path, file: BytesIO | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    """Decodes a picture as RGB, with black under what is transparent.
+
+    Args:
+        path: names the picture in an error.
+        file: where it is read from, by default `path`.
+
+    Raises:
+        ValueError: as `decode_picture`.
+    """
+    return _decode(path, COLOURS, _over_black, file)
 
 
 def decode_mask(path: Path) -> Int32[np.ndarray, "h w"]:
@@ -75,11 +89,20 @@ def _rgb(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
+def _over_black(image: Image.Image) -> np.ndarray:
+    seen = image.convert("RGBA")
+    ground = Image.new("RGBA", seen.size, "black")
+    return np.asarray(Image.alpha_composite(ground, seen).convert("RGB"))
+
+
 def _decode(
-    path: Path, modes: tuple[str, ...], convert: Callable[[Image.Image], np.ndarray]
+    path: Path,
+    modes: tuple[str, ...],
+    convert: Callable[[Image.Image], np.ndarray],
+    file: BytesIO | None = None,
 ) -> np.ndarray:
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(file or path, formats=FORMATS) as image:
             w, h = image.size
             if w * h > MAX_PIXELS:
                 raise BadInputError(path, "size", f"at most {MAX_PIXELS} pixels", f"{w}×{h}")

@@ -9,7 +9,26 @@ from .diffusion import (
     x0_prediction,
 )
 from .diffusion_likelihood import VariationalTerms, ode_log_prob, variational_bound
+from .divergence import gaussian_kl
 from .flow import bits_per_dim, flow_nll
+from .gan import (
+    discriminator_hinge,
+    discriminator_minimax,
+    discriminator_relativistic,
+    discriminator_wasserstein,
+    generator_minimax,
+    generator_non_saturating,
+    generator_wasserstein,
+    slope_penalty,
+    squared_slope,
+)
+from .likelihood import (
+    bernoulli_reconstruction,
+    discretized_gaussian_reconstruction,
+    effective_sample_size,
+    gaussian_reconstruction,
+    importance_bound,
+)
 from .regression import squared_error
 from .yolo import YoloTerms, ignored_slots, yolo_overlap, yolo_v1_style, yolo_v3, yolo_v3_terms
 
@@ -20,6 +39,15 @@ __all__ = [
     "binary_cross_entropy",
     "bits_per_dim",
     "cross_entropy",
+    "discriminator_hinge",
+    "discriminator_minimax",
+    "discriminator_relativistic",
+    "discriminator_wasserstein",
+    "generator_minimax",
+    "generator_non_saturating",
+    "generator_wasserstein",
+    "slope_penalty",
+    "squared_slope",
     "flow_nll",
     "ignored_slots",
     "min_snr_weights",
@@ -33,4 +61,10 @@ __all__ = [
     "yolo_v1_style",
     "yolo_v3",
     "yolo_v3_terms",
+    "gaussian_kl",
+    "gaussian_reconstruction",
+    "bernoulli_reconstruction",
+    "discretized_gaussian_reconstruction",
+    "importance_bound",
+    "effective_sample_size",
 ]

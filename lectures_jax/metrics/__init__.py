@@ -3,6 +3,14 @@
 from .classification import ClassScores, accuracy, class_scores, confusion_matrix
 from .coco import CocoResult, coco_map
 from .detection import Matches, PrecisionRecall, match_detections, precision_recall, voc_ap
+from .disentanglement import (
+    DciScores,
+    dci,
+    dci_of_importance,
+    factor_vae_score,
+    mutual_information_gap,
+    separated_attributes,
+)
 from .generative import (
     ManifoldScores,
     ModeCoverage,
@@ -13,6 +21,8 @@ from .generative import (
     mode_coverage,
     nearest_neighbour_ratio,
 )
+from .image import high_frequency_energy
+from .latent import AggregateScores, active_units, aggregate_posterior
 
 __all__ = [
     "ClassScores",
@@ -34,4 +44,14 @@ __all__ = [
     "manifold_scores",
     "mode_coverage",
     "nearest_neighbour_ratio",
+    "high_frequency_energy",
+    "AggregateScores",
+    "active_units",
+    "aggregate_posterior",
+    "mutual_information_gap",
+    "separated_attributes",
+    "DciScores",
+    "dci",
+    "dci_of_importance",
+    "factor_vae_score",
 ]

@@ -6,25 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from lectures_jax import ops
-from lectures_jax.nn.conditioner import ConvConditioner, DenseConditioner, Made
-from lectures_jax.nn.flow import (
-    Affine,
-    Autoregressive,
-    Chain,
-    Coupling,
-    Histogram,
-    Inverse,
-    MaskedCoupling,
-    Moved,
-    Multiscale,
-    Transform,
-)
-from lectures_jax.nn.invertible import ActNorm, Flatten, InvertibleLinear, Logit, Probit
+from lectures_jax.nn.conditioner import DenseConditioner, Made
+from lectures_jax.nn.flow import Autoregressive, Chain, Coupling, Inverse, Multiscale
+from lectures_jax.nn.invertible import ActNorm, InvertibleLinear, Whitening
+from lectures_jax.nn.transforms import Affine, Moved, Transform
 from lectures_jax.typing import Key
 
 Told = Float[Array, "b k"] | Int[Array, " b"] | None
@@ -49,7 +38,7 @@ class Flow(nnx.Module):
 
     def forward(
         self, x: Float[Array, "b *shape"], told: Told = None, *, key: Key | None = None
-    ) -> Moved:
+    ) -> tuple[Float[Array, "b d"], Float[Array, " b"]]:
         """Returns f(x) and the log-determinants.
 
         Args:
@@ -109,7 +98,7 @@ class Flow(nnx.Module):
 
 
 def adapt(flow: Flow, x: Float[Array, "b *shape"], told: Told = None) -> None:
-    """Gives every `ActNorm` of a flow, in place, what makes its output normalized on a batch.
+    """Lets every `ActNorm` and `Whitening` of a flow, in place, begin with normalized output.
 
     Args:
         flow: changed in place.
@@ -134,7 +123,7 @@ def _adapt(layer: Any, x: Array, condition: Array | None) -> Array:
             if i < len(layer.chains) - 1:
                 x = jnp.split(x, 2, axis=-1)[0]
         return x
-    if isinstance(layer, ActNorm):
+    if isinstance(layer, ActNorm | Whitening):
         layer.adapt(x)
     return layer.forward(x, condition)[0]
 
@@ -238,90 +227,3 @@ def autoregressive_flow(
         layer = Autoregressive(made, transform)
         chain.append(Inverse(layer) if inverse else layer)
     return Flow(Chain([*chain, ActNorm(features)]), size=features, classes=classes)
-
-
-def histogram_flow(
-    shape: tuple[int, ...],
-    *,
-    levels: int,
-    hidden: Sequence[int] = (512,),
-    classes: int = 0,
-    dropout: float = 0.0,
-    rngs: nnx.Rngs,
-) -> Flow:
-    """Returns a flow for small pictures of few levels: each pixel's histogram, given those before.
-
-    One autoregressive layer that moves each pixel by a piecewise linear function with a bin for
-    each level, then the normal's quantiles. On dequantized pixels nothing is lost to the noise: the
-    flow can be as good as any model of the levels themselves.
-
-    Args:
-        shape: of a picture.
-        levels: of a pixel.
-        hidden: sizes of the network's hidden layers.
-        classes: that it is told.
-        dropout: in the network.
-        rngs: for the parameters.
-
-    Source:
-        Papamakarios et al. (2017), sec. 3; Müller et al. (2019), sec. 4.2.
-    """
-    size = math.prod(shape)
-    transform = Histogram(levels)
-    made = Made(size, levels, hidden=hidden, condition=classes, dropout=dropout, rngs=rngs)
-    chain = [Flatten(shape), Autoregressive(made, transform), Probit()]
-    return Flow(Chain(chain), size=size, classes=classes)
-
-
-def image_flow(
-    shape: tuple[int, int, int],
-    *,
-    scales: int = 2,
-    steps: int = 4,
-    hidden: int = 64,
-    classes: int = 0,
-    transform: Transform = Affine(),  # noqa: B008 (frozen)
-    dropout: float = 0.0,
-    rngs: nnx.Rngs,
-) -> Flow:
-    """Returns a multiscale flow of pictures in [0, 1].
-
-    A logit; two couplings on a checkerboard; then at each scale a squeeze and `steps` times an
-    activation normalization, an invertible 1×1 convolution and a coupling of channels.
-
-    Args:
-        shape: height and width, divisible by 2 to the number of scales, and channels.
-        scales: squeezes.
-        steps: couplings of channels at each scale.
-        hidden: channels of the conditioners.
-        classes: that it is told.
-        transform: of the couplings of channels.
-        dropout: in the conditioners.
-        rngs: for the parameters.
-
-    Raises:
-        ValueError: if the scales do not divide the picture.
-
-    Source:
-        Dinh et al. (2017), sec. 3.6; Kingma & Dhariwal (2018), fig. 2.
-    """
-    height, width, channels = shape
-    if scales < 1 or height % 2**scales or width % 2**scales:
-        raise ValueError(f"shape must be divisible by 2 {scales} times, got {shape}.")
-    board = ops.checkerboard(height=height, width=width, channels=channels)
-    shared = {"hidden": hidden, "condition": classes, "dropout": dropout, "rngs": rngs}
-    front = [Logit(), *(MaskedCoupling(m, **shared) for m in (board, ~board))]
-    chains = []
-    for _ in range(scales):
-        channels *= 4
-        chain: list[nnx.Module] = []
-        for _ in range(steps):
-            stay = channels // 2
-            outputs = (channels - stay) * transform.parameters
-            conditioner = ConvConditioner(stay, outputs, **shared)
-            chain += [ActNorm(channels), InvertibleLinear(channels, rngs=rngs)]
-            chain += [Coupling(conditioner, transform, stay=stay)]
-        chains.append(Chain(chain))
-        channels //= 2
-    bijection = Chain([*front, Multiscale(chains, shape=shape)])
-    return Flow(bijection, size=int(np.prod(shape)), classes=classes)

@@ -110,8 +110,9 @@ class ConvConditioner(nnx.Module):
             key: for dropout.
         """
         x = self.enter(x)
-        if self.told is not None:
-            x = x + self.told(condition)[:, None, None]
+        told = _tell(self.told, condition)
+        if told is not None:
+            x = x + told[:, None, None]
         x = self.activation(self.mix(self.activation(x)))
         return self.last(_drop(self.dropout, x, key))
 
@@ -127,7 +128,7 @@ class MaskedLinear(nnx.Module):
         self.mask = nnx.Variable(mask)
 
     def __call__(self, x: Float[Array, "b i"]) -> Float[Array, "b o"]:
-        return x @ jnp.where(self.mask[...], self.kernel[...], 0) + self.bias[...]
+        return x @ jnp.where(self.mask[...], self.kernel[...], 0) + self.bias[...][None]
 
 
 class Made(nnx.Module):
@@ -185,13 +186,25 @@ class Made(nnx.Module):
             key: for dropout.
         """
         keys = _split(key, len(self.layers))
-        y = x
+        y, told = x, _tell(self.told, condition)
         for i, (layer, one) in enumerate(zip(self.layers, keys, strict=True)):
             y = layer(y)
-            if i == 0 and self.told is not None:
-                y = y + self.told(condition)
+            if i == 0 and told is not None:
+                y = y + told
             y = _drop(self.dropout, self.activation(y), one)
         return self.last(y).reshape(*x.shape, self.parameters)
+
+
+def _tell(layer: nnx.Linear | None, condition: Condition) -> Array | None:
+    """What the condition adds; refuses one that is missing, or that nothing listens to."""
+    if layer is None and condition is None:
+        return None
+    if layer is None or condition is None:
+        raise ValueError(
+            "condition must be given exactly where the conditioner was made for one, "
+            f"got {'none' if condition is None else 'one'}."
+        )
+    return layer(condition)
 
 
 def _zero_linear(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:

@@ -6,98 +6,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool
 
 from lectures_jax import ops
 from lectures_jax.nn.conditioner import Condition, ConvConditioner, Made
+from lectures_jax.nn.transforms import Moved, Transform
 from lectures_jax.typing import Key
-
-Moved = tuple[Float[Array, "b *shape"], Float[Array, " b"]]
-"""New values, and the log-determinant of each example."""
-
-Raw = Float[Array, "b *shape p"]
-"""A conditioner's numbers, for each entry."""
-
-
-@dataclass(frozen=True)
-class Affine:
-    """`x · exp(s) + t`, where |s| stays below `limit`. Source: Dinh et al. (2017), eq. 4."""
-
-    limit: float = 3.0
-
-    @property
-    def parameters(self) -> int:
-        """Numbers per entry."""
-        return 2
-
-    def forward(self, x: Float[Array, "b *shape"], raw: Raw) -> Moved:
-        """Returns the new values and the log-determinants."""
-        return ops.affine_coupling(x, *self._shift_and_scale(raw), _nothing(x))
-
-    def inverse(self, y: Float[Array, "b *shape"], raw: Raw) -> Moved:
-        """Returns the old values and the log-determinants of the way back."""
-        return ops.affine_coupling_inverse(y, *self._shift_and_scale(raw), _nothing(y))
-
-    def _shift_and_scale(self, raw: Array) -> tuple[Array, Array]:
-        return raw[..., 0], self.limit * jnp.tanh(raw[..., 1] / self.limit)
-
-
-@dataclass(frozen=True)
-class Spline:
-    """`ops.rq_spline` of so many bins within ± `bound`. Source: Durkan et al. (2019), sec. 3."""
-
-    bins: int = 8
-    bound: float = 4.0
-
-    @property
-    def parameters(self) -> int:
-        """Numbers per entry."""
-        return 3 * self.bins - 1
-
-    def forward(self, x: Float[Array, "b *shape"], raw: Raw) -> Moved:
-        """Returns the new values and the log-determinants."""
-        y, log_slope = ops.rq_spline(x, *self._parts(raw), bound=self.bound)
-        return y, _sum(log_slope)
-
-    def inverse(self, y: Float[Array, "b *shape"], raw: Raw) -> Moved:
-        """Returns the old values and the log-determinants of the way back."""
-        x, log_slope = ops.rq_spline_inverse(y, *self._parts(raw), bound=self.bound)
-        return x, _sum(log_slope)
-
-    def _parts(self, raw: Array) -> list[Array]:
-        return jnp.split(raw, [self.bins, 2 * self.bins], axis=-1)
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """`ops.piecewise_linear` of so many bins in [0, 1]. Source: Müller et al. (2019), sec. 4.2."""
-
-    bins: int
-
-    @property
-    def parameters(self) -> int:
-        """Numbers per entry."""
-        return self.bins
-
-    def forward(self, x: Float[Array, "b *shape"], raw: Raw) -> Moved:
-        """Returns the new values and the log-determinants."""
-        y, log_slope = ops.piecewise_linear(x, raw)
-        return y, _sum(log_slope)
-
-    def inverse(self, y: Float[Array, "b *shape"], raw: Raw) -> Moved:
-        """Returns the old values and the log-determinants of the way back."""
-        x, log_slope = ops.piecewise_linear_inverse(y, raw)
-        return x, _sum(log_slope)
-
-
-Transform = Affine | Spline | Histogram
-"""A family of increasing functions of one number."""
 
 
 class Coupling(nnx.Module):
@@ -173,16 +92,18 @@ class MaskedCoupling(nnx.Module):
 
     def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
         """Returns the new values and the log-determinants."""
-        return ops.affine_coupling(x, *self._numbers(x, condition, key), self.mask[...])
+        shift, log_scale = self._numbers(x, condition, key)
+        return ops.affine_coupling(x, shift, log_scale, self.mask[...])
 
     def inverse(self, z: Array, condition: Condition = None) -> Moved:
         """Returns the old values and the log-determinants of the way back."""
-        return ops.affine_coupling_inverse(z, *self._numbers(z, condition, None), self.mask[...])
+        shift, log_scale = self._numbers(z, condition, None)
+        return ops.affine_coupling_inverse(z, shift, log_scale, self.mask[...])
 
-    def _numbers(self, x: Array, condition: Condition, key: Key | None) -> list[Array]:
+    def _numbers(self, x: Array, condition: Condition, key: Key | None) -> tuple[Array, Array]:
         still = jnp.where(self.mask[...][None], x, 0)
         shift, scale = jnp.split(self.conditioner(still, condition, key=key), 2, axis=-1)
-        return [shift, self.limit * jnp.tanh(scale / self.limit)]
+        return shift, self.limit * jnp.tanh(scale / self.limit)
 
 
 class Autoregressive(nnx.Module):
@@ -310,11 +231,3 @@ class Multiscale(nnx.Module):
                 c //= 2
             shapes.append((h, w, c))
         return shapes
-
-
-def _nothing(x: Array) -> Array:
-    return jnp.zeros(x.shape[1:], bool)
-
-
-def _sum(x: Array) -> Array:
-    return jnp.sum(x, axis=tuple(range(1, x.ndim)))

@@ -7,10 +7,8 @@ from jaxtyping import Array, Float
 
 from lectures_jax import ops
 from lectures_jax.nn.conditioner import Condition
+from lectures_jax.nn.transforms import Moved
 from lectures_jax.typing import Key
-
-Moved = tuple[Float[Array, "b *shape"], Float[Array, " b"]]
-"""New values, and the log-determinant of each example."""
 
 
 class ActNorm(nnx.Module):
@@ -40,9 +38,10 @@ class InvertibleLinear(nnx.Module):
     """
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
-        self._begin_as(jax.random.orthogonal(rngs.params(), channels))
+        self.begin_as(jax.random.orthogonal(rngs.params(), channels))
 
-    def _begin_as(self, kernel: Float[Array, "c c"]) -> None:
+    def begin_as(self, kernel: Float[Array, "c c"]) -> None:
+        """Sets W, and with it the signs and the permutation that then stay."""
         p, lower, upper = jax.scipy.linalg.lu(kernel)
         pivots = jnp.diag(upper)
         self.lower = nnx.Param(jnp.tril(lower, -1))
@@ -71,6 +70,36 @@ class InvertibleLinear(nnx.Module):
         x, _ = ops.invertible_linear_inverse(z, self.kernel())
         log_det = jnp.broadcast_to(-jnp.sum(self.log_diagonal[...]), x.shape[:-1])
         return _per_example((x, log_det))
+
+
+class Whitening(nnx.Module):
+    """`(x + shift) W`, which can begin as what makes a batch white: a fitted Gaussian.
+
+    A flow that ends so begins as good as the Gaussian with full covariance, and improves on it.
+
+    Source: Kessy et al. (2018), sec. 2.3, PCA whitening.
+    """
+
+    def __init__(self, features: int, *, rngs: nnx.Rngs):
+        self.shift = nnx.Param(jnp.zeros(features))
+        self.linear = InvertibleLinear(features, rngs=rngs)
+
+    def adapt(self, x: Float[Array, "b d"], *, ridge: float = 1e-3) -> None:
+        """Begins so that this batch gets mean 0 and, but for the ridge, covariance I."""
+        mean = jnp.mean(x, axis=0)
+        centered = x - mean[None]
+        variance, axes = jnp.linalg.eigh(centered.T @ centered / len(x))
+        self.shift[...] = -mean
+        self.linear.begin_as(axes * jax.lax.rsqrt(jnp.maximum(variance, 0) + ridge)[None])
+
+    def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
+        """Returns the new values and the log-determinants."""
+        return self.linear.forward(x + self.shift[...][None])
+
+    def inverse(self, z: Array, condition: Condition = None) -> Moved:
+        """Returns the old values and the log-determinants of the way back."""
+        x, log_det = self.linear.inverse(z)
+        return x - self.shift[...][None], log_det
 
 
 class Logit(nnx.Module):

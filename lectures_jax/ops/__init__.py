@@ -62,17 +62,30 @@ from .flow import (
     squeeze,
     unsqueeze,
 )
+from .gaussian import gaussian_log_prob, reparameterize
 from .guidance import guide, predictor_of_velocity, predictor_of_x0
+from .latent import (
+    LatentMap,
+    apply_latent_map,
+    fisher_direction,
+    fit_latent_map,
+    fit_rotation,
+    lerp,
+    mean_direction,
+    slerp,
+)
 from .linear import PerceptronFit, linear, perceptron, train_perceptron
 from .made import autoregressive_masks
 from .nms import Selection, nms, soft_nms
 from .normalization import (
     Moments,
+    SpectralNorm,
     batch_moments,
     batch_norm,
     group_norm,
     instance_norm,
     layer_norm,
+    spectral_norm,
 )
 from .pooling import max_pool, mean_pool
 from .resampling import bilinear_kernel, upsample_bilinear, upsample_nearest
@@ -126,11 +139,13 @@ __all__ = [
     "max_pool",
     "mean_pool",
     "Moments",
+    "SpectralNorm",
     "batch_moments",
     "batch_norm",
     "layer_norm",
     "instance_norm",
     "group_norm",
+    "spectral_norm",
     "upsample_nearest",
     "upsample_bilinear",
     "bilinear_kernel",
@@ -157,6 +172,16 @@ __all__ = [
     "yolo_boxes",
     "yolo_decode",
     "yolo_encode",
+    "gaussian_log_prob",
+    "reparameterize",
+    "LatentMap",
+    "fit_latent_map",
+    "fit_rotation",
+    "apply_latent_map",
+    "lerp",
+    "slerp",
+    "mean_direction",
+    "fisher_direction",
     "linear_schedule",
     "cosine_schedule",
     "zero_terminal_snr",

@@ -55,7 +55,7 @@ def conv2d(
         Lavin & Gray (2016), sec. 4.1.
     """
     check_image(x)
-    _check_kernel("kernel", kernel)
+    _check_kernel("kernel", kernel, x.dtype)
     _check_groups(x, kernel, groups)
     window = place(x.shape, kernel.shape, stride=stride, padding=padding, dilation=dilation)
     images = x.reshape(-1, *x.shape[-3:])
@@ -100,7 +100,7 @@ def conv_transpose2d(
         Dumoulin & Visin (2016), sec. 4; Zeiler et al. (2010).
     """
     check_image(x)
-    _check_kernel("kernel", kernel)
+    _check_kernel("kernel", kernel, x.dtype)
     if x.shape[-1] != kernel.shape[3]:
         raise ValueError(
             f"kernel must be [rows, columns, outputs, {x.shape[-1]}] for {x.shape[-1]} channels, "
@@ -145,8 +145,8 @@ def separable_conv2d(
         Chollet (2017), sec. 1.1; Sifre (2014), sec. 6.2.
     """
     check_image(x)
-    _check_kernel("depthwise_kernel", depthwise_kernel)
-    _check_kernel("pointwise_kernel", pointwise_kernel)
+    _check_kernel("depthwise_kernel", depthwise_kernel, x.dtype)
+    _check_kernel("pointwise_kernel", pointwise_kernel, x.dtype)
     channels, filtered = x.shape[-1], depthwise_kernel.shape[3]
     if depthwise_kernel.shape[2] != 1 or filtered % channels:
         raise ValueError(
@@ -189,19 +189,21 @@ def conv_matrix(
     Source:
         Dumoulin & Visin (2016), sec. 4.1.
     """
-    _check_kernel("kernel", kernel)
+    _check_kernel("kernel", kernel, kernel.dtype)
     cells = pair("height and width", (height, width))
     basis = jnp.eye(cells[0] * cells[1] * kernel.shape[2], dtype=kernel.dtype)
     images = basis.reshape(-1, *cells, kernel.shape[2])
     return conv2d(images, kernel, stride=stride, padding=padding).reshape(len(basis), -1).T
 
 
-def _check_kernel(name: str, kernel: Array) -> None:
+def _check_kernel(name: str, kernel: Array, dtype: jnp.dtype) -> None:
     if kernel.ndim != 4 or not all(kernel.shape):
         raise ValueError(
             f"{name} must be [rows, columns, inputs, outputs], at least 1 each, got shape "
             f"{kernel.shape}."
         )
+    if kernel.dtype != dtype:
+        raise ValueError(f"{name} must have x's dtype {dtype}, got {kernel.dtype}.")
 
 
 def _check_groups(x: Array, kernel: Array, groups: int) -> None:

@@ -116,7 +116,7 @@ def actnorm_statistics(x: Float[Array, "*b c"], *, epsilon: float = 1e-6) -> Shi
 
     Args:
         x: a batch, at least one value per channel.
-        epsilon: added to the deviation, so that a constant channel stays finite.
+        epsilon: a channel whose deviation is smaller, against 1 and its mean, is only shifted.
 
     Raises:
         ValueError: if there is no value to average.
@@ -130,8 +130,9 @@ def actnorm_statistics(x: Float[Array, "*b c"], *, epsilon: float = 1e-6) -> Shi
     mean = jnp.mean(x, axis=axes)
     # The variance of centered values: exact where the mean is many times the deviation.
     var = jnp.mean((x - _last(mean, x)) ** 2, axis=axes)
-    # A double `where`: the root of 0 has no slope.
-    deviation = jnp.where(var > 0, jnp.sqrt(jnp.where(var > 0, var, 1)), 0) + epsilon
+    # Of a constant channel nothing is left but rounding, which must not be blown up to 1.
+    moves = var > epsilon**2 * (1 + mean**2)
+    deviation = jnp.where(moves, jnp.sqrt(jnp.where(moves, var, 1)), 1)
     return Shifted(-mean / deviation, -jnp.log(deviation))
 
 

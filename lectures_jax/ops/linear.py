@@ -34,9 +34,18 @@ def linear(
         kernel: W, one column per output (the course's matrix, transposed).
         bias: b; None adds nothing.
 
+    Raises:
+        ValueError: if the sizes do not fit.
+
     Source:
         Rumelhart, Hinton & Williams (1986), eq. 1.
     """
+    if not x.ndim or kernel.ndim != 2 or kernel.shape[0] != x.shape[-1]:
+        raise ValueError(
+            f"kernel must be [inputs, outputs] for x of shape {x.shape}, got shape {kernel.shape}."
+        )
+    if bias is not None and bias.shape != kernel.shape[1:]:
+        raise ValueError(f"bias must have shape {kernel.shape[1:]}, got {bias.shape}.")
     y = x @ kernel
     return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
 

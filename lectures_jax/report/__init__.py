@@ -10,6 +10,7 @@ try:
     from .curves import curves, precision_recall
     from .detection import precision_recall_by_class, predictions, worst_errors
     from .images import grid
+    from .latent import latent_plane, latent_units
     from .page import page
     from .training import configuration, timing, training
 except ModuleNotFoundError as error:
@@ -24,6 +25,8 @@ __all__ = [
     "curves",
     "draw_boxes",
     "grid",
+    "latent_plane",
+    "latent_units",
     "page",
     "precision_recall",
     "precision_recall_by_class",

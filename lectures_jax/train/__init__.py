@@ -1,5 +1,6 @@
 """Training: one pure step, the loop around it, what it leaves on disk, and evaluation."""
 
+from lectures_jax.train.adversarial import Player, fit_adversarial, make_adversarial_step
 from lectures_jax.train.diagnosis import NonFiniteError
 from lectures_jax.train.environment import environment
 from lectures_jax.train.evaluation import evaluate
@@ -11,12 +12,15 @@ from lectures_jax.train.step import make_step
 
 __all__ = [
     "NonFiniteError",
+    "Player",
     "Stopped",
     "TrainState",
     "environment",
     "evaluate",
     "fit",
+    "fit_adversarial",
     "init",
+    "make_adversarial_step",
     "keep_memory",
     "make_step",
     "rebuild",

@@ -11,13 +11,13 @@ import optax
 from flax import nnx
 
 from lectures_jax.train.checkpoint import Checkpoints
-from lectures_jax.train.diagnosis import explain
+from lectures_jax.train.diagnosis import NonFiniteError, explain
 from lectures_jax.train.history import History, Row
 from lectures_jax.train.progress import open_progress
 from lectures_jax.train.run import Run
 from lectures_jax.train.signals import Stopped, StopRequest, stop_request
 from lectures_jax.train.state import TrainState, init, rebuild
-from lectures_jax.train.step import Augment, make_step
+from lectures_jax.train.step import Augment, Step, make_step
 from lectures_jax.train.stream import Stream
 from lectures_jax.typing import Batch, Key, Objective
 
@@ -85,16 +85,49 @@ def fit(
         ValueError: if the batches end before `steps`, or `out` holds another model's run.
         OSError: if `out` cannot be written.
     """
-    if best is not None and (evaluate is None or out is None):
-        raise ValueError(f"best needs evaluate and out, got best={best!r} without.")
-    every = {"evaluate_every": evaluate_every, "save_every": save_every, "log_every": log_every}
-    for name, value in {**every, "accumulate": accumulate}.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}.")
+    if accumulate < 1:
+        raise ValueError(f"accumulate must be at least 1, got {accumulate}.")
     if accumulate > 1:
         optimizer = optax.MultiSteps(optimizer, accumulate).gradient_transformation()
     structure, state = init(key, model, optimizer, ema=ema_decay is not None)
-    step = make_step(structure, objective, optimizer, ema_decay=ema_decay, augment=augment)
+    return drive(
+        make_step(structure, objective, optimizer, ema_decay=ema_decay, augment=augment),
+        structure,
+        state,
+        batches,
+        diagnose=partial(explain, structure, objective, augment),
+        steps=steps,
+        out=out,
+        evaluate=evaluate,
+        evaluate_every=evaluate_every,
+        best=best,
+        save_every=save_every,
+        log_every=log_every,
+    )
+
+
+def drive(
+    step: Step,
+    structure: nnx.GraphDef,
+    state: TrainState,
+    batches: Iterable[Batch],
+    *,
+    diagnose: Callable[[TrainState, Row], NonFiniteError],
+    steps: int | None,
+    out: Path | None,
+    evaluate: Evaluate | None,
+    evaluate_every: int | None,
+    best: str | None,
+    save_every: int,
+    log_every: int,
+) -> tuple[Any, list[Row]]:
+    """Repeats a step, whatever it does, with all that `fit` says of rows, files and resuming."""
+    if best is not None and (evaluate is None or out is None):
+        raise ValueError(f"best needs evaluate and out, got best={best!r} without.")
+    every = {"evaluate_every": evaluate_every, "save_every": save_every, "log_every": log_every}
+    for name, value in every.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}.")
     stream, done, store = Stream(batches), 0, None
     with ExitStack() as stack:
         # Entered first to be left last: a second SIGTERM must not break the save.
@@ -111,7 +144,7 @@ def fit(
             progress=stack.enter_context(closing(open_progress(steps, done))),
             store=store,
             measure=lambda state: evaluate(rebuild(structure, state)) if evaluate else {},
-            diagnose=partial(explain, structure, objective, augment),
+            diagnose=diagnose,
         )
         _train(run, steps, stop, every)
         if store and best and (found := store.restore_best(run.state)):

@@ -66,7 +66,7 @@ def make_step(
             params=params,
             buffers=buffers,
             optimizer_state=optimizer_state,
-            ema=_average(state, params, buffers, optimizer_state, ema_decay),
+            ema=average(state, params, buffers, optimizer_state, ema_decay),
             key=key,
             step=state.step + 1,
         )
@@ -74,7 +74,7 @@ def make_step(
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         finite &= jnp.isfinite(optax.tree.norm(updates))
         metrics = {**metrics, "loss": loss, "grad_norm": grad_norm}
-        return _advance(state, proposed, finite, batch), metrics | _learning_rate(optimizer_state)
+        return advance(state, proposed, finite, batch), metrics | _learning_rate(optimizer_state)
 
     return jax.jit(step, donate_argnums=0)
 
@@ -85,7 +85,7 @@ def split_key(key: Key) -> tuple[Key, Key, Key]:
     return key, key_augment, key_objective
 
 
-def _advance(
+def advance(
     state: TrainState, proposed: TrainState, finite: Bool[Array, ""], batch: Batch
 ) -> TrainState:
     """Moves on while all is well; otherwise keeps the state and, the first time, the batch."""
@@ -114,7 +114,7 @@ def _select(failed: Bool[Array, ""], old: Array, new: Array) -> Array:
     return jnp.where(failed, old, new.astype(old.dtype))
 
 
-def _average(
+def average(
     state: TrainState, params: Any, buffers: dict, optimizer_state: Any, decay: float | None
 ) -> dict | None:
     """Moves the averages by `ema ← d · ema + (1 − d) · new`, `d = min(decay, (1 + n) / (10 + n))`.

@@ -220,6 +220,7 @@ BAD = [
     (ops.conv2d, (X[:0], K), {}, "x must hold at least one value"),
     (ops.conv2d, (X, K[0]), {}, "kernel must be"),
     (ops.conv2d, (X, K[:, :, :3]), {}, r"kernel must be .* 4, outputs.* got shape \(3, 3, 3, 6\)"),
+    (ops.conv2d, (X.astype(np.float16), K), {}, "kernel must have x's dtype float16, got float32"),
     (ops.conv2d, (X, K), {"groups": 3}, "groups must divide"),
     (ops.conv2d, (X, K), {"stride": 0}, "stride must be .* at least 1.* got 0"),
     (ops.conv2d, (X, K), {"dilation": (1, 0)}, "dilation must be"),

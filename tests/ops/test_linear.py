@@ -1,5 +1,7 @@
 """The dense layer and the perceptron: gates by hand, the learning rule, and Novikoff's bound."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,3 +88,21 @@ def test_mistakes_keep_novikoff_s_bound():
 def test_no_pass_is_refused():
     with pytest.raises(ValueError, match="max_passes must be at least 1, got 0"):
         ops.train_perceptron(jnp.asarray(CORNERS), jnp.zeros(4), max_passes=0)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "bias", "message"),
+    [
+        (
+            (4, 2),
+            (2,),
+            r"kernel must be .* for x of shape \(5, 3\), got .*\(4, 2\)",
+        ),
+        ((3,), (2,), "kernel must be"),
+        ((3, 2), (3,), r"bias must have shape \(2,\), got \(3,\)"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(kernel, bias, message):
+    unchecked = inspect.unwrap(ops.linear)  # without the annotations' own checks
+    with pytest.raises(ValueError, match=message):
+        unchecked(jnp.ones((5, 3)), jnp.ones(kernel), jnp.ones(bias))

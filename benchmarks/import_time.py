@@ -1,0 +1,22 @@
+"""The time to import `lectures_jax.ops`, in a fresh process, against that of `jax` alone."""
+
+import subprocess
+import sys
+from functools import partial
+
+from benchmarks.common import compare, save
+
+
+def main() -> None:
+    """Measures, prints and saves."""
+    names = ("lectures_jax.ops", "jax")
+    run = partial(subprocess.run, check=True)
+    functions = {name: partial(run, [sys.executable, "-c", f"import {name}"]) for name in names}
+    times = compare(functions, repeats=15)
+    row = {"case": "import", **times, "ratio": times[names[0]] / times[names[1]]}
+    print(row)
+    print(save("import_time", [row]))
+
+
+if __name__ == "__main__":
+    main()

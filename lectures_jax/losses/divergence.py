@@ -1,0 +1,19 @@
+"""Divergences between distributions, in nats."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def gaussian_kl(mean: Float[Array, "*b d"], log_var: Float[Array, "*b d"]) -> Float[Array, "*b"]:
+    """Returns `KL(N(mean, exp(log_var)) ‖ N(0, I))` in nats.
+
+    `½ Σ_d (mean² + exp(log_var) − 1 − log_var)`
+
+    Args:
+        mean: posterior mean.
+        log_var: log σ², not log σ.
+
+    Source:
+        Kingma & Welling (2014), appendix B.
+    """
+    return 0.5 * jnp.sum(mean**2 + jnp.expm1(log_var) - log_var, axis=-1)

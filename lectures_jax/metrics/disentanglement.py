@@ -1,0 +1,206 @@
+"""Whether each latent unit means one thing: scores against known factors of variation."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from lectures_jax.typing import Key
+
+Codes = Float[Array | np.ndarray, "n d"]
+Factors = Int[Array | np.ndarray, "n k"]
+
+
+class DciScores(NamedTuple):
+    """Attributes are in [0, 1], 1 is best.
+
+    Attributes:
+        disentanglement: whether a unit serves one factor.
+        completeness: whether a factor is in one unit.
+        informativeness: share of held-out factor values that the codes predict.
+        importance: [d, k], of each unit for each factor.
+    """
+
+    disentanglement: float
+    completeness: float
+    informativeness: float
+    importance: Float[np.ndarray, "d k"]
+
+
+def mutual_information_gap(codes: Codes, factors: Factors, *, bins: int = 20) -> float:
+    """Returns the mean over factors of `(I(z_1; v) − I(z_2; v)) / H(v)`, known as MIG.
+
+    z_1 and z_2 are the units that know most and second most about the factor v. It is 1 where one
+    unit knows all and no other anything, and 0 where two know the same.
+
+    Args:
+        codes: at least two units; each is cut into bins of equal width.
+        factors: values of the factors, as numbers of their levels.
+        bins: into which a unit's range falls.
+
+    Raises:
+        ValueError: if there is no example or only one unit.
+
+    Source:
+        Chen et al. (2018), eq. 6.
+    """
+    codes, factors = _check(codes, factors)
+    edges = [np.histogram_bin_edges(unit, bins)[1:-1] for unit in codes.T]
+    levels = np.stack([np.digitize(u, e) for u, e in zip(codes.T, edges, strict=True)])
+    gaps = []
+    for factor in factors.T:
+        information = np.sort([_mutual_information(unit, factor) for unit in levels])
+        entropy = _mutual_information(factor, factor)
+        if entropy:
+            gaps.append((information[-1] - information[-2]) / entropy)
+    return float(np.mean(gaps)) if gaps else 0.0
+
+
+def separated_attributes(codes: Codes, factors: Factors) -> float:
+    """Returns the mean over factors of the gap between the two best units' R², known as SAP.
+
+    R² is that of the factor's level regressed linearly on the one unit.
+
+    Args:
+        codes: at least two units.
+        factors: values of the factors, ordered.
+
+    Raises:
+        ValueError: if there is no example or only one unit.
+
+    Source:
+        Kumar et al. (2018), sec. 3, with the score of continuous factors.
+    """
+    codes, factors = _check(codes, factors)
+    x, y = codes - codes.mean(axis=0), factors - factors.mean(axis=0)
+    spread = np.outer((x**2).sum(axis=0), (y**2).sum(axis=0))
+    product = (x.T @ y) ** 2
+    score = np.divide(product, spread, out=np.zeros_like(product), where=spread > 0)
+    best = np.sort(score, axis=0)
+    return float(np.mean(best[-1] - best[-2]))
+
+
+def dci(key: Key, codes: Codes, factors: Factors, *, trees: int = 20) -> DciScores:
+    """Returns disentanglement, completeness and informativeness.
+
+    A random forest predicts each factor from the codes; its importances say which units it needs.
+    Three quarters of the examples are learnt from, the rest measures the prediction.
+
+    Args:
+        key: of the split and the forests.
+        codes: at least two units.
+        factors: values of the factors, as numbers of their levels.
+        trees: in each forest.
+
+    Raises:
+        ValueError: if there are fewer than four examples or only one unit.
+        ImportError: without scikit-learn.
+
+    Source:
+        Eastwood & Williams (2018), sec. 2 and 4.
+    """
+    from sklearn.ensemble import RandomForestClassifier
+
+    codes, factors = _check(codes, factors, least=4)
+    rng = _generator(key)
+    order = rng.permutation(len(codes))
+    learn, held_out = np.split(order, [3 * len(order) // 4])
+    importance, right = [], []
+    for factor in factors.T:
+        # Each split may choose among all units: else needless ones get a share by chance.
+        forest = RandomForestClassifier(
+            trees, max_features=1.0, random_state=int(rng.integers(2**31))
+        )
+        forest.fit(codes[learn], factor[learn])
+        importance.append(forest.feature_importances_)
+        right.append(forest.score(codes[held_out], factor[held_out]))
+    table = np.stack(importance, axis=1)
+    return DciScores(*dci_of_importance(table), float(np.mean(right)), table)
+
+
+def dci_of_importance(importance: Float[np.ndarray, "d k"]) -> tuple[float, float]:
+    """Returns disentanglement and completeness of a table of importances.
+
+    `1 − H` of each unit's row, weighted by how important the unit is, and of each factor's column,
+    the entropies in units of their largest value.
+
+    Args:
+        importance: not negative, of each unit for each factor.
+
+    Source:
+        Eastwood & Williams (2018), eq. 1 and 2.
+    """
+    total = importance.sum()
+    weight = importance.sum(axis=1) / total if total else np.zeros(len(importance))
+    disentanglement = np.sum(weight * (1 - _entropy(importance)))
+    return float(disentanglement), float(np.mean(1 - _entropy(importance.T)))
+
+
+def factor_vae_score(
+    key: Key, codes: Codes, factors: Factors, *, votes: int = 800, group: int = 64
+) -> float:
+    """Returns how often the unit that varies least tells which factor was held fixed.
+
+    Each vote takes a group of examples that agree in one factor, and the unit of least variance
+    in the group, relative to its variance over all examples. A table from units to factors is
+    learnt from one half of the votes by majority, and measured on the other. Units that never vary
+    do not vote.
+
+    Args:
+        key: of the groups.
+        codes: of a set in which the factors are independent.
+        factors: values of the factors, as numbers of their levels.
+        votes: in all.
+        group: examples per vote, drawn with replacement.
+
+    Raises:
+        ValueError: if there is no example or only one unit.
+
+    Source:
+        Kim & Mnih (2018), sec. 4.
+    """
+    codes, factors = _check(codes, factors)
+    rng = _generator(key)
+    variance = codes.var(axis=0)
+    alive = variance > 1e-3 * variance.max()
+    codes = codes[:, alive] / np.sqrt(variance[alive])
+    table = np.zeros((2, codes.shape[1], factors.shape[1]), int)
+    for vote in range(votes):
+        factor = rng.integers(factors.shape[1])
+        level = factors[rng.integers(len(factors)), factor]
+        alike = np.flatnonzero(factors[:, factor] == level)
+        unit = codes[rng.choice(alike, group)].var(axis=0).argmin()
+        table[vote % 2, unit, factor] += 1
+    learnt, measured = table
+    right = measured[np.arange(len(measured)), learnt.argmax(axis=1)]
+    return float(right.sum() / max(measured.sum(), 1))
+
+
+def _check(codes: Codes, factors: Factors, *, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    if len(codes) < least or codes.shape[1] < 2:
+        raise ValueError(f"codes must be [n >= {least}, d >= 2], got shape {codes.shape}.")
+    return np.asarray(codes, np.float64), np.asarray(factors)
+
+
+def _generator(key: Key) -> np.random.Generator:
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+
+
+def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
+    """In nats, of two columns of levels."""
+    _, a = np.unique(a, return_inverse=True)
+    _, b = np.unique(b, return_inverse=True)
+    joint = np.zeros((a.max() + 1, b.max() + 1))
+    np.add.at(joint, (a, b), 1 / len(a))
+    apart = np.outer(joint.sum(axis=1), joint.sum(axis=0))
+    seen = joint > 0
+    return float(np.sum(joint[seen] * np.log(joint[seen] / apart[seen])))
+
+
+def _entropy(rows: np.ndarray) -> np.ndarray:
+    """Of each row as a distribution, from 0 to 1; 1 where the row is zero."""
+    total = rows.sum(axis=1, keepdims=True)
+    share = np.divide(rows, total, out=np.full(rows.shape, 1 / rows.shape[1]), where=total > 0)
+    terms = np.where(share > 0, share * np.log(np.where(share > 0, share, 1)), 0)
+    return -terms.sum(axis=1) / np.log(max(rows.shape[1], 2))

@@ -1,0 +1,32 @@
+"""What can be read off pictures by themselves."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+def high_frequency_energy(
+    images: Float[Array | np.ndarray, "n h w c"], *, cutoff: float = 0.25
+) -> Float[Array, ""]:
+    """Returns the mean square of a pixel that is due to high frequencies: blur takes it away.
+
+    Only the ratio to that of real pictures means something.
+
+    Args:
+        images: at least one.
+        cutoff: lowest frequency that counts, in cycles per pixel; one that alternates from pixel to
+            pixel has 0.5.
+
+    Raises:
+        ValueError: if there is no picture.
+
+    Source:
+        Bracewell (1986), ch. 6, Rayleigh's theorem; of generated pictures: Durall et al. (2020).
+    """
+    if not images.size:
+        raise ValueError(f"images must hold at least one, got shape {images.shape}.")
+    h, w = images.shape[1:3]
+    spectrum = jnp.abs(jnp.fft.fft2(jnp.asarray(images), axes=(1, 2)) / (h * w)) ** 2
+    rows, columns = np.meshgrid(np.fft.fftfreq(h), np.fft.fftfreq(w), indexing="ij")
+    high = np.hypot(rows, columns) >= cutoff
+    return jnp.mean(jnp.sum(spectrum * high[None, :, :, None], axis=(1, 2)))

@@ -1,0 +1,169 @@
+"""Generative adversarial networks: DCGAN's generator and discriminator, and the pair of any two."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from lectures_jax.nn.convolution import Conv
+from lectures_jax.nn.normalization import BatchNorm
+from lectures_jax.nn.spectral import SpectralNorm
+from lectures_jax.nn.upsampling import SubpixelConv
+
+Up = Callable[..., Any]
+"""`(inputs, outputs, rngs=rngs)` makes a layer that doubles a map; see `nn.upsampling`."""
+
+
+class Generator(nnx.Module):
+    """`generator(z)` draws pictures: a dense layer, layers that double the map, a convolution.
+
+    Batch normalization and ReLU follow all but the last, which a sigmoid takes to [0, 1] (DCGAN has
+    tanh, for pictures in [−1, 1], and draws them by its last doubling).
+
+    Args:
+        image_shape: height, width and channels of a picture.
+        latent: numbers in z.
+        channels: of the maps, from the smallest to that of the picture's size, each twice as large
+            as the one before.
+        up: the layer that doubles; `TransposedConv` is DCGAN's, the default faster on CPU.
+
+    Raises:
+        ValueError: if height and width cannot be halved so often.
+
+    Source:
+        Radford et al. (2016), fig. 1.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        *,
+        latent: int = 32,
+        channels: Sequence[int] = (64, 32),
+        up: Up = SubpixelConv,
+        rngs: nnx.Rngs,
+    ):
+        h, w, c = image_shape
+        factor = 2 ** (len(channels) - 1)
+        if not channels or h % factor or w % factor:
+            raise ValueError(
+                f"channels must double to {h}×{w} pixels, got {len(channels)} of them, which would "
+                f"end at a multiple of {factor}."
+            )
+        self.start = (h // factor, w // factor, channels[0])
+        size = self.start[0] * self.start[1] * channels[0]
+        self.dense = nnx.Linear(latent, size, use_bias=False, rngs=rngs)
+        self.norms = nnx.List(BatchNorm(n, momentum=0.9, rngs=rngs) for n in channels)
+        self.ups = nnx.List(up(a, b, rngs=rngs) for a, b in pairwise(channels))
+        self.draw = Conv(channels[-1], c, (3, 3), rngs=rngs)
+
+    def __call__(self, z: Float[Array, "b d"]) -> Float[Array, "b h w c"]:
+        x = self.dense(z).reshape(-1, *self.start)
+        for norm, layer in zip(self.norms, (*self.ups, self.draw), strict=True):
+            x = layer(jax.nn.relu(norm(x)))
+        return jax.nn.sigmoid(x)
+
+
+class Discriminator(nnx.Module):
+    """`discriminator(images)` gives one logit each: how real a picture looks.
+
+    Convolutions that halve the map, each with a leaky ReLU, then a dense layer. Unlike DCGAN's it
+    has no batch normalization: a penalty on the slope needs a logit that depends on its picture
+    alone.
+
+    Args:
+        image_shape: height, width and channels of a picture.
+        channels: of the convolutions.
+        spectral: divides every kernel by its spectral norm.
+
+    Source:
+        Radford et al. (2016), sec. 3; without normalization: Mescheder et al. (2018), sec. 5.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        *,
+        channels: Sequence[int] = (32, 64),
+        spectral: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        def maybe(layer: Any) -> Any:
+            return SpectralNorm(layer, rngs=rngs) if spectral else layer
+
+        h, w, c = image_shape
+        he = nnx.initializers.he_normal()
+        self.convs = nnx.List(
+            maybe(Conv(a, b, (4, 4), strides=2, padding="SAME", kernel_init=he, rngs=rngs))
+            for a, b in pairwise((c, *channels))
+        )
+        for _ in channels:
+            h, w = -(-h // 2), -(-w // 2)
+        self.dense = maybe(nnx.Linear(h * w * channels[-1], 1, rngs=rngs))
+
+    def features(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b *_"]]:
+        """Returns the map after each convolution: `conv1`, `conv2`, …"""
+        x, maps = 2 * images - 1, {}
+        for number, conv in enumerate(self.convs, 1):
+            x = maps[f"conv{number}"] = jax.nn.leaky_relu(conv(x), negative_slope=0.2)
+        return maps
+
+    def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, " b"]:
+        x = self.features(images)[f"conv{len(self.convs)}"]
+        return self.dense(x.reshape(len(x), -1))[:, 0]
+
+
+class Gan(nnx.Module):
+    """A generator and its discriminator, whatever they are, as `train.fit_adversarial` wants them.
+
+    Args:
+        generator: `generator(z)` gives examples, z of `latent` normal numbers.
+        discriminator: `discriminator(examples)` gives logits, [b] or [b, 1].
+        latent: numbers in z.
+
+    Source:
+        Goodfellow et al. (2014), sec. 3.
+    """
+
+    def __init__(self, generator: nnx.Module, discriminator: nnx.Module, *, latent: int):
+        self.generator = generator
+        self.discriminator = discriminator
+        self.latent = latent
+
+    def __call__(self, z: Float[Array, "b d"]) -> Float[Array, "b *_"]:
+        return self.generator(z)
+
+    def logits(self, examples: Float[Array, "b *_"]) -> Float[Array, " b"]:
+        """Returns how real each example looks."""
+        return jnp.reshape(self.discriminator(examples), len(examples))
+
+
+def dcgan(
+    image_shape: Sequence[int],
+    *,
+    latent: int = 32,
+    channels: Sequence[int] = (64, 32),
+    up: Up = SubpixelConv,
+    spectral: bool = False,
+    rngs: nnx.Rngs,
+) -> Gan:
+    """Returns a generator and a discriminator of mirrored sizes.
+
+    Args:
+        image_shape: height, width and channels of a picture.
+        latent: numbers in z.
+        channels: of the generator, the smallest map first: two for 8×8 pixels, three for 28×28,
+            four for 32×32. The discriminator has them reversed.
+        up: the generator's doubling layer.
+        spectral: spectral normalization of the discriminator.
+        rngs: initial parameters.
+    """
+    generator = Generator(image_shape, latent=latent, channels=channels, up=up, rngs=rngs)
+    discriminator = Discriminator(
+        image_shape, channels=channels[::-1], spectral=spectral, rngs=rngs
+    )
+    return Gan(generator, discriminator, latent=latent)

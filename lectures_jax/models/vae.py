@@ -1,0 +1,77 @@
+"""The variational autoencoder: an encoder to a Gaussian, a decoder, and the decoder's variance."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from lectures_jax import ops
+from lectures_jax.typing import Key
+
+
+class Kept(nnx.Variable):
+    """A number that the model keeps but no optimizer moves."""
+
+
+class Vae(nnx.Module):
+    """`q(z|x) = N(mean, exp(log_var))` and `p(x|z) = N(decode(z), exp(pixel_log_var) I)`.
+
+    With `logits` in place of `decode`, p(x|z) is a product of Bernoullis; the objective chooses.
+    The model counts the steps it was trained for, which a warm-up of the divergence reads.
+
+    Args:
+        encoder: from a picture to `2 z` numbers, the mean and the log σ².
+        decoder: from a code to a picture before it is squashed.
+        squash: of the decoder's output, into the range of the data.
+        variance: σ² of a pixel, where training begins.
+        learned_variance: let the optimizer move it; otherwise it stays, or an objective balances
+            it.
+
+    Source:
+        Kingma & Welling (2014), sec. 3.
+    """
+
+    def __init__(
+        self,
+        encoder: Callable[[Array], Array],
+        decoder: Callable[[Array], Array],
+        *,
+        squash: Callable[[Array], Array] = jax.nn.sigmoid,
+        variance: float = 0.05,
+        learned_variance: bool = False,
+    ):
+        self.encoder = encoder
+        self.decoder = decoder
+        self.squash = squash
+        kind = nnx.Param if learned_variance else Kept
+        self.pixel_log_var = kind(jnp.float32(math.log(variance)))
+        self.steps = Kept(jnp.int32(0))
+
+    def posterior(
+        self, x: Float[Array, "b *shape"]
+    ) -> tuple[Float[Array, "b z"], Float[Array, "b z"]]:
+        """Returns mean and log σ² of q(z|x)."""
+        mean, log_var = jnp.split(self.encoder(x), 2, axis=-1)
+        return mean, log_var
+
+    def encode(self, x: Float[Array, "b *shape"]) -> Float[Array, "b z"]:
+        """Returns the mean of q(z|x)."""
+        return self.posterior(x)[0]
+
+    def logits(self, z: Float[Array, "b z"]) -> Float[Array, "b *shape"]:
+        """Returns the decoder's output before it is squashed."""
+        return self.decoder(z)
+
+    def decode(self, z: Float[Array, "b z"]) -> Float[Array, "b *shape"]:
+        """Returns the mean of p(x|z)."""
+        return self.squash(self.decoder(z))
+
+    def __call__(
+        self, x: Float[Array, "b *shape"], *, key: Key | None = None
+    ) -> Float[Array, "b *shape"]:
+        """Returns the reconstruction, through the posterior's mean or, with a key, a sample."""
+        mean, log_var = self.posterior(x)
+        return self.decode(mean if key is None else ops.reparameterize(key, mean, log_var))

@@ -1,0 +1,105 @@
+"""Where the two players of an adversarial game meet their losses."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from lectures_jax import losses
+from lectures_jax.typing import Batch, Key, Metrics
+
+
+def gan_discriminator(
+    model,
+    batch: Batch,
+    key: Key,
+    *,
+    loss: Callable[[Array, Array], Array] = losses.discriminator_minimax,
+    r1: float = 0.0,
+    r2: float = 0.0,
+    gradient_penalty: float = 0.0,
+) -> tuple[Float[Array, ""], Metrics]:
+    """Returns the discriminator's loss on real and as many generated pictures.
+
+    Args:
+        model: with `generator(z)`, `logits(images)` and `latent`, as `models.gan.Gan`.
+        batch: `image`, real ones.
+        key: draws z.
+        loss: of the logits of real and of generated pictures.
+        r1: γ, half of which weighs the squared slope at real pictures.
+        r2: the same at generated ones.
+        gradient_penalty: weight of `(slope − 1)²` between them, 10 for a Wasserstein critic.
+
+    Returns:
+        The loss, and `real` and `fake`, the mean probability of being real that the discriminator
+        gives to either, and `penalty` where there is one.
+
+    Source:
+        Goodfellow et al. (2014), eq. 1; Mescheder et al. (2018), eq. 9 and 10; Gulrajani et al.
+        (2017), eq. 3.
+    """
+    key_z, key_penalty = jax.random.split(key)
+    real = batch["image"]
+    fake = jax.lax.stop_gradient(_draw(model, key_z, len(real)))
+    # One after the other: batch normalization, where there is any, sees either alone.
+    logits = model.logits(real), model.logits(fake)
+    total = jnp.mean(loss(*logits))
+    metrics = {
+        "real": jnp.mean(jax.nn.sigmoid(logits[0])),
+        "fake": jnp.mean(jax.nn.sigmoid(logits[1])),
+    }
+    critic = nnx.view(model, use_running_average=True, raise_if_not_found=False).logits
+    penalty = jnp.zeros(())
+    for weight, x in ((r1, real), (r2, fake)):
+        if weight:
+            penalty += weight / 2 * jnp.mean(losses.squared_slope(critic, x))
+    if gradient_penalty:
+        slopes = losses.slope_penalty(key_penalty, critic, real, fake)
+        penalty += gradient_penalty * jnp.mean(slopes)
+    if r1 or r2 or gradient_penalty:
+        metrics["penalty"] = penalty
+    return total + penalty, metrics
+
+
+def gan_generator(
+    model,
+    batch: Batch,
+    key: Key,
+    *,
+    loss: Callable[[Array], Array] = losses.generator_non_saturating,
+) -> tuple[Float[Array, ""], Metrics]:
+    """Returns the generator's loss on as many pictures as the batch has.
+
+    Args:
+        model: as for `gan_discriminator`.
+        batch: `image`, of which only the number counts.
+        key: draws z.
+        loss: of the logits of generated pictures.
+
+    Source:
+        Goodfellow et al. (2014), sec. 3.
+    """
+    fake = _draw(model, key, len(batch["image"]))
+    return jnp.mean(loss(model.logits(fake))), {}
+
+
+def gan_generator_relativistic(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metrics]:
+    """Returns the generator's loss where a picture shall look more real than a real one.
+
+    Args:
+        model: as for `gan_discriminator`, whose loss is `losses.discriminator_relativistic`.
+        batch: `image`, real ones to compare with.
+        key: draws z.
+
+    Source:
+        Jolicoeur-Martineau (2019), eq. 8.
+    """
+    fake = _draw(model, key, len(batch["image"]))
+    real_logits, fake_logits = model.logits(batch["image"]), model.logits(fake)
+    return jnp.mean(losses.discriminator_relativistic(fake_logits, real_logits)), {}
+
+
+def _draw(model, key: Key, count: int) -> Float[Array, "b *_"]:
+    return model.generator(jax.random.normal(key, (count, model.latent)))

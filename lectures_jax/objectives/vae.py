@@ -1,0 +1,221 @@
+"""Where autoencoders and variational autoencoders meet their losses."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from lectures_jax import losses, ops
+from lectures_jax.typing import Batch, Key, Metrics
+
+Reconstruction = Callable[[Any, Array, Array], Float[Array, " b"]]
+"""`(model, x, z) -> −log p(x|z)` for each example, in nats."""
+
+Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
+"""A number for each step, as Optax's schedules."""
+
+
+def autoencoder(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metrics]:
+    """Returns the squared error of the reconstruction, summed over pixels.
+
+    Args:
+        model: `model(x)` is the reconstruction.
+        batch: `image`, of any shape.
+        key: not used.
+
+    Returns:
+        The mean over the examples, and `loss`.
+
+    Source:
+        Hinton & Salakhutdinov (2006).
+    """
+    x = batch["image"]
+    loss = jnp.mean(losses.squared_error(_flat(model(x)), _flat(x)))
+    return loss, {"loss": loss}
+
+
+def gaussian_pixels(
+    model, x: Float[Array, "b *shape"], z: Float[Array, "b z"]
+) -> Float[Array, " b"]:
+    """Returns `−log N(x; decode(z), σ²I)` with the model's own variance.
+
+    Args:
+        model: a `Vae`, with a fixed or a learned variance.
+        x: data.
+        z: codes.
+
+    Source:
+        Kingma & Welling (2014), appendix C.2; one learned variance: Rybkin et al. (2021), sec. 3.
+    """
+    log_var = model.pixel_log_var[...]
+    return losses.gaussian_reconstruction(_flat(x), _flat(model.decode(z)), log_var)
+
+
+def balanced_pixels(
+    model, x: Float[Array, "b *shape"], z: Float[Array, "b z"], *, momentum: float = 0.99
+) -> Float[Array, " b"]:
+    """Returns `−log N(x; decode(z), σ²I)`, σ² computed: the mean squared error of training so far.
+
+    A moving average that may only fall, so that reconstruction and divergence keep their balance
+    while the reconstruction improves. For training; measure with `gaussian_pixels`.
+
+    Args:
+        model: a `Vae` whose variance is not learned; it is moved.
+        x: data.
+        z: codes.
+        momentum: of the moving average.
+
+    Source:
+        Asperti & Trentin (2020), sec. 5.
+    """
+    mean = model.decode(z)
+    error = jax.lax.stop_gradient(jnp.mean((x - mean) ** 2))
+    variance = jnp.exp(model.pixel_log_var[...])
+    average = momentum * variance + (1 - momentum) * error
+    log_var = jnp.log(jnp.minimum(variance, average))
+    model.pixel_log_var[...] = log_var
+    return losses.gaussian_reconstruction(_flat(x), _flat(mean), log_var)
+
+
+def bernoulli_pixels(
+    model, x: Float[Array, "b *shape"], z: Float[Array, "b z"]
+) -> Float[Array, " b"]:
+    """Returns the cross-entropy of the pixels, `logits(z)` being their log-odds.
+
+    Args:
+        model: a `Vae`.
+        x: data in [0, 1].
+        z: codes.
+
+    Source:
+        Kingma & Welling (2014), appendix C.1.
+    """
+    return losses.bernoulli_reconstruction(_flat(x), _flat(model.logits(z)))
+
+
+def elbo(
+    model,
+    batch: Batch,
+    key: Key,
+    *,
+    beta: float | Schedule = 1.0,
+    free_bits: float = 0.0,
+    reconstruction: Reconstruction = gaussian_pixels,
+) -> tuple[Float[Array, ""], Metrics]:
+    """Returns minus the evidence lower bound, `E_q −log p(x|z) + β · KL(q(z|x) ‖ p(z))`.
+
+    Args:
+        model: a `Vae`; its step counter is moved.
+        batch: `image`, of any shape.
+        key: of the sample from the posterior.
+        beta: weight of the divergence, or a schedule of it, such as
+            `optax.linear_schedule(0, 1, 500)` for a warm-up.
+        free_bits: nats of each unit's mean divergence that cost nothing.
+        reconstruction: −log p(x|z): `gaussian_pixels`, `balanced_pixels` or `bernoulli_pixels`.
+
+    Returns:
+        The loss, and `loss`, `reconstruction`, `divergence` (both in nats, before β and free bits),
+        `active_units` (of more than 0.01 nats) and `beta`.
+
+    Source:
+        Kingma & Welling (2014), eq. 10; β: Higgins et al. (2017), eq. 4; warm-up: Sønderby et al.
+        (2016), sec. 2.3; free bits: Kingma et al. (2016), eq. 15.
+    """
+    x = batch["image"]
+    mean, log_var = model.posterior(x)
+    z = ops.reparameterize(key, mean, log_var)
+    error = jnp.mean(reconstruction(model, x, z))
+    units = jnp.mean(losses.gaussian_kl(mean[..., None], log_var[..., None]), axis=0)
+    weight = beta(model.steps[...]) if callable(beta) else jnp.float32(beta)
+    model.steps[...] += 1
+    loss = error + weight * jnp.sum(jnp.maximum(units, free_bits))
+    return loss, {
+        "loss": loss,
+        "reconstruction": error,
+        "divergence": jnp.sum(units),
+        "active_units": jnp.sum(units > 0.01, dtype=jnp.float32),
+        "beta": weight,
+    }
+
+
+def importance_weighted(
+    model,
+    batch: Batch,
+    key: Key,
+    *,
+    samples: int,
+    reconstruction: Reconstruction = gaussian_pixels,
+) -> tuple[Float[Array, ""], Metrics]:
+    """Returns minus the importance-weighted bound of log p(x): the IWAE's loss, and a measure.
+
+    Args:
+        model: a `Vae`.
+        batch: `image`, of any shape.
+        key: of the samples from the posterior.
+        samples: K; with 1 the mean is the evidence lower bound.
+        reconstruction: −log p(x|z).
+
+    Returns:
+        The loss, and `loss`, `log_likelihood` (the bound, in nats) and `effective_samples`.
+
+    Source:
+        Burda et al. (2016), eq. 8.
+    """
+    mean, log_var = model.posterior(batch["image"])
+    shape = (samples, *mean.shape)
+    mean, log_var = jnp.broadcast_to(mean, shape), jnp.broadcast_to(log_var, shape)
+    z = ops.reparameterize(key, mean, log_var)
+    divergence = ops.gaussian_log_prob(z, mean, log_var) - _log_prior(z)
+    return _bound(model, batch["image"], z, divergence, reconstruction)
+
+
+def naive_likelihood(
+    model,
+    batch: Batch,
+    key: Key,
+    *,
+    samples: int,
+    reconstruction: Reconstruction = gaussian_pixels,
+) -> tuple[Float[Array, ""], Metrics]:
+    """Returns minus `log mean_k p(x|z_k)` with codes drawn from the prior: the course's first try.
+
+    Few codes are worth anything for a given picture; `effective_samples` says how few.
+
+    Args:
+        model: anything with a decoder; no encoder is used. Its latent size is asked of `posterior`.
+        batch: `image`, of any shape.
+        key: of the samples from the prior.
+        samples: K, drawn anew for each picture.
+        reconstruction: −log p(x|z).
+
+    Returns:
+        The loss, and `loss`, `log_likelihood` (in nats) and `effective_samples`.
+
+    Source:
+        Doersch (2016), sec. 2.
+    """
+    size = jax.eval_shape(model.encode, batch["image"])
+    z = jax.random.normal(key, (samples, *size.shape), size.dtype)
+    return _bound(model, batch["image"], z, jnp.zeros(z.shape[:-1]), reconstruction)
+
+
+def _bound(
+    model, x: Array, z: Array, divergence: Array, reconstruction: Reconstruction
+) -> tuple[Float[Array, ""], Metrics]:
+    k, b = z.shape[:2]
+    many = jnp.broadcast_to(x, (k, *x.shape)).reshape(k * b, *x.shape[1:])
+    error = reconstruction(model, many, z.reshape(k * b, -1)).reshape(k, b)
+    log_weights = (-error - divergence).T
+    bound = jnp.mean(losses.importance_bound(log_weights))
+    effective = jnp.mean(losses.effective_sample_size(log_weights))
+    return -bound, {"loss": -bound, "log_likelihood": bound, "effective_samples": effective}
+
+
+def _log_prior(z: Array) -> Array:
+    return ops.gaussian_log_prob(z, jnp.zeros_like(z), jnp.zeros_like(z))
+
+
+def _flat(x: Array) -> Array:
+    return x.reshape(len(x), -1)

@@ -1,0 +1,46 @@
+"""The diagonal Gaussian: its density, and samples that carry a gradient."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lectures_jax.typing import Key
+
+
+def gaussian_log_prob(
+    x: Float[Array, "*b d"], mean: Float[Array, "*b d"], log_var: Float[Array, "*b d"]
+) -> Float[Array, "*b"]:
+    """Returns `log N(x; mean, diag(exp(log_var)))` in nats.
+
+    `−½ Σ_d (log 2π + log_var + (x − mean)² / exp(log_var))`
+
+    Args:
+        x: points.
+        mean: of the Gaussian.
+        log_var: log σ² of each coordinate.
+
+    Source:
+        Bishop (2006), eq. 2.43.
+    """
+    squares = (x - mean) ** 2 * jnp.exp(-log_var)
+    return -0.5 * jnp.sum(math.log(2 * math.pi) + log_var + squares, axis=-1)
+
+
+def reparameterize(
+    key: Key, mean: Float[Array, "*b d"], log_var: Float[Array, "*b d"]
+) -> Float[Array, "*b d"]:
+    """Returns a sample `mean + exp(log_var / 2) · ε` with ε from N(0, I).
+
+    The randomness is moved out of the parameters, so the sample has a gradient in both.
+
+    Args:
+        key: of ε.
+        mean: of the Gaussian.
+        log_var: log σ² of each coordinate.
+
+    Source:
+        Kingma & Welling (2014), sec. 2.4.
+    """
+    return mean + jnp.exp(log_var / 2) * jax.random.normal(key, mean.shape, mean.dtype)

@@ -1,0 +1,233 @@
+"""Geometry of latent spaces: linear maps between them, walks and directions inside of one."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+class LatentMap(NamedTuple):
+    """`z · kernel + bias`: from one latent space to another."""
+
+    kernel: Float[Array, "*n d e"]
+    bias: Float[Array, "*n e"]
+
+
+def fit_latent_map(
+    source: Float[Array, "n d"],
+    target: Float[Array, "n e"],
+    *,
+    ridge: float = 0.0,
+    intercept: bool = True,
+) -> LatentMap:
+    """Returns the linear map that takes each source latent closest to its target.
+
+    Minimizes `Σ_n ‖target_n − source_n · kernel − bias‖² + ridge · ‖kernel‖²`. Where several maps
+    are equally good, as with fewer pairs than dimensions, it is the one of least norm.
+
+    Args:
+        source: the support set, encoded by one model.
+        target: the same pictures, encoded by the other.
+        ridge: weight of the kernel's square; the bias is free.
+        intercept: with a bias; otherwise it is zero.
+
+    Raises:
+        ValueError: if the support is empty, or the ridge negative.
+
+    Source:
+        Asperti & Tonelli (2023), sec. 4; the pseudo-inverse: Golub & Van Loan (2013), sec. 5.5.
+    """
+    _check_support(source)
+    if ridge < 0:
+        raise ValueError(f"ridge must not be negative, got {ridge}.")
+    x, y, centre = _centred(source, target, intercept)
+    if ridge:
+        d = x.shape[1]
+        x = jnp.concatenate([x, ridge**0.5 * jnp.eye(d, dtype=x.dtype)])
+        y = jnp.concatenate([y, jnp.zeros((d, y.shape[1]), y.dtype)])
+    return _finish(jnp.linalg.pinv(x) @ y, centre, target.dtype)
+
+
+def fit_rotation(
+    source: Float[Array, "n d"], target: Float[Array, "n e"], *, intercept: bool = True
+) -> LatentMap:
+    """Returns the map that takes each source closest to its target without stretching (Procrustes).
+
+    With `UΣVᵀ` the singular value decomposition of `sourceᵀ · target`, the kernel is `UVᵀ`:
+    rotations and reflections, or between spaces of different size a matrix with orthonormal rows
+    or columns.
+
+    Args:
+        source: the support set, encoded by one model.
+        target: the same pictures, encoded by the other.
+        intercept: with a bias; otherwise it is zero.
+
+    Raises:
+        ValueError: if the support is empty.
+
+    Source:
+        Schönemann (1966), eq. 2.10.
+    """
+    _check_support(source)
+    x, y, centre = _centred(source, target, intercept)
+    u, _, vt = jnp.linalg.svd(x.T @ y, full_matrices=False)
+    return _finish(u @ vt, centre, target.dtype)
+
+
+def apply_latent_map(map: LatentMap, z: Float[Array, "*b d"]) -> Float[Array, "*b e"]:  # noqa: A002
+    """Returns the latents in the target space, `z · kernel + bias`.
+
+    Args:
+        map: as `fit_latent_map` or `fit_rotation` returned it.
+        z: latents in the source space.
+
+    Source:
+        Asperti & Tonelli (2023), sec. 4.
+    """
+    return z @ map.kernel + map.bias.reshape((1,) * (z.ndim - 1) + (-1,))
+
+
+def lerp(
+    a: Float[Array, "*b d"], b: Float[Array, "*b d"], t: Float[Array, "*t"] | float
+) -> Float[Array, "*_ d"]:
+    """Returns `(1 − t) · a + t · b`.
+
+    Args:
+        a: where t is 0.
+        b: where t is 1.
+        t: one number for each pair, or for all; with single vectors also one for each step of a
+            walk.
+
+    Source:
+        White (2016), sec. 2.
+    """
+    t = jnp.asarray(t, a.dtype)[..., None]
+    a, b = _alike(a, t), _alike(b, t)
+    return (1 - t) * a + t * b
+
+
+def slerp(
+    a: Float[Array, "*b d"], b: Float[Array, "*b d"], t: Float[Array, "*t"] | float
+) -> Float[Array, "*_ d"]:
+    """Returns the point on the great arc from a to b, which keeps the length that both have.
+
+    `sin((1 − t)Ω) / sin Ω · a + sin(tΩ) / sin Ω · b` with Ω the angle between them. Of two
+    parallel, opposite or zero vectors there is no single arc: there it is the straight line.
+
+    Args:
+        a: where t is 0.
+        b: where t is 1.
+        t: one number for each pair, or for all; with single vectors also one for each step of a
+            walk.
+
+    Source:
+        Shoemake (1985), sec. 3.3; in latent spaces: White (2016), sec. 2.
+    """
+    t = jnp.asarray(t, a.dtype)[..., None]
+    a, b = _alike(a, t), _alike(b, t)
+    difference, total = _direction(a) - _direction(b), _direction(a) + _direction(b)
+    near, far = jnp.sum(difference**2, -1, keepdims=True), jnp.sum(total**2, -1, keepdims=True)
+    # They sum to 4, or to less where a vector is zero; one vanishes where there is no single arc.
+    straight = (jnp.minimum(near, far) < 16 * jnp.finfo(a.dtype).eps) | (near + far < 3)
+    near, far = jnp.where(straight, 1, near), jnp.where(straight, 1, far)
+    # Kahan's formula: the arc cosine of the product loses half of the digits of small angles.
+    angle = 2 * jnp.atan2(jnp.sqrt(near), jnp.sqrt(far))
+    weight_a = jnp.where(straight, 1 - t, jnp.sin((1 - t) * angle) / jnp.sin(angle))
+    weight_b = jnp.where(straight, t, jnp.sin(t * angle) / jnp.sin(angle))
+    return weight_a * a + weight_b * b
+
+
+def mean_direction(z: Float[Array, "n d"], present: Bool[Array, " n"]) -> Float[Array, " d"]:
+    """Returns the way from the mean latent without an attribute to the mean with it.
+
+    Args:
+        z: latents of pictures.
+        present: which of them have the attribute, some but not all.
+
+    Raises:
+        ValueError: if there are no latents.
+
+    Source:
+        Larsen et al. (2016), sec. 4.2.
+    """
+    _check_latents(z)
+    with_it, without = _class_means(z, present)
+    return with_it - without
+
+
+def fisher_direction(
+    z: Float[Array, "n d"], present: Bool[Array, " n"], *, ridge: float = 1e-3
+) -> Float[Array, " d"]:
+    """Returns the unit normal of the plane that best tells latents with an attribute from others.
+
+    `(S + ridge · tr(S) / d · I)⁻¹ · (mean with − mean without)`, scaled to length 1, with S the
+    covariance within the two classes: Fisher's linear discriminant.
+
+    Args:
+        z: latents of pictures.
+        present: which of them have the attribute, some but not all.
+        ridge: added to S, in units of its mean variance; without it S must have full rank.
+
+    Raises:
+        ValueError: if there are no latents.
+
+    Source:
+        Fisher (1936); Bishop (2006), eq. 4.30.
+    """
+    _check_latents(z)
+    wide = _wide(z)
+    with_it, without = _class_means(wide, present)
+    centred = wide - jnp.where(present[:, None], with_it[None], without[None])
+    within = centred.T @ centred / len(z)
+    d = z.shape[1]
+    within += (ridge * jnp.trace(within) / d) * jnp.eye(d, dtype=within.dtype)
+    normal = jnp.linalg.solve(within, with_it - without)
+    return (normal / jnp.linalg.norm(normal)).astype(z.dtype)
+
+
+def _check_support(source: Array) -> None:
+    if not source.size:
+        raise ValueError(f"source must hold at least one latent, got shape {source.shape}.")
+
+
+def _check_latents(z: Array) -> None:
+    if not z.size:
+        raise ValueError(f"z must hold at least one latent, got shape {z.shape}.")
+
+
+def _centred(source: Array, target: Array, intercept: bool) -> tuple[Array, Array, tuple]:
+    """Both sets around their means, and these; without intercept they stay where they are."""
+    x, y = _wide(source), _wide(target)
+    means = (jnp.mean(x, axis=0), jnp.mean(y, axis=0))
+    if not intercept:
+        means = jax.tree.map(jnp.zeros_like, means)
+    return x - means[0][None], y - means[1][None], means
+
+
+def _wide(x: Array) -> Array:
+    """In at least float32, which decompositions need."""
+    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
+
+
+def _finish(kernel: Array, means: tuple[Array, Array], dtype: jnp.dtype) -> LatentMap:
+    bias = means[1] - means[0] @ kernel
+    return LatentMap(kernel.astype(dtype), bias.astype(dtype))
+
+
+def _alike(x: Array, t: Array) -> Array:
+    """Gives a single vector as many leading axes as there are of steps."""
+    return x.reshape((1,) * (t.ndim - x.ndim) + x.shape)
+
+
+def _direction(x: Array) -> Array:
+    """Unit vectors; zero stays zero, and has a gradient."""
+    squares = jnp.sum(x**2, axis=-1, keepdims=True)
+    zero = squares == 0
+    return jnp.where(zero, 0, x * jax.lax.rsqrt(jnp.where(zero, 1, squares)))
+
+
+def _class_means(z: Array, present: Array) -> tuple[Array, Array]:
+    weight = present.astype(z.dtype)[:, None]
+    with_it = jnp.sum(weight * z, axis=0) / jnp.sum(weight)
+    return with_it, jnp.sum((1 - weight) * z, axis=0) / jnp.sum(1 - weight)
