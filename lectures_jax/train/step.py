@@ -74,7 +74,7 @@ def make_step(
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         finite &= jnp.isfinite(optax.tree.norm(updates))
         metrics = {**metrics, "loss": loss, "grad_norm": grad_norm}
-        return advance(state, proposed, finite, batch), metrics | learning_rate(optimizer_state)
+        return advance(state, proposed, finite, batch), metrics | _learning_rate(optimizer_state)
 
     return jax.jit(step, donate_argnums=0)
 
@@ -142,6 +142,6 @@ def _mix(old: Array, new: Array, share: Float[Array, ""]) -> Array:
     return old + share.astype(old.dtype) * (new.astype(old.dtype) - old)
 
 
-def learning_rate(optimizer_state: Any) -> Metrics:
+def _learning_rate(optimizer_state: Any) -> Metrics:
     found = optax.tree.get_all_with_path(optimizer_state, "learning_rate")
     return {"learning_rate": jnp.asarray(found[0][1])} if found else {}

@@ -44,3 +44,12 @@ def test_the_board_s_dark_squares_get_all_points():
     assert np.all(squares.sum(axis=1) % 2 == 0)
     assert len(squares) == 8
     assert counts.min() > 60
+
+
+def test_the_25_gaussians_lie_two_apart_and_their_labels_name_the_centre():
+    modes = np.asarray(data.grid_modes())
+    assert sorted(map(tuple, modes)) == [(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)]
+    drawn = data.gaussian_grid(jax.random.key(0), count=5000, deviation=0.1)
+    away = np.asarray(drawn["x"]) - modes[np.asarray(drawn["labels"])]
+    np.testing.assert_allclose(away.std(axis=0), 0.1, rtol=0.05)
+    assert np.bincount(drawn["labels"], minlength=25).min() > 140

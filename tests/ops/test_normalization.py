@@ -21,6 +21,12 @@ CONTRACT = {
     "batch_moments": Contract([(X,)], edges=[(np.ones_like(X),)]),
     "batch_norm": Contract([(X, MEAN, VAR, SCALE, BIAS)], edges=[(X, MEAN, 0 * VAR, SCALE, BIAS)]),
     "layer_norm": Contract([(X, SCALE, BIAS)], edges=[(0 * X, SCALE, BIAS)]),
+    "spectral_norm": Contract(
+        [(X[0], np.float32([1, 0.5, -1]))],
+        # power iteration counts its vectors as constants, which finite differences do not
+        differentiable=False,
+        edges=[(0 * X[0], np.float32([1, 0.5, -1]))],
+    ),
     "instance_norm": Contract([(X, SCALE, BIAS)], edges=[(0 * X, SCALE, BIAS)]),
     "group_norm": Contract(
         [(X.reshape(4, 1, 3, 5)[..., :4], np.float32([1, 2, 3, 4]), np.float32([4, 3, 2, 1]))],
@@ -111,3 +117,35 @@ def test_bad_groups_and_empty_maps_are_named():
     for norm in (ops.instance_norm, partial(ops.group_norm, groups=3)):
         with pytest.raises(ValueError, match="x must hold at least one cell"):
             norm(x[:0], scale, bias)
+
+
+def test_power_iteration_finds_the_largest_singular_value_and_its_gradient():
+    kernel = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 4, 5)), jnp.float32)
+    matrix = np.asarray(kernel).reshape(-1, 5)
+    u, s, vt = np.linalg.svd(matrix)
+    start = jnp.ones(5)
+    found = ops.spectral_norm(kernel, start, iterations=200)
+    np.testing.assert_allclose(found.norm, s[0], rtol=1e-5)
+    np.testing.assert_allclose(abs(found.direction @ vt[0]), 1, rtol=1e-5)
+    slope = jax.grad(lambda k: ops.spectral_norm(k, start, iterations=200).norm)(kernel)
+    np.testing.assert_allclose(slope.reshape(-1, 5), np.outer(u[:, 0], vt[0]), atol=2e-3)
+    assert ops.spectral_norm(kernel, start).norm < s[0]  # one step stays below
+
+
+def test_one_step_at_a_time_arrives_too():
+    kernel, direction = jnp.diag(jnp.array([3.0, 2.0])), jnp.array([0.1, 1.0])
+    for _ in range(20):
+        norm, direction = ops.spectral_norm(kernel, direction)
+    np.testing.assert_allclose(norm, 3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30])
+def test_the_norm_of_a_vanishing_kernel_is_finite(scale):
+    found = ops.spectral_norm(scale * jnp.ones((3, 2)), jnp.ones(2))
+    assert np.isfinite(found.norm)
+    assert np.isfinite(found.direction).all()
+
+
+def test_a_spectral_norm_needs_values_and_iterations():
+    with pytest.raises(ValueError, match="kernel must hold values and iterations"):
+        ops.spectral_norm(jnp.zeros((0, 2)), jnp.ones(2))
