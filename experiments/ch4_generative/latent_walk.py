@@ -255,7 +255,8 @@ def scores_section(scores: dict[float, dict[str, float]]) -> Section:
         "Disentanglement",
         "1 is best: each unit means one factor; by chance FactorVAE has 0.25 here. A heavier "
         "divergence leaves fewer units and worse pictures, but what is left is more separate. "
-        "None of these small networks comes close to a unit for each factor. One seed: other "
+        "None of these small networks comes close to a unit for each factor. The number at the "
+        "top is the best of these rows, which flatters it. One seed: other "
         "seeds move these scores.",
         table=Table(("β", *names), rows),
     )
