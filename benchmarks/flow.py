@@ -27,7 +27,7 @@ from lectures_jax.nn.transforms import Affine, Spline
 LAYERS, WIDTH, BATCH, STEPS = 8, 50, 256, 50
 KINDS = {
     "affine": (Affine(), None),
-    "spline": (Spline(8, 4.0), bijections.RationalQuadraticSpline(knots=8, interval=4)),
+    "spline": (Spline(8, 4.0), bijections.RationalQuadraticSpline(knots=7, interval=4)),
 }
 
 

@@ -138,6 +138,10 @@ def few_steps(
             ax.plot(numbers, values, marker="o", ms=3, label=f"{name}  {values[-1]:.1f}")
         ax.set(xscale="log", yscale="log", xlabel="calls of the network", ylabel=NAMES["frechet"])
         ax.set_xticks(numbers, map(str, numbers))
+        ax.set_yticks(
+            [y for y in (3, 5, 10, 20, 50, 100) if y < 1.2 * max(map(max, found.values()))]
+        )
+        ax.yaxis.set_major_formatter("{x:g}")
         ax.minorticks_off()
         ax.legend(fontsize=8)
     rows = [[name, *values] for name, values in found.items()]

@@ -60,7 +60,7 @@ def fit_mixture(
     levels: int,
     components: tuple[int, ...] = (4, 8, 12, 16),
     ridges: tuple[float, ...] = (0.02, 0.05, 0.1),
-    copies: int = 4,
+    copies: int = 8,
 ) -> Mixture:
     """Fits mixtures to four fifths of the pictures and the best of them, by the rest, to all.
 

@@ -33,7 +33,6 @@ from lectures_jax import data, losses, objectives, ops, report, train
 from lectures_jax.models.diffusion import Denoiser
 
 TINY = {"steps": 2, "batch_size": 8, "channels": (8,), "sampling_steps": 2, "samples": 20}
-FIRST_LOG_SNR = 12.0  # of the bound: a noise of 0.0025, a fiftieth of a level of the digits
 STEPS = {"digits": 800, "idx": 3000, "images": 4000}
 CHANNELS = {"digits": (32, 64), "idx": (48, 96), "images": (64, 96, 128)}
 
@@ -63,7 +62,7 @@ class Config:
     sampling_steps: int = 20
     """calls of the network for one picture"""
     samples: int | None = None
-    """pictures that are scored; None: as many as the judge asks for"""
+    """pictures that are scored; None: as many as the judge asks for, 2000 at most"""
     seed: int = 0
     """of parameters, order, noise and samples"""
 
@@ -127,8 +126,9 @@ def bits_per_dim(config: Config, model: Denoiser, splits: data.Splits) -> float:
     """Variational bound of some test pictures, whose classes are told, in bits for each pixel."""
     count = min(CHUNK, len(splits.test["labels"]))
     x = 2 * jnp.asarray(splits.test["image"][:count]) - 1
-    # Finer at the end than the schedule of the training, so that the last noise hides no level.
-    alpha_bar = jax.nn.sigmoid(jnp.linspace(FIRST_LOG_SNR, -10, config.schedule_steps))
+    # Steps that are even in the log-SNR, from where the noise is a sixth of a level on.
+    first = 2 * np.log(splits.levels) + 2
+    alpha_bar = jax.nn.sigmoid(jnp.linspace(first, -10, config.schedule_steps))
     terms = losses.variational_bound(
         jax.random.key(config.seed),
         predictor(model, jnp.asarray(splits.test["labels"][:count])),
@@ -147,13 +147,13 @@ def write_report(
     figures = out / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     model, critic = generator.model, judge(config.data, config.root)
-    count = config.samples or critic.count
+    count = config.samples or min(critic.count, 2000)
     key = jax.random.key(config.seed + 1)
     pictures = generator.sample(key, count)
     scores = critic.scores(pictures)
     named = {
         "bits_per_dim": generator.bits_per_dim,
-        "parameters": float(generator.parameters),
+        "parameters": generator.parameters,
         "seconds": generator.seconds,
     }
     curves, by_steps = few_steps(config, model, splits, critic, figures, min(count, 2 * CHUNK))
@@ -177,4 +177,4 @@ def write_report(
         ],
         footer=train.environment(),
     )
-    return {**scores, **named}
+    return {**scores, **{name: float(value) for name, value in named.items()}}

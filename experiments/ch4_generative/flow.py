@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from _common import Generator, Kind, read
-from _flow_moons import SIZES, in_parts, learn_moons, moons_section, parameters, truth
+from _flow_moons import SIZES, in_parts, learn_moons, moons_section, parameters
 from _mixture import Mixture, fit_mixture
 from flax import nnx
 
@@ -92,9 +92,6 @@ def run(config: Config, out: Path) -> dict[str, float]:
         )
         for i, kind in enumerate(SIZES)
     }
-    points = data.two_moons(jax.random.key(0), count=config.test_points)["x"]
-    entropy = -float(truth(np.asarray(points)).mean())
-
     splits = read(config.data, config.root)
     generator = learn(config, splits, out)
     mixture = None
@@ -112,7 +109,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     scores = judge.scores(pictures)
     numbers |= {name: scores[name] for name in ("frechet", "neighbour_ratio", "least_class")}
     sections = [
-        moons_section(found, entropy, figures),
+        moons_section(found, figures),
         pictures_section(splits, generator, mixture, numbers),
         _judge.section(scores, judge.floors),
         report.training(generator.history, figures, losses=[["loss"]], scores=[["held_out"]]),

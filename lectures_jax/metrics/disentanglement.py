@@ -1,6 +1,6 @@
 """Whether each latent unit means one thing: scores against known factors of variation."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -109,8 +109,9 @@ def dci(key: Key, codes: Codes, factors: Factors, *, trees: int = 20) -> DciScor
     importance, right = [], []
     for factor in factors.T:
         # Each split may choose among all units: else needless ones get a share by chance.
+        every: Any = None  # scikit-learn's stubs know strings only
         forest = RandomForestClassifier(
-            trees, max_features=1.0, random_state=int(rng.integers(2**31))
+            trees, max_features=every, random_state=int(rng.integers(2**31))
         )
         forest.fit(codes[learn], factor[learn])
         importance.append(forest.feature_importances_)

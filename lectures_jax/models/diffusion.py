@@ -9,8 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from lectures_jax import ops
-from lectures_jax.nn.convolution import Conv
-from lectures_jax.nn.diffusion import Condition, ConditionedBlock, GroupNorm, SelfAttention
+from lectures_jax.nn.diffusion import Condition, ConditionedBlock, Conv, GroupNorm, SelfAttention
 from lectures_jax.typing import Key
 
 

@@ -7,7 +7,11 @@ from jaxtyping import Array, Float, Int
 
 from lectures_jax import ops
 
-from .convolution import Conv
+Conv = nnx.Conv
+"""XLA's own convolution, for maps as small as these. With our formulations for CPU the digits'
+network compiles in 30 s and trains at 76 ms a step, with this one in 12 s and at 49 ms; and
+samplers go forward only, which XLA does as fast inside of loops.
+"""
 
 
 class GroupNorm(nnx.Module):

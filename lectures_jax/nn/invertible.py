@@ -73,33 +73,54 @@ class InvertibleLinear(nnx.Module):
 
 
 class Whitening(nnx.Module):
-    """`(x + shift) W`, which can begin as what makes a batch white: a fitted Gaussian.
+    """`(x + shift + condition V) W`, which can begin as what makes a batch white.
 
-    A flow that ends so begins as good as the Gaussian with full covariance, and improves on it.
+    A flow that ends so begins as good as a fitted Gaussian with full covariance, whose mean depends
+    on the condition, and improves on it.
+
+    Args:
+        features: entries of a vector.
+        condition: numbers of the condition.
 
     Source: Kessy et al. (2018), sec. 2.3, PCA whitening.
     """
 
-    def __init__(self, features: int, *, rngs: nnx.Rngs):
+    def __init__(self, features: int, *, condition: int = 0, rngs: nnx.Rngs):
         self.shift = nnx.Param(jnp.zeros(features))
+        self.told = nnx.Param(jnp.zeros((condition, features))) if condition else None
         self.linear = InvertibleLinear(features, rngs=rngs)
 
-    def adapt(self, x: Float[Array, "b d"], *, ridge: float = 1e-3) -> None:
-        """Begins so that this batch gets mean 0 and, but for the ridge, covariance I."""
+    def adapt(
+        self, x: Float[Array, "b d"], condition: Condition = None, *, ridge: float = 1e-3
+    ) -> None:
+        """Begins so that this batch gets mean 0 and, but for the ridge, covariance I.
+
+        With a condition the mean is its linear regression: of classes, each one's own.
+        """
         mean = jnp.mean(x, axis=0)
-        centered = x - mean[None]
-        variance, axes = jnp.linalg.eigh(centered.T @ centered / len(x))
+        if self.told is not None and condition is not None:
+            centered = condition - jnp.mean(condition, axis=0)[None]
+            self.told[...] = -jnp.linalg.lstsq(centered, x - mean[None])[0]
+            mean = mean + jnp.mean(condition, axis=0) @ self.told[...]
         self.shift[...] = -mean
+        centered = x + self._shift(condition)
+        variance, axes = jnp.linalg.eigh(centered.T @ centered / len(x))
         self.linear.begin_as(axes * jax.lax.rsqrt(jnp.maximum(variance, 0) + ridge)[None])
 
     def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
         """Returns the new values and the log-determinants."""
-        return self.linear.forward(x + self.shift[...][None])
+        return self.linear.forward(x + self._shift(condition))
 
     def inverse(self, z: Array, condition: Condition = None) -> Moved:
         """Returns the old values and the log-determinants of the way back."""
         x, log_det = self.linear.inverse(z)
-        return x - self.shift[...][None], log_det
+        return x - self._shift(condition), log_det
+
+    def _shift(self, condition: Condition) -> Float[Array, "_ d"]:
+        shift = self.shift[...][None]
+        if self.told is None or condition is None:
+            return shift
+        return shift + condition @ self.told[...]
 
 
 class Logit(nnx.Module):

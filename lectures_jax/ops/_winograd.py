@@ -8,6 +8,7 @@ the machine, where its convolutions of few channels run at half of it.
 Winograd (1980), "Arithmetic complexity of computations"; Lavin & Gray (2016), sec. 4.1.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -20,6 +21,7 @@ from ._window import Window, pad
 
 CACHE = 18e6  # bytes of transformed images worked on at once, well inside of a last-level cache
 FEWEST = 32  # channels below which the matrix products do not pay for the transformations
+LEAST = 1.2e7  # products of a tap below which the gain is not worth the longer compilation
 
 
 def fits(x: Array, kernel: Array, window: Window) -> bool:
@@ -32,6 +34,7 @@ def fits(x: Array, kernel: Array, window: Window) -> bool:
         and min(window.output) >= 2
         and x.dtype in (jnp.float32, jnp.float64)
         and isinstance(x.shape[0], int)  # not the unknown size of an exported program
+        and len(x) * math.prod(window.output) * math.prod(kernel.shape[2:]) >= LEAST
     )
 
 

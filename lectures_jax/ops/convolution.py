@@ -30,7 +30,7 @@ def conv2d(
     with stride s and dilation a; cells outside of the image are 0.
 
     On CPU it is computed so that gradients are fast also inside of `scan` and `while`, and 3×3
-    kernels of stride 1 with at least 32 channels by Winograd's algorithm, on other platforms by
+    kernels of stride 1 with many channels by Winograd's algorithm, on other platforms by
     XLA's own. Derivatives of every order and direction exist; only the gradient is
     fast in a loop on CPU, `jvp` and the derivative of a gradient are there as slow as XLA's own.
 

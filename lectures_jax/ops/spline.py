@@ -131,14 +131,12 @@ def piecewise_linear(
     Source:
         Müller et al. (2019), "Neural importance sampling", sec. 4.2.
     """
-    log_share = jax.nn.log_softmax(logits, axis=-1)
-    edges, bins = _histogram_edges(log_share), logits.shape[-1]
+    log_share, edges, bins = _histogram(logits)
     inside = (x >= 0) & (x < 1)
     place = jnp.where(inside, x, 0) * bins
-    level = _levels(logits)
-    chosen = level == jnp.floor(place)[..., None]
+    chosen = _levels(log_share) == jnp.floor(place)[None]
     log_share = _pick(chosen, log_share)
-    y = _pick(chosen, edges[..., :-1]) + (place - jnp.floor(place)) * jnp.exp(log_share)
+    y = _pick(chosen, edges[:-1]) + (place - jnp.floor(place)) * jnp.exp(log_share)
     return jnp.where(inside, y, x), jnp.where(inside, log_share + math.log(bins), 0)
 
 
@@ -157,32 +155,30 @@ def piecewise_linear_inverse(
     Source:
         Müller et al. (2019), "Neural importance sampling", sec. 4.2.
     """
-    log_share = jax.nn.log_softmax(logits, axis=-1)
-    edges, bins = _histogram_edges(log_share), logits.shape[-1]
+    log_share, edges, bins = _histogram(logits)
     inside = (y >= 0) & (y < 1)
     chosen = _between(jnp.where(inside, y, 0), edges)
+    left = _pick(chosen, jnp.broadcast_to(_levels(log_share), log_share.shape))
     log_share = _pick(chosen, log_share)
-    left = _pick(chosen, jnp.broadcast_to(_levels(logits), logits.shape))
     # A bin that rounding left empty divides 0 by 0; what is not inside is not used.
-    part = (jnp.where(inside, y, 0) - _pick(chosen, edges[..., :-1])) * jnp.exp(-log_share)
+    part = (jnp.where(inside, y, 0) - _pick(chosen, edges[:-1])) * jnp.exp(-log_share)
     x = (left + _unit(part)) / bins
     return jnp.where(inside, x, y), jnp.where(inside, -log_share - math.log(bins), 0)
 
 
-def _histogram_edges(log_share: Array) -> Array:
-    if not log_share.shape[-1]:
-        raise ValueError(f"logits must hold at least one bin, got shape {log_share.shape}.")
-    inner = jnp.cumsum(jnp.exp(log_share), axis=-1)[..., :-1]
-    shape = (*log_share.shape[:-1], 1)
-    ends = jnp.zeros(shape, log_share.dtype), jnp.ones(shape, log_share.dtype)
-    return jnp.concatenate([ends[0], inner, ends[1]], axis=-1)
+def _histogram(logits: Array) -> tuple[Array, Array, int]:
+    """Logarithms of the shares, the distribution function at the edges, and the number of bins."""
+    bins = logits.shape[-1]
+    if not bins:
+        raise ValueError(f"logits must hold at least one bin, got shape {logits.shape}.")
+    log_share = jnp.moveaxis(jax.nn.log_softmax(logits, axis=-1), -1, 0)
+    return log_share, _with_ends(_running_sum(jnp.exp(log_share)), 0.0, 1.0), bins
 
 
-def _levels(logits: Array) -> Array:
-    """0, 1, … along the last axis."""
-    return jnp.arange(logits.shape[-1], dtype=logits.dtype).reshape(
-        (1,) * (logits.ndim - 1) + (-1,)
-    )
+def _levels(log_share: Array) -> Array:
+    """0, 1, … along the first axis."""
+    count = jnp.arange(len(log_share), dtype=log_share.dtype)
+    return count.reshape((-1,) + (1,) * (log_share.ndim - 1))
 
 
 class _Knots(NamedTuple):
@@ -204,17 +200,27 @@ def _knots(
     if not 0 <= min_size * bins < 1:
         raise ValueError(f"min_size must be less than 1 / {bins} of the range, got {min_size}.")
     at_zero = math.log(math.expm1(1 - min_slope))  # softplus of it is 1 − min_slope
+    # Bins first: the long axis of the values is then the fast one: a little faster on CPU.
+    widths, heights, slopes = (jnp.moveaxis(a, -1, 0) for a in (widths, heights, slopes))
     inner = min_slope + jax.nn.softplus(slopes + at_zero)
-    slope = jnp.pad(inner, [(0, 0)] * (slopes.ndim - 1) + [(1, 1)], constant_values=1)
+    slope = jnp.pad(inner, [(1, 1)] + [(0, 0)] * (slopes.ndim - 1), constant_values=1)
     return _Knots(_edges(widths, bound, min_size), _edges(heights, bound, min_size), slope)
 
 
 def _edges(logits: Array, bound: float, min_size: float) -> Array:
-    bins = logits.shape[-1]
-    sizes = min_size + (1 - min_size * bins) * jax.nn.softmax(logits, axis=-1)
-    inner = 2 * bound * jnp.cumsum(sizes[..., :-1], axis=-1) - bound
-    ends = [jnp.full((*logits.shape[:-1], 1), end, logits.dtype) for end in (-bound, bound)]
-    return jnp.concatenate([ends[0], inner, ends[1]], axis=-1)
+    bins = len(logits)
+    sizes = min_size + (1 - min_size * bins) * jax.nn.softmax(logits, axis=0)
+    return _with_ends(2 * bound * _running_sum(sizes) - bound, -bound, bound)
+
+
+def _with_ends(inner: Array, first: float, last: float) -> Array:
+    ends = [jnp.full((1, *inner.shape[1:]), end, inner.dtype) for end in (first, last)]
+    return jnp.concatenate([ends[0], inner, ends[1]])
+
+
+def _running_sum(sizes: Array) -> Array:
+    """Returns the sums of the first 1, 2, …, k − 1 sizes."""
+    return jnp.cumsum(sizes, axis=0)[:-1]
 
 
 def _find(value: Array, edges: Array, knots: _Knots) -> _Bin:
@@ -224,22 +230,20 @@ def _find(value: Array, edges: Array, knots: _Knots) -> _Bin:
     """
     inside = _between(value, edges)
     left, right, bottom, top, slope, next_slope = (
-        _pick(inside, x[..., part])
-        for x in (knots.x, knots.y, knots.slope)
-        for part in (slice(None, -1), slice(1, None))
+        _pick(inside, part) for x in knots for part in (x[:-1], x[1:])
     )
     return _Bin(left, right - left, bottom, top - bottom, slope, next_slope)
 
 
-def _between(value: Array, edges: Array) -> Bool[Array, "*b k"]:
+def _between(value: Array, edges: Array) -> Bool[Array, "k *b"]:
     """Returns which bin holds each value; the outer bins reach to infinity."""
-    above = value[..., None] >= edges[..., 1:-1]
-    yes = jnp.ones((*above.shape[:-1], 1), bool)
-    return jnp.concatenate([yes, above], axis=-1) & jnp.concatenate([~above, yes], axis=-1)
+    above = value[None] >= edges[1:-1]
+    yes = jnp.ones((1, *value.shape), bool)
+    return jnp.concatenate([yes, above]) & jnp.concatenate([~above, yes])
 
 
-def _pick(mask: Bool[Array, "*b k"], values: Float[Array, "*b k"]) -> Float[Array, "*b"]:
-    return jnp.sum(jnp.where(mask, values, 0), axis=-1)
+def _pick(mask: Bool[Array, "k *b"], values: Float[Array, "k *b"]) -> Float[Array, "*b"]:
+    return jnp.sum(jnp.where(mask, values, 0), axis=0)
 
 
 def _mean_and_curve(part: _Bin) -> tuple[Array, Array]:

@@ -64,7 +64,7 @@ LAYERS = {  # layer, shape of an example, size of the condition
     "inverse": (Inverse(Autoregressive(masked(4, Affine()), Affine())), (4,), 0),
     "activation normalization": (ActNorm(2), (3, 3, 2), 0),
     "linear": (InvertibleLinear(3, rngs=RNGS), (2, 2, 3), 0),
-    "whitening": (Whitening(3, rngs=RNGS), (3,), 0),
+    "whitening": (Whitening(3, condition=2, rngs=RNGS), (3,), 2),
     "multiscale": (
         Multiscale([glow_step(4), glow_step(8)], shape=(4, 4, 1)),
         (4, 4, 1),
@@ -151,6 +151,18 @@ def test_whitening_begins_as_the_gaussian_of_a_batch():
     np.testing.assert_allclose(np.cov(z, rowvar=False, ddof=0), np.eye(3), atol=1e-3)
     half = -0.5 * np.linalg.slogdet(np.cov(x, rowvar=False, ddof=0))[1]
     np.testing.assert_allclose(log_det, half, rtol=1e-3)
+
+
+def test_whitening_takes_each_class_s_own_mean_away():
+    layer = Whitening(2, condition=3, rngs=nnx.Rngs(0))
+    labels = jnp.arange(600) % 3
+    x = jax.random.normal(jax.random.key(0), (600, 2)) + 10 * jnp.stack([labels, -labels], axis=-1)
+    told = jax.nn.one_hot(labels, 3)
+    layer.adapt(x, told, ridge=0.0)
+    z, _ = layer.forward(x, told)
+    for label in range(3):
+        np.testing.assert_allclose(z[labels == label].mean(0), 0, atol=1e-3)
+    np.testing.assert_allclose(np.cov(z, rowvar=False, ddof=0), np.eye(2), atol=1e-3)
 
 
 def test_normalization_adapts_to_a_batch():

@@ -12,6 +12,7 @@ from jax import lax
 
 from lectures_jax import ops
 from lectures_jax.ops import _fast_convolution as fast
+from lectures_jax.ops import _winograd as winograd
 from lectures_jax.ops._window import place
 from tests.contract import Contract
 
@@ -23,6 +24,12 @@ def normal(*shape: int) -> np.ndarray:
     return RNG.normal(size=shape).astype(np.float32)
 
 
+def many_channels(x, kernel):
+    """What `conv2d` does on CPU with larger images, which would take a test long."""
+    window = place(x.shape, kernel.shape, stride=1, padding="SAME", dilation=1)
+    return winograd.convolution(x, kernel, window)
+
+
 X, BIAS = normal(2, 6, 7, 4), normal(6)
 
 CONTRACT = {
@@ -30,7 +37,9 @@ CONTRACT = {
         [(X, normal(3, 2, 4, 6), BIAS)], shared=(1,), op=partial(ops.conv2d, stride=2)
     ),
     "conv2d 3x3 of many channels": Contract(
-        [(normal(2, 4, 5, 32), normal(3, 3, 32, 33))], shared=(1,), op=ops.conv2d
+        [(normal(2, 4, 5, 32), normal(3, 3, 32, 33))],
+        shared=(1,),
+        op=lambda x, kernel: many_channels(x, kernel) if x.size else ops.conv2d(x, kernel),
     ),
     "conv2d dilated": Contract(
         [(X, normal(3, 3, 4, 5))], shared=(1,), op=partial(ops.conv2d, dilation=2, padding=1)

@@ -21,6 +21,11 @@ SHAPES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def small_ones_too(monkeypatch):
+    monkeypatch.setattr(winograd, "LEAST", 0)
+
+
 def arrays(shape, dtype=np.float64):
     kernel = RNG.normal(0, 0.1, (3, 3, shape[-1], 34))
     return jnp.asarray(RNG.normal(size=shape), dtype), jnp.asarray(kernel, dtype)
@@ -99,6 +104,13 @@ def test_other_convolutions_go_another_way(shape, kernel, options):
     window = place(shape, kernel, **options)
     x, weights = (jnp.zeros(s, jnp.float32) for s in (shape, kernel))
     assert not winograd.fits(x, weights, window)
+
+
+def test_a_small_one_goes_another_way(monkeypatch):
+    monkeypatch.undo()
+    window = place((1, 8, 8, 64), (3, 3, 64, 64), stride=1, padding="SAME", dilation=1)
+    assert not winograd.fits(jnp.zeros((1, 8, 8, 64)), jnp.zeros((3, 3, 64, 64)), window)
+    assert winograd.fits(jnp.zeros((99, 8, 8, 64)), jnp.zeros((3, 3, 64, 64)), window)
 
 
 def test_half_precision_goes_another_way():
