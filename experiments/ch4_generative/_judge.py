@@ -18,7 +18,7 @@ from lectures_jax import data, metrics, objectives, report, train
 from lectures_jax.models.cnn import Cnn
 from lectures_jax.report.page import Section, Table
 
-MOST = 10_000  # pictures of a set that the scores compare; pairs grow with the square
+MOST = 5000  # pictures of a set that the scores compare; pairs grow with the square
 NEAREST = 1000  # samples whose nearest training picture is looked for
 NAMES = {
     "frechet": "classifier-Fréchet",
@@ -43,7 +43,7 @@ class Judge:
     each of the same origin have a Fréchet distance of about 2000 / n; see `floors`.
 
     Attributes:
-        count: how many samples to give, as many as there are training pictures, 10 000 at most.
+        count: how many samples to give, as many as there are training pictures, 5000 at most.
         accuracy: of the network, on the training pictures, which it never saw.
     """
 
@@ -114,8 +114,8 @@ class Judge:
         return {
             "real against real": self._compare(one, self.features(other), other),
             "copies with noise": self.scores(_copies(images, self.count)),
-            "Gaussian mixture": self.scores(_mixture(images, self.count)),
-            "probabilistic PCA": self.scores(_principal(images, self.count)),
+            "Gaussian mixture": self.scores(_mixture(images[order[:MOST]], self.count)),
+            "probabilistic PCA": self.scores(_principal(images[order[:MOST]], self.count)),
         }
 
     def _compare(

@@ -69,8 +69,8 @@ class Config:
     """points per step"""
     test_points: int = 50_000
     """fresh points of the two moons"""
-    judge_steps: int = 500
-    """of the network that scores the samples"""
+    judge_steps: int | None = None
+    """of the network that scores the samples; None: what `_judge.judge` takes"""
     seed: int = 0
     """of parameters, order and noise"""
 

@@ -73,8 +73,8 @@ class Config:
     """training steps of the VAE of the codes"""
     samples: tuple[int, ...] = (1, 8, 64, 512)
     """K of the likelihood bounds"""
-    judge_steps: int = 500
-    """of the network that scores the samples"""
+    judge_steps: int | None = None
+    """of the network that scores the samples; None: what `_judge.judge` takes"""
     seed: int = 0
     """of parameters, order and noise"""
 
