@@ -54,7 +54,7 @@ def test_a_constant_of_the_file_is_known_by_name():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("Nothing(3)", "Cnn, Darknet, Head, Mlp, ResNet, "),
+        ("Nothing(3)", "Head, Mlp, ResNet, "),
         ("Mlp((3, 2), colour=1)", "unexpected keyword argument 'colour'"),
         ("Mlp(print(3))", "MODEL: expected a literal, got 'print(3)'"),
         ("Mlp((3", "MODEL: expected CLASS(arguments), got 'Mlp((3'"),
