@@ -1,4 +1,4 @@
-"""VAE, GAN, flow and diffusion on one page, each three times. CPU, 12 min; classifier-Fréchet 5.
+"""VAE, GAN, flow and diffusion on one page, each three times. CPU, 12 min; classifier-Fréchet 4.
 
 Every model learns from the same pictures by its own experiment's settings and is scored by the same
 judge, beside floors that need no network. It takes minutes because it trains twelve networks:
