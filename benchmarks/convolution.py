@@ -98,6 +98,7 @@ def pool(images, size, stride, padding) -> Case:
 
 CASES = {
     "3x3": conv((8, 28, 28, 32), (3, 3, 32, 32)),
+    "3x3, 64 channels": conv((8, 28, 28, 64), (3, 3, 64, 64)),
     "5x5": conv((8, 28, 28, 32), (5, 5, 32, 32)),
     "1x1": conv((8, 28, 28, 64), (1, 1, 64, 64)),
     "3x3 strided by 2": conv((8, 29, 29, 32), (3, 3, 32, 64), stride=2),
