@@ -136,8 +136,8 @@ def draw(key: jax.Array, count: int, split: Literal["train", "test"]) -> dict[st
         size=24,
         min_digits=1,
         max_digits=1,
-        min_size=16,
-        max_size=23,
+        min_size=16.0,
+        max_size=23.0,
     )
     images = np.stack([np.asarray(record.image) for record in scenes])
     labels = np.concatenate([record.labels for record in scenes])

@@ -39,7 +39,9 @@ CONTRACT = {
     "conv2d 3x3 of many channels": Contract(
         [(normal(2, 4, 5, 32), normal(3, 3, 32, 33))],
         shared=(1,),
-        op=lambda x, kernel: many_channels(x, kernel) if x.size else ops.conv2d(x, kernel),
+        op=lambda x, kernel: (
+            many_channels(x, kernel) if x.size and kernel.size else ops.conv2d(x, kernel)
+        ),
     ),
     "conv2d dilated": Contract(
         [(X, normal(3, 3, 4, 5))], shared=(1,), op=partial(ops.conv2d, dilation=2, padding=1)
