@@ -57,8 +57,8 @@ class Config:
     """units of each of the sprites' two dense layers"""
     betas: tuple[float, ...] = (1.0, 4.0, 16.0)
     """weights of the divergence on sprites"""
-    judge_steps: int = 500
-    """of the network that says what a walk's pictures show"""
+    judge_steps: int | None = None
+    """of the network that names the digits; None: what `_judge.judge` takes"""
     seed: int = 0
     """of parameters, order and noise"""
 
