@@ -16,6 +16,8 @@ import jax
 
 from lectures_jax.train import keep_memory
 
+keep_memory()  # as `ljx run` does, before any device starts; it serves all libraries alike
+
 RESULTS = Path(__file__).parent / "results"
 
 LIBRARIES = (
@@ -46,7 +48,6 @@ def compare(functions: dict[str, Callable[[], Any]], *, repeats: int = 30) -> di
         functions: thunks by name; what they return is waited for.
         repeats: measured calls of each.
     """
-    keep_memory()  # as `ljx run` does; it serves all libraries of the process alike
     for function in functions.values():
         jax.block_until_ready(function())
     times: dict[str, list[float]] = {name: [] for name in functions}

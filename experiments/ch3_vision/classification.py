@@ -4,13 +4,11 @@ By default handwritten digits of 8×8 pixels; `--data idx --root DIR` takes MNIS
 Fashion-MNIST. Nothing is chosen by the test pictures: the last step's averaged model counts.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,7 +77,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         model,
         partial(objectives.classification, smoothing=config.smoothing),
         optimizer(config),
-        batches(splits.train, config),
+        data.batches(splits.train, batch_size=config.batch_size, seed=config.seed),
         steps=config.steps,
         out=out,
         ema_decay=config.ema_decay,
@@ -111,14 +109,6 @@ def optimizer(config: Config) -> optax.GradientTransformation:
     return optax.adamw(rate, weight_decay=config.weight_decay, mask=kernels)
 
 
-def batches(examples: dict[str, np.ndarray], config: Config) -> Iterator[dict[str, np.ndarray]]:
-    """Batches to learn from, without end, each epoch in another order."""
-    order = grain.MapDataset.range(len(examples["labels"])).seed(config.seed).shuffle().repeat()
-    rows = order.batch(config.batch_size, drop_remainder=True, batch_fn=np.array)
-    # One look-up for the whole batch: a call per picture would take longer than the step.
-    return iter(rows.map(lambda i: {k: v[i] for k, v in examples.items()}).to_iter_dataset())
-
-
 def augment(key: jax.Array, batch: dict[str, jax.Array], *, flip: bool) -> dict[str, jax.Array]:
     """Moves each picture by up to a twelfth of its size, and mirrors half of them if told to."""
     images = batch["image"]
@@ -134,21 +124,14 @@ def augment(key: jax.Array, batch: dict[str, jax.Array], *, flip: bool) -> dict[
     return {**batch, "image": jax.vmap(one)(jax.random.split(key, len(images)), padded)}
 
 
-@nnx.jit
-def answer(model: nnx.Module, images: jax.Array) -> jax.Array:
-    """Probabilities of the classes."""
-    return jax.nn.softmax(model(images))
-
-
 def probabilities(model: nnx.Module, examples: dict[str, np.ndarray]) -> np.ndarray:
     """The model's answer to every picture."""
-    parts = range(0, len(examples["labels"]), 500)
-    return np.concatenate([answer(model, examples["image"][i : i + 500]) for i in parts])
+    return np.asarray(jax.nn.softmax(train.predict(model, examples["image"])))
 
 
 def accuracy(model: nnx.Module, examples: dict[str, np.ndarray]) -> float:
     """The share of right answers."""
-    found = jnp.asarray(probabilities(model, examples))
+    found = jnp.asarray(train.predict(model, examples["image"]))
     return float(metrics.accuracy(found, jnp.asarray(examples["labels"])))
 
 

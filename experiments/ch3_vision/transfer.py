@@ -236,17 +236,10 @@ def choose(rng: np.random.Generator, examples: dict, count: int) -> dict[str, np
     return {name: values[rows] for name, values in examples.items()}
 
 
-@nnx.jit
-def answer(model: nnx.Module, images: jax.Array) -> jax.Array:
-    """Logits."""
-    return model(images)
-
-
 def accuracy(model: nnx.Module, examples: dict[str, np.ndarray]) -> float:
-    """The share of right answers, in parts of one size."""
-    images, labels = examples["image"], examples["labels"]
-    parts = [answer(model, images[i : i + 500]) for i in range(0, len(labels), 500)]
-    return float(metrics.accuracy(jnp.concatenate(parts), jnp.asarray(labels)))
+    """The share of right answers."""
+    found = jnp.asarray(train.predict(model, examples["image"]))
+    return float(metrics.accuracy(found, jnp.asarray(examples["labels"])))
 
 
 def write_report(

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
-import _judge
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,33 +16,18 @@ from lectures_jax import objectives, ops, report, train
 from lectures_jax.models.autoencoder import DenseDecoder, dense_encoder
 from lectures_jax.models.vae import Vae
 
-PART = 500  # pictures that are encoded or decoded at once
-
 Draw = Callable[[jax.Array, int], np.ndarray]
 """`(key, count) -> codes`."""
 
 
-@nnx.jit
-def _posterior(model: Vae, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return model.posterior(images)
-
-
-@nnx.jit
-def _decode(model: Vae, codes: jax.Array) -> jax.Array:
-    return model.decode(codes)
-
-
 def encode(model: Vae, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and log variance of the posterior of each picture."""
-    parts = [_posterior(model, images[i : i + PART]) for i in range(0, len(images), PART)]
-    mean, log_var = zip(*parts, strict=True)
-    return np.concatenate(mean), np.concatenate(log_var)
+    return train.predict(model, images, function=Vae.posterior)
 
 
 def decode(model: Vae, codes: np.ndarray) -> np.ndarray:
     """The picture of each code."""
-    parts = range(0, len(codes), PART)
-    return np.concatenate([_decode(model, codes[i : i + PART]) for i in parts])
+    return train.predict(model, codes, function=Vae.decode)
 
 
 def parameters(model: nnx.Module) -> int:
@@ -105,7 +89,7 @@ def learn_second_stage(
         model,
         objectives.elbo,
         optax.adam(optax.cosine_decay_schedule(1e-3, steps)),
-        _judge.batches(examples, batch_size=batch_size, seed=0),
+        data.batches(examples, batch_size=batch_size, seed=0),
         steps=steps,
         ema_decay=0.99,
         log_every=steps,

@@ -1,10 +1,9 @@
 """The judge of all generative experiments: a network that no generator saw, scores, and floors."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,13 +58,13 @@ class Judge:
             ),
             partial(objectives.classification, smoothing=0.05),
             optax.adamw(optax.cosine_onecycle_schedule(steps, 5e-3), weight_decay=0.02),
-            batches(splits.test, batch_size=64, seed=0),
+            data.batches(splits.test, batch_size=64, seed=0),
             steps=steps,
             ema_decay=0.99,
             augment=augment,
             log_every=max(steps, 1),
         )
-        self._structure, self._arrays = nnx.split(model)
+        self._model = model
         images = splits.train["image"]
         self.count = min(len(images), MOST)
         chosen = np.random.default_rng(0).permutation(len(images))[: self.count]
@@ -138,14 +137,7 @@ class Judge:
         return {name: float(value) for name, value in scores.items()}
 
     def _answer(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        answers = []
-        for start in range(0, len(pictures), 500):
-            part = pictures[start : start + 500]
-            padded = np.pad(part, ((0, 500 - len(part)), (0, 0), (0, 0), (0, 0)))
-            found = _features_and_labels(self._structure, self._arrays, padded)
-            answers.append([np.asarray(x)[: len(part)] for x in found])
-        features, labels = zip(*answers, strict=True)
-        return np.concatenate(features), np.concatenate(labels)
+        return train.predict(self._model, pictures, function=features_and_labels)
 
 
 @lru_cache(maxsize=4)
@@ -181,15 +173,6 @@ def sheet(pictures: np.ndarray, *, columns: int = 8) -> np.ndarray:
     return report.grid(pictures.repeat(zoom, axis=1).repeat(zoom, axis=2), columns=columns)
 
 
-def batches(
-    examples: dict[str, np.ndarray], *, batch_size: int, seed: int
-) -> Iterator[dict[str, np.ndarray]]:
-    """Returns batches without end, each epoch in another order."""
-    order = grain.MapDataset.range(len(examples["labels"])).seed(seed).shuffle().repeat()
-    rows = order.batch(batch_size, drop_remainder=True, batch_fn=np.array)
-    return iter(rows.map(lambda i: {k: v[i] for k, v in examples.items()}).to_iter_dataset())
-
-
 def augment(key: jax.Array, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """Turns, scales and shifts each picture a little, and adds noise."""
     images = batch["image"]
@@ -214,9 +197,8 @@ def _weights(places: jax.Array, size: int) -> jax.Array:
     return jnp.maximum(1 - jnp.abs(inside - jnp.arange(size, dtype=inside.dtype)[None, None]), 0)
 
 
-@partial(jax.jit, static_argnums=0)
-def _features_and_labels(structure, arrays, pictures) -> tuple[jax.Array, jax.Array]:
-    model = nnx.merge(structure, arrays)
+def features_and_labels(model: Cnn, pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The numbers before the last layer, and the likeliest class."""
     pooled = model.features(pictures)["pooled"]
     return pooled, jnp.argmax(model.classify(pooled), axis=-1)
 

@@ -26,7 +26,7 @@ from _denoising import (
     schedule,
     strip,
 )
-from _judge import NAMES, batches, judge, section
+from _judge import NAMES, judge, section
 from flax import nnx
 
 from lectures_jax import data, losses, objectives, ops, report, train
@@ -100,7 +100,9 @@ def learn(config: Config, splits: data.Splits, out: Path | None) -> Generator:
             class_dropout=config.class_dropout,
         ),
         optax.adam(optax.cosine_onecycle_schedule(config.steps, config.learning_rate)),
-        batches(splits.train, batch_size=min(config.batch_size, len(images)), seed=config.seed),
+        data.batches(
+            splits.train, batch_size=min(config.batch_size, len(images)), seed=config.seed
+        ),
         steps=config.steps,
         out=out,
         ema_decay=config.ema_decay,

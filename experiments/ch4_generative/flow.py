@@ -157,7 +157,7 @@ def learn(config: Config, splits: data.Splits, out: Path) -> Generator:
         flow,
         partial(objectives.image_flow, levels=splits.levels, conditional=True),
         optimizer(config),
-        _judge.batches(splits.train, batch_size=config.batch_size, seed=config.seed),
+        data.batches(splits.train, batch_size=config.batch_size, seed=config.seed),
         steps=config.steps,
         out=out,
         ema_decay=config.ema_decay,

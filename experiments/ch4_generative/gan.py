@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import optax
 from _common import Generator, Kind, read
-from _judge import batches, judge, section
+from _judge import judge, section
 from flax import nnx
 
 from lectures_jax import data, losses, metrics, objectives, report, train
@@ -148,7 +148,7 @@ def learn(config: Config, splits: data.Splits, out: Path | None) -> Generator:
         key_train,
         build(config, splits.train["image"].shape[1:], nnx.Rngs(key_init)),
         *players(config),
-        batches(
+        data.batches(
             splits.train,
             batch_size=config.batch_size * config.discriminator_steps,
             seed=config.seed,
@@ -161,14 +161,9 @@ def learn(config: Config, splits: data.Splits, out: Path | None) -> Generator:
         save_every=max(config.steps // 3, 1),
     )
     seconds = process_time() - began
-    structure, arrays = nnx.split(model.generator)
 
     def sample(key: jax.Array, count: int) -> np.ndarray:
-        z = np.asarray(jax.random.normal(key, (count, config.latent)))
-        rows = range(0, count, 500)
-        padded = np.pad(z, ((0, -count % 500), (0, 0)))
-        parts = [np.asarray(_generate(structure, arrays, padded[i : i + 500])) for i in rows]
-        return np.concatenate(parts)[:count]
+        return train.predict(model.generator, jax.random.normal(key, (count, config.latent)))
 
     count = sum(x.size for x in jax.tree.leaves(nnx.state(model.generator, nnx.Param)))
     return Generator(sample, count, seconds, None, history, model)
@@ -236,17 +231,11 @@ def learn_grid(config: Config) -> tuple[metrics.ModeCoverage, np.ndarray, np.nda
         key_train,
         Gan(*nets, latent=8),
         *players(settings),
-        batches(points, batch_size=settings.batch_size, seed=config.seed),
+        data.batches(points, batch_size=settings.batch_size, seed=config.seed),
         steps=config.grid_steps,
         ema_decay=config.ema_decay,
         log_every=max(config.grid_steps // 3, 1),
     )
-    structure, arrays = nnx.split(model.generator)
-    drawn = 2 * np.asarray(_generate(structure, arrays, jax.random.normal(key_z, (2000, 8))))
+    drawn = 2 * train.predict(model.generator, jax.random.normal(key_z, (2000, 8)))
     found = metrics.mode_coverage(drawn, data.grid_modes(), deviation=SPREAD)
     return found, drawn, np.asarray(whole["x"][:2000])
-
-
-@partial(jax.jit, static_argnums=0)
-def _generate(structure, arrays, z):
-    return nnx.merge(structure, arrays)(z)

@@ -204,7 +204,7 @@ def learn_sprites(config: Config, beta: float, sprites: dict[str, np.ndarray]) -
         model,
         objective,
         optax.adam(optax.cosine_decay_schedule(2e-3, config.sprite_steps)),
-        _judge.batches(examples, batch_size=64, seed=config.seed),
+        data.batches(examples, batch_size=64, seed=config.seed),
         steps=config.sprite_steps,
         log_every=config.sprite_steps,
     )

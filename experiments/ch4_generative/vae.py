@@ -165,7 +165,7 @@ def learn(config: Config, splits: data.Splits, out: Path) -> Generator:
         build(config, splits, nnx.Rngs(key_init)),
         objective(config),
         optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.steps)),
-        _judge.batches(splits.train, batch_size=config.batch_size, seed=config.seed),
+        data.batches(splits.train, batch_size=config.batch_size, seed=config.seed),
         steps=config.steps,
         out=out,
         ema_decay=config.ema_decay,

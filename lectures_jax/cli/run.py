@@ -28,11 +28,11 @@ def run(file: Path, options: Sequence[str]) -> int:
     module = _load(file)
     chosen = _parse(module, file, options)
     config, out = chosen.config, chosen.out
-    if folder.claim(out, experiment=file.name, config=config, fresh=chosen.fresh):
-        _describe(out, file, config, options)
     from lectures_jax.train import Stopped, keep_memory
 
-    keep_memory()
+    keep_memory()  # before a device starts, whose threads would otherwise have arenas of their own
+    if folder.claim(out, experiment=file.name, config=config, fresh=chosen.fresh):
+        _describe(out, file, config, options)
     try:
         metrics = module.run(config, out)
         if not isinstance(metrics, Mapping):

@@ -8,7 +8,7 @@ try:
     from .folder import read_image_folder
     from .idx import read_idx
     from .letterbox import letterbox, letterbox_boxes, letterbox_mask, unletterbox_boxes
-    from .loader import in_memory, loader
+    from .loader import batches, in_memory, loader
     from .masks import read_masks
     from .records import stack
     from .sprites import factor_sprites
@@ -31,6 +31,7 @@ except ModuleNotFoundError as error:
 __all__ = [
     "Splits",
     "augment_detection",
+    "batches",
     "checkerboard",
     "digit_scenes",
     "digits",

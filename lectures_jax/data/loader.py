@@ -1,7 +1,7 @@
 """Batches of fixed shape from a data set, by Grain."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +77,36 @@ def loader(
     batches = index.map(make).batch(batch_size, drop_remainder=True, batch_fn=_stack)
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
     return iter(batches.to_iter_dataset(options))
+
+
+def batches(
+    examples: Mapping[str, np.ndarray], *, batch_size: int, seed: int = 0
+) -> grain.DatasetIterator[Batch]:
+    """Returns batches of arrays without end, each epoch in another order.
+
+    Batches cross from one epoch to the next, so nothing is dropped. Their order depends on the seed
+    alone.
+
+    Args:
+        examples: arrays whose rows belong together.
+        batch_size: rows per batch.
+        seed: of the order.
+
+    Returns:
+        An iterator with `get_state` and `set_state`, which Orbax saves as it is.
+
+    Raises:
+        ValueError: if the arrays differ in length or are empty, or `batch_size` is below 1.
+    """
+    lengths = {name: len(value) for name, value in examples.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise ValueError(f"examples must be arrays of one length, not empty, got {lengths}.")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    order = grain.MapDataset.range(min(lengths.values())).seed(seed).shuffle().repeat()
+    rows = order.batch(batch_size, drop_remainder=True, batch_fn=np.array)
+    # One look-up for the whole batch: a call for each row would take longer than a small step.
+    return iter(rows.map(lambda i: {k: v[i] for k, v in examples.items()}).to_iter_dataset())
 
 
 class _ExampleMaker:

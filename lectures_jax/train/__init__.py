@@ -3,7 +3,7 @@
 from lectures_jax.train.adversarial import Player, fit_adversarial, make_adversarial_step
 from lectures_jax.train.diagnosis import NonFiniteError
 from lectures_jax.train.environment import environment
-from lectures_jax.train.evaluation import evaluate
+from lectures_jax.train.evaluation import evaluate, predict
 from lectures_jax.train.loop import fit
 from lectures_jax.train.memory import keep_memory
 from lectures_jax.train.signals import Stopped
@@ -23,5 +23,6 @@ __all__ = [
     "make_adversarial_step",
     "keep_memory",
     "make_step",
+    "predict",
     "rebuild",
 ]

@@ -1,11 +1,12 @@
-"""A model measured over a whole set."""
+"""A model asked, and measured, over a whole set."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from lectures_jax.train.state import evaluation_view
@@ -58,3 +59,50 @@ def _measure(structure, objective, arrays, batch: Batch, number) -> tuple[Any, M
     present = batch["present"]
     sums = jax.tree.map(lambda x: jnp.sum(jnp.where(present, x, 0)), each)
     return jnp.sum(present, dtype=jnp.float32), sums
+
+
+def _call(model: Any, inputs: jax.Array) -> Any:
+    return model(inputs)
+
+
+def predict(
+    model: Any,
+    inputs: np.ndarray,
+    *,
+    function: Callable[[Any, jax.Array], Any] = _call,
+    batch_size: int = 500,
+) -> Any:
+    """Returns a model's answers to all examples, as NumPy arrays.
+
+    Dropout is off and batch norm uses its running averages. The examples are asked in parts of one
+    size, the last filled up with zeros, so that one program is compiled.
+
+    Args:
+        model: an `nnx` module.
+        inputs: examples along the first axis.
+        function: `(model, examples) -> arrays`, each row the answer to one example; by default the
+            model's call. Compiled once for one function.
+        batch_size: examples asked at once.
+
+    Raises:
+        ValueError: if there is no example, or `batch_size` is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    if not len(inputs):
+        raise ValueError("inputs must hold at least one example, got none.")
+    structure, arrays = nnx.split(evaluation_view(model))
+    parts = []
+    for start in range(0, len(inputs), batch_size):
+        rows = np.asarray(inputs[start : start + batch_size])
+        count = len(rows)
+        filled = np.zeros((batch_size, *rows.shape[1:]), rows.dtype)
+        filled[:count] = rows
+        answers = jax.device_get(_answer(structure, function, arrays, filled))
+        parts.append(jax.tree.map(lambda x, count=count: x[:count], answers))
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _answer(structure, function, arrays, inputs: jax.Array) -> Any:
+    return function(nnx.merge(structure, arrays), inputs)

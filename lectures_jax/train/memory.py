@@ -3,7 +3,7 @@
 import ctypes
 import platform
 
-TRIM_THRESHOLD, MMAP_MAX = -1, -4  # names of the settings in <malloc.h>
+TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # names of the settings in <malloc.h>
 
 
 def keep_memory() -> bool:
@@ -12,6 +12,8 @@ def keep_memory() -> bool:
     XLA allocates the scratch of a compiled step anew each time. As it is large, glibc gives it back
     after the step and takes it again page by page, zeroed, which can be a third of the time of a
     small convolutional network's step on CPU. `ljx run` calls this; the process then never shrinks.
+    Threads that allocate for the first time after the call, as XLA's do when it starts, share one
+    arena: glibc trims the arenas of threads whatever the threshold is.
 
     Returns:
         Whether the system's C library knows these settings; elsewhere nothing is changed.
@@ -22,4 +24,5 @@ def keep_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return bool(mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, 2**31 - 1))
+    settings = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, ARENA_MAX: 1}
+    return all(mallopt(name, value) for name, value in settings.items())

@@ -215,3 +215,41 @@ def test_a_slice_of_a_data_set_is_a_data_set_of_the_same_classes():
     assert isinstance(part, Dataset)
     assert [record.id for record in part] == ["1", "2"]
     assert part.classes == ("0", "1", "2", "3", "4")
+
+
+def columns(n):
+    return {"x": np.arange(n), "y": 10 * np.arange(n)}
+
+
+def test_batches_of_arrays_keep_rows_together_and_drop_none():
+    iterator = data.batches(columns(5), batch_size=2, seed=3)
+    drawn = [next(iterator) for _ in range(5)]  # two epochs
+    x, y = (np.concatenate([batch[name] for batch in drawn]) for name in ("x", "y"))
+    np.testing.assert_array_equal(y, 10 * x)
+    first, second = x[:5].tolist(), x[5:].tolist()
+    assert sorted(first) == sorted(second) == [0, 1, 2, 3, 4]
+    assert first != second
+
+
+def test_the_seed_alone_gives_the_order_of_batches_of_arrays():
+    one, same, other = (data.batches(columns(50), batch_size=50, seed=s) for s in (1, 1, 2))
+    expected = next(one)["x"].tolist()
+    assert expected == next(same)["x"].tolist() != next(other)["x"].tolist()
+
+
+def test_batches_of_arrays_go_on_where_they_were():
+    iterator, again = (data.batches(columns(7), batch_size=3) for _ in range(2))
+    next(iterator)
+    again.set_state(iterator.get_state())
+    np.testing.assert_array_equal(next(iterator)["x"], next(again)["x"])
+
+
+@pytest.mark.parametrize("examples", [{}, columns(0), {"x": np.zeros(3), "y": np.zeros(2)}])
+def test_batches_of_arrays_want_one_length(examples):
+    with pytest.raises(ValueError, match="examples must be arrays of one length, not empty"):
+        data.batches(examples, batch_size=1)
+
+
+def test_batches_of_arrays_want_a_size():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        data.batches(columns(3), batch_size=0)

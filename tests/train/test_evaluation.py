@@ -80,3 +80,33 @@ def test_no_examples_are_an_error(present):
     ]
     with pytest.raises(ValueError, match="at least one example"):
         train.evaluate(Affine(rngs=nnx.Rngs(0)), squared, batches)
+
+
+@pytest.mark.parametrize("batch_size", [3, 7, 10])
+def test_predictions_come_for_every_example_whatever_the_parts(batch_size):
+    model = Affine(rngs=nnx.Rngs(0))
+    x = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    expected = x @ np.asarray(model.linear.kernel[...]) + np.asarray(model.linear.bias[...])
+    found = train.predict(model, x, batch_size=batch_size)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def half_and_call(model, x):
+    return {"half": x / 2, "answer": model(x)}
+
+
+def test_a_function_of_the_model_may_answer_with_several_arrays():
+    net = Net(rngs=nnx.Rngs(0))
+    x = next(points(1))["x"]
+    found = train.predict(net, x, function=half_and_call, batch_size=5)
+    np.testing.assert_array_equal(found["half"], x / 2)
+    again = train.predict(net, x)  # no dropout, no batch statistics
+    np.testing.assert_allclose(found["answer"], again, rtol=1e-5)
+
+
+def test_predictions_want_examples_and_a_size():
+    model = Affine(rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="inputs must hold at least one example, got none"):
+        train.predict(model, np.zeros((0, 3)))
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        train.predict(model, np.zeros((1, 3)), batch_size=0)
