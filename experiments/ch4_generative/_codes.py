@@ -12,7 +12,7 @@ from flax import nnx
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from lectures_jax import objectives, ops, report, train
+from lectures_jax import data, objectives, ops, report, train
 from lectures_jax.models.autoencoder import DenseDecoder, dense_encoder
 from lectures_jax.models.vae import Vae
 
