@@ -48,15 +48,15 @@ class Config:
     root: Path | None = None
     """folder of the files"""
     steps: int | None = None
-    """training steps on pictures; None: 2400 for digits, 3000 for files"""
-    batch_size: int = 64
-    """pictures per step"""
+    """training steps on pictures; None: 2400 for digits, 6000 for files"""
+    batch_size: int | None = None
+    """pictures per step; None: 64 for digits, 32 for files"""
     hidden: int | None = None
     """units or channels of the conditioners; None: 512 for digits, 48 for files"""
     dropout: float = 0.7
     """in the digits' conditioner"""
-    learning_rate: float = 2e-3
-    """of Adam, falling as a cosine"""
+    learning_rate: float | None = None
+    """of Adam, falling as a cosine; None: 0.002 for digits, 0.001 for files"""
     weight_decay: float = 0.01
     """decoupled, on kernels only"""
     ema_decay: float = 0.998
@@ -126,8 +126,10 @@ def filled(config: Config) -> Config:
     small = config.data == "digits"
     return replace(
         config,
-        steps=config.steps or (2400 if small else 3000),
+        steps=config.steps or (2400 if small else 6000),
+        batch_size=config.batch_size or (64 if small else 32),
         hidden=config.hidden or (512 if small else 48),
+        learning_rate=config.learning_rate or (2e-3 if small else 1e-3),
     )
 
 
@@ -220,19 +222,16 @@ def bits_per_dim(model: Flow, examples: dict[str, np.ndarray], levels: int) -> f
 
 
 @partial(nnx.jit, static_argnums=(2, 3))
-def _draw(model: Flow, key: jax.Array, count: int, levels: int) -> jax.Array:
+def draw(model: Flow, key: jax.Array, count: int, levels: int) -> jax.Array:
+    """Pictures of classes drawn at random."""
     return ops.quantize(model.sample(key, count), levels=levels)
 
 
-def draw(model: Flow, key: jax.Array, count: int, levels: int) -> np.ndarray:
-    """Pictures of classes drawn at random."""
-    return np.asarray(_draw(model, key, count, levels))
-
-
-@partial(nnx.jit, static_argnums=3)
-def draw_of(model: Flow, key: jax.Array, labels: jax.Array, levels: int) -> jax.Array:
+@partial(nnx.jit, static_argnums=(2, 3))
+def draw_of(model: Flow, labels: jax.Array, levels: int, temperature: float) -> jax.Array:
     """Pictures of the given classes."""
-    return ops.quantize(model.sample(key, len(labels), labels), levels=levels)
+    x = model.sample(jax.random.key(5), len(labels), labels, temperature=temperature)
+    return ops.quantize(x, levels=levels)
 
 
 def pictures_section(
@@ -240,12 +239,15 @@ def pictures_section(
 ) -> Section:
     """Samples by class, beside real pictures and the mixture's."""
     labels = np.repeat(np.arange(len(splits.classes)), 10)
-    drawn = draw_of(generator.model, jax.random.key(5), jnp.asarray(labels), splits.levels)
+    drawn = {
+        heat: np.asarray(draw_of(generator.model, jnp.asarray(labels), splits.levels, heat))
+        for heat in ((1.0,) if mixture else (1.0, 0.7))
+    }
     real = np.concatenate(
         [splits.train["image"][splits.train["labels"] == label][:10] for label in np.unique(labels)]
     )
     figures = [
-        Figure(sheet(np.asarray(drawn)), "Samples, a row for each class."),
+        *(Figure(sheet(x), f"Samples by class, temperature {heat}.") for heat, x in drawn.items()),
         Figure(sheet(real), "Real pictures, likewise."),
     ]
     rows = [("flow", generator.bits_per_dim, generator.parameters)]

@@ -123,8 +123,10 @@ def _adapt(layer: Any, x: Array, condition: Array | None) -> Array:
             if i < len(layer.chains) - 1:
                 x = jnp.split(x, 2, axis=-1)[0]
         return x
-    if isinstance(layer, ActNorm | Whitening):
+    if isinstance(layer, ActNorm):
         layer.adapt(x)
+    if isinstance(layer, Whitening):
+        layer.adapt(x, condition)
     return layer.forward(x, condition)[0]
 
 

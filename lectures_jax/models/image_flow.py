@@ -120,7 +120,10 @@ def _dense_end(
     """Couplings of a map as a vector, between a flattening and its inverse."""
     size, rngs = math.prod(shape), shared["rngs"]
     stay = size // 2
-    layers: list[nnx.Module] = [Flatten(shape), Whitening(size, rngs=rngs)]
+    layers: list[nnx.Module] = [
+        Flatten(shape),
+        Whitening(size, condition=shared["condition"], rngs=rngs),
+    ]
     for i in range(count):
         conditioner = DenseConditioner(stay, (size - stay) * transform.parameters, **shared)
         layers.append(Coupling(conditioner, transform, stay=stay, swap=i % 2 == 1))
