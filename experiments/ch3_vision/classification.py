@@ -51,7 +51,7 @@ class Config:
     """training steps; None: 600 for digits, 3000 for files"""
     batch_size: int = 64
     """pictures per step"""
-    learning_rate: float = 3e-3
+    learning_rate: float = 6e-3
     """highest of Adam's one-cycle schedule"""
     weight_decay: float = 0.02
     """decoupled, on kernels only"""
