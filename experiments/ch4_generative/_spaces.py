@@ -155,7 +155,7 @@ def learn_diffusion(config: diffusion.Config, splits: data.Splits, out: Path) ->
 
     def encode(model: Denoiser, images: jax.Array) -> jax.Array:
         asked, x = predict(model, len(images)), 2 * images - 1
-        noise = ops.invert_diffusion(asked, x, alpha_bar, steps=steps)
+        noise = ops.invert_diffusion(asked, x, alpha_bar, steps=steps, iterations=1)
         return noise.reshape(len(images), -1)
 
     def decode(model: Denoiser, z: jax.Array) -> jax.Array:

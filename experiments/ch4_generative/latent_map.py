@@ -5,11 +5,12 @@ squares of a few pictures that both encode, the support set. Models: two VAEs th
 seed and an autoencoder, for which the score is; a GAN, a flow and a diffusion model beside them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import permutations
 from pathlib import Path
+from typing import NamedTuple
 
 import _codes
 import jax
@@ -18,7 +19,7 @@ import numpy as np
 from _common import Kind, read
 from _spaces import Space, learn_spaces
 
-from lectures_jax import data, ops, report, train
+from lectures_jax import ops, report, train
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import INK, color, plot
 
@@ -51,6 +52,7 @@ class Config:
 
 KIN = ("VAE", "VAE, other seed", "autoencoder")
 """Models that differ by chance or by a loss, for which the course's claim is measured in full."""
+LEARNT, SEEN = 2000, 500  # pictures from which supports are drawn, and that measure, at most
 Fit = Callable[[jax.Array, jax.Array], ops.LatentMap]
 
 
@@ -58,18 +60,24 @@ def run(config: Config, out: Path) -> dict[str, float]:
     """Trains the models, maps every pair both ways, and writes the report."""
     default = config == Config(seed=config.seed)
     splits = read(config.data, config.root)
-    spaces = learn_spaces(config, splits, out)
-    kinds = fits(config)
+    pictures = Pictures(splits.train["image"][:LEARNT], splits.test["image"][:SEEN])
+    coded = {
+        name: encoded(space, pictures) for name, space in learn_spaces(config, splits, out).items()
+    }
+    kinds, draws = fits(config), range(config.draws)
     curves = {
-        pair: {
-            name: [recovered(config, splits, spaces, pair, fit, size) for size in config.factors]
+        (a, b): {
+            name: [
+                recovered(config, pictures, coded[a], coded[b], fit, size, draws)
+                for size in config.factors
+            ]
             for name, fit in kinds.items()
         }
-        for pair in permutations(KIN, 2)
+        for a, b in permutations(KIN, 2)
     }
     families = {
-        pair: recovered(config, splits, spaces, pair, kinds["ridge"], 4.0)
-        for pair in permutations(spaces, 2)
+        (a, b): recovered(config, pictures, coded[a], coded[b], kinds["ridge"], 4.0, draws[:2])
+        for a, b in permutations(coded, 2)
     }
     four = config.factors.index(4.0)
     at_four = {pair: found["least squares"][four] for pair, found in curves.items()}
@@ -80,7 +88,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         "recovered_families": float(np.mean(list(families.values()))),
         "recovered_families_worst": float(min(families.values())),
     }
-    write_report(config, out, splits, spaces, curves, families, numbers)
+    write_report(config, out, pictures, coded, curves, families, numbers)
     if default and numbers["recovered"] < 0.85:
         raise RuntimeError(f"expected 0.85 of the image error to be recovered, got {numbers}.")
     return numbers
@@ -100,45 +108,67 @@ def fits(config: Config) -> dict[str, Fit]:
     }
 
 
+class Pictures(NamedTuple):
+    """Pictures from which supports are drawn, and pictures that no model learnt from."""
+
+    learnt: np.ndarray
+    unseen: np.ndarray
+
+
+class Coded(NamedTuple):
+    """The codes of the pictures in one space, and the unseen ones as the model rebuilds them."""
+
+    learnt: jax.Array
+    unseen: jax.Array
+    rebuilt: np.ndarray
+    decode: Callable[[np.ndarray], np.ndarray]
+
+
+def encoded(space: Space, pictures: Pictures) -> Coded:
+    """All that maps from and to this space ask of it, but for decoding."""
+    learnt, unseen = (space.encode(images) for images in pictures)
+    rebuilt = space.decode(unseen)
+    return Coded(jnp.asarray(learnt), jnp.asarray(unseen), rebuilt, space.decode)
+
+
 def recovered(
     config: Config,
-    splits: data.Splits,
-    spaces: dict[str, Space],
-    pair: tuple[str, str],
+    pictures: Pictures,
+    source: Coded,
+    target: Coded,
     fit: Fit,
     factor: float,
+    draws: Sequence[int],
 ) -> float:
     """The share of the image error that the map recovers, its support `factor` × the source's code.
 
     0: as bad as the mean training picture; 1: as good as the target model's own reconstruction.
     """
-    source, target = (spaces[name] for name in pair)
-    test = splits.test["image"][:2000]
-    mean = np.mean(splits.train["image"], axis=0, keepdims=True)
-    worst = np.mean((test - mean) ** 2)
-    best = np.mean((test - target.decode(target.encode(test))) ** 2)
-    codes = jnp.asarray(source.encode(test))
+    test, mean = pictures.unseen, np.mean(pictures.learnt, axis=0, keepdims=True)
+    worst, best = np.mean((test - mean) ** 2), np.mean((test - target.rebuilt) ** 2)
     errors = []
-    for support in supports(config, splits, factor * codes.shape[1]):
-        map_ = fit(*(jnp.asarray(space.encode(support)) for space in (source, target)))
-        mapped = target.decode(np.asarray(ops.apply_latent_map(map_, codes)))
+    for draw in draws:
+        map_ = fit_from(config, source, target, fit, factor, draw)
+        mapped = target.decode(np.asarray(ops.apply_latent_map(map_, source.unseen)))
         errors.append(np.mean((test - mapped) ** 2))
     return float((worst - np.mean(errors)) / (worst - best))
 
 
-def supports(config: Config, splits: data.Splits, count: float) -> Iterator[np.ndarray]:
-    """Random training pictures, the same for every pair and map."""
-    images = splits.train["image"]
-    for draw in range(config.draws):
-        rng = np.random.default_rng((config.seed, draw))
-        yield images[rng.permutation(len(images))[: max(1, round(count))]]
+def fit_from(
+    config: Config, source: Coded, target: Coded, fit: Fit, factor: float, draw: int
+) -> ops.LatentMap:
+    """A map from random training pictures, the same for every pair and kind of map."""
+    count = max(1, round(factor * source.learnt.shape[1]))
+    rng = np.random.default_rng((config.seed, draw))
+    support = rng.permutation(len(source.learnt))[:count]
+    return fit(source.learnt[support], target.learnt[support])
 
 
 def write_report(
     config: Config,
     out: Path,
-    splits: data.Splits,
-    spaces: dict[str, Space],
+    pictures: Pictures,
+    coded: dict[str, Coded],
     curves: dict,
     families: dict[tuple[str, str], float],
     numbers: dict[str, float],
@@ -177,19 +207,17 @@ def write_report(
         },
         sections=[
             sizes,
-            families_section(spaces, families, figures),
-            pictures_section(config, splits, spaces),
+            families_section(families, figures),
+            pictures_section(config, pictures, coded),
             report.configuration(asdict(config)),
         ],
         footer=train.environment(),
     )
 
 
-def families_section(
-    spaces: dict[str, Space], families: dict[tuple[str, str], float], figures: Path
-) -> Section:
+def families_section(families: dict[tuple[str, str], float], figures: Path) -> Section:
     """A matrix of all models."""
-    names = list(spaces)
+    names = list(dict.fromkeys(a for a, _ in families))
     shares = np.array([[families.get((a, b), 1.0) for b in names] for a in names])
     with plot(figures / "families.svg", height=3.6) as (ax,):
         ax.imshow(shares, vmin=-0.2, vmax=1, cmap="Blues")
@@ -231,25 +259,17 @@ def draw_sizes(config: Config, curves: dict, figures: Path) -> None:
             ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=7)
 
 
-def pictures_section(config: Config, splits: data.Splits, spaces: dict[str, Space]) -> Section:
+def pictures_section(config: Config, pictures: Pictures, coded: dict[str, Coded]) -> Section:
     """Rows of originals, own reconstructions and reconstructions through the map."""
-    shown, found, fit = splits.test["image"][:12], [], fits(config)["ridge"]
-    others = [name for name in spaces if name not in KIN]
+    found, fit, count = [], fits(config)["ridge"], 12
+    others = [name for name in coded if name not in KIN]
     pairs = [*permutations(KIN, 2), *((KIN[0], other) for other in others)]
-    for source, target in [*pairs, *((other, KIN[0]) for other in others)]:
-        here, there = spaces[source], spaces[target]
-        size = 4 * here.encode(shown).shape[1]
-        support = next(supports(config, splits, size))
-        map_ = fit(*(jnp.asarray(space.encode(support)) for space in (here, there)))
-        mapped = ops.apply_latent_map(map_, jnp.asarray(here.encode(shown)))
-        rows = [
-            shown,
-            here.decode(here.encode(shown)),
-            there.decode(there.encode(shown)),
-            there.decode(np.asarray(mapped)),
-        ]
-        sheet = _codes.sheet(np.concatenate(rows), columns=len(shown))
-        found.append(Figure(sheet, f"{source} → {target}"))
+    for a, b in [*pairs, *((other, KIN[0]) for other in others)]:
+        source, target = coded[a], coded[b]
+        map_ = fit_from(config, source, target, fit, 4.0, draw=0)
+        mapped = target.decode(np.asarray(ops.apply_latent_map(map_, source.unseen[:count])))
+        rows = [pictures.unseen[:count], source.rebuilt[:count], target.rebuilt[:count], mapped]
+        found.append(Figure(_codes.sheet(np.concatenate(rows), columns=count), f"{a} → {b}"))
     return Section(
         "Pictures",
         "Each picture from top to bottom: original, the source model's reconstruction, the target "

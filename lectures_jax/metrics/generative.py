@@ -240,8 +240,15 @@ def _manifold(k: int, real: Array, fake: Array) -> ManifoldScores:
 
 @jax.jit
 def _nearest_ratio(fake: Array, train: Array, held_out: Array) -> Array:
+    norms = jnp.sum(train**2, axis=1)
+
+    def to_nearest(row: Array) -> Array:
+        # Found by a matrix product, measured by differences: 0 for a copy.
+        found = train[jnp.argmin(norms - 2 * train @ row)]
+        return jnp.sum((row - found) ** 2)
+
     def nearest(x: Array) -> Array:
-        return jnp.sqrt(jnp.median(lax.map(lambda row: jnp.min(_to_all(row, train)), x)))
+        return jnp.sqrt(jnp.median(lax.map(to_nearest, x, batch_size=100)))
 
     return nearest(fake) / nearest(held_out)
 
