@@ -105,8 +105,8 @@ def learn_second_stage(
 
 
 def sheet(images: np.ndarray, *, columns: int = 10) -> np.ndarray:
-    """Pictures in rows, each some 30 pixels wide."""
-    factor = max(1, 32 // images.shape[1])
+    """Pictures in rows, each some 48 pixels wide."""
+    factor = max(1, round(48 / images.shape[1]))
     return report.grid(
         np.asarray(images).repeat(factor, axis=1).repeat(factor, axis=2), columns=columns
     )

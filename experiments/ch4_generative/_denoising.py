@@ -70,7 +70,7 @@ def to_pixels(x: jax.Array) -> np.ndarray:
 
 def sheet(pictures: np.ndarray, columns: int) -> np.ndarray:
     """Pictures side by side, small ones enlarged."""
-    times = max(1, 32 // pictures.shape[1])
+    times = max(1, round(48 / pictures.shape[1]))
     large = np.repeat(np.repeat(pictures, times, axis=1), times, axis=2)
     return report.grid(large, columns=columns)
 

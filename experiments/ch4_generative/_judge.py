@@ -169,7 +169,7 @@ def section(scores: Mapping[str, float], floors: Mapping[str, Mapping[str, float
 
 def sheet(pictures: np.ndarray, *, columns: int = 8) -> np.ndarray:
     """Returns pictures side by side, small ones with larger pixels."""
-    zoom = max(1, 48 // pictures.shape[1])
+    zoom = max(1, round(56 / pictures.shape[1]))
     return report.grid(pictures.repeat(zoom, axis=1).repeat(zoom, axis=2), columns=columns)
 
 

@@ -273,8 +273,8 @@ def pictures_section(
 
 
 def sheet(images: np.ndarray) -> np.ndarray:
-    """Ten in a row, each some 28 pixels wide."""
-    factor = max(1, 32 // images.shape[1])
+    """Ten in a row, each some 48 pixels wide."""
+    factor = max(1, round(48 / images.shape[1]))
     return report.grid(images.repeat(factor, axis=1).repeat(factor, axis=2), columns=10)
 
 
