@@ -122,7 +122,8 @@ def learn_flow(config: flow.Config, splits: data.Splits, out: Path) -> Space:
     config, levels = flow.filled(config), splits.levels
     shape = splits.train["image"].shape[1:]
     model = image_flow(shape, hidden=hidden, dense=6, rngs=nnx.Rngs(key_init))
-    adapt(model, ops.dequantize(key_adapt, splits.train["image"][:2000], levels=levels))
+    first = jnp.asarray(splits.train["image"][:2000])
+    adapt(model, ops.dequantize(key_adapt, first, levels=levels))
     model, _ = train.fit(
         key_train,
         model,

@@ -67,7 +67,7 @@ def _call(model: Any, inputs: jax.Array) -> Any:
 
 def predict(
     model: Any,
-    inputs: np.ndarray,
+    inputs: np.ndarray | jax.Array,
     *,
     function: Callable[[Any, jax.Array], Any] = _call,
     batch_size: int = 500,
