@@ -170,7 +170,7 @@ def one_program(model) -> dict:
         "python loop, compiled steps": partial(loop, jax.jit(ops.ddim_step)),
     }
     times = compare({"lectures_jax": program, **loops}, repeats=30)
-    ratio = times["lectures_jax"] / times["python loop"]
+    ratio = times["lectures_jax"] / min(times[name] for name in loops)
     return {"case": "50 steps of DDIM, batch 1", **times, "ratio": ratio}
 
 

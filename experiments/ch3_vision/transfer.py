@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
+from classification import accuracy
 from flax import nnx
 
-from lectures_jax import data, metrics, objectives, optim, report, train
+from lectures_jax import data, objectives, optim, report, train
 from lectures_jax.models.cnn import Cnn
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import color, plot
@@ -234,12 +234,6 @@ def choose(rng: np.random.Generator, examples: dict, count: int) -> dict[str, np
         ]
     )
     return {name: values[rows] for name, values in examples.items()}
-
-
-def accuracy(model: nnx.Module, examples: dict[str, np.ndarray]) -> float:
-    """The share of right answers."""
-    found = jnp.asarray(train.predict(model, examples["image"]))
-    return float(metrics.accuracy(found, jnp.asarray(examples["labels"])))
 
 
 def write_report(

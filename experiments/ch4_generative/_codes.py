@@ -12,7 +12,7 @@ from flax import nnx
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from lectures_jax import data, objectives, ops, report, train
+from lectures_jax import data, objectives, ops, train
 from lectures_jax.models.autoencoder import DenseDecoder, dense_encoder
 from lectures_jax.models.vae import Vae
 
@@ -28,11 +28,6 @@ def encode(model: Vae, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def decode(model: Vae, codes: np.ndarray) -> np.ndarray:
     """The picture of each code."""
     return train.predict(model, codes, function=Vae.decode)
-
-
-def parameters(model: nnx.Module) -> int:
-    """Numbers that are learnt."""
-    return sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
 
 def draw_codes(key: jax.Array, model: Vae, images: np.ndarray) -> np.ndarray:
@@ -102,11 +97,3 @@ def learn_second_stage(
         return np.asarray(mean + deviation * jax.random.normal(key_noise, mean.shape))
 
     return draw
-
-
-def sheet(images: np.ndarray, *, columns: int = 10) -> np.ndarray:
-    """Pictures in rows, each some 48 pixels wide."""
-    factor = max(1, round(48 / images.shape[1]))
-    return report.grid(
-        np.asarray(images).repeat(factor, axis=1).repeat(factor, axis=2), columns=columns
-    )

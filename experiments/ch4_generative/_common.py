@@ -9,8 +9,9 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
+from flax import nnx
 
-from lectures_jax import data
+from lectures_jax import data, report
 
 Kind = Literal["digits", "idx", "images"]
 
@@ -38,3 +39,15 @@ class Generator(NamedTuple):
 def read(kind: Kind, root: Path | None) -> data.Splits:
     """The pictures; generators learn from `train`, the network that judges them from `test`."""
     return data.read_classified(kind, root)
+
+
+def parameters(model: nnx.Module) -> int:
+    """Numbers that are learnt."""
+    return sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+
+def sheet(images: np.ndarray, *, columns: int = 10) -> np.ndarray:
+    """Pictures in rows, each some 50 pixels wide."""
+    zoom = max(1, round(50 / images.shape[1]))
+    large = np.asarray(images).repeat(zoom, axis=1).repeat(zoom, axis=2)
+    return report.grid(large, columns=columns)

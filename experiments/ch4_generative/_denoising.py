@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _common import sheet
 from _judge import NAMES, Judge
 from jax.tree_util import Partial
 
-from lectures_jax import data, ops, report
+from lectures_jax import data, ops
 from lectures_jax.models.diffusion import Denoiser
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import plot
@@ -68,13 +69,6 @@ def to_pixels(x: jax.Array) -> np.ndarray:
     return np.clip((np.asarray(x, np.float32) + 1) / 2, 0, 1)
 
 
-def sheet(pictures: np.ndarray, columns: int) -> np.ndarray:
-    """Pictures side by side, small ones enlarged."""
-    times = max(1, round(48 / pictures.shape[1]))
-    large = np.repeat(np.repeat(pictures, times, axis=1), times, axis=2)
-    return report.grid(large, columns=columns)
-
-
 def samples(splits: data.Splits, pictures: np.ndarray) -> Section:
     """Real pictures beside generated ones."""
     shown = pictures[:100]
@@ -83,8 +77,8 @@ def samples(splits: data.Splits, pictures: np.ndarray) -> Section:
         "Samples",
         "None is chosen. The classes have the shares that they have in the training set.",
         figures=[
-            Figure(sheet(shown, 10), "Generated."),
-            Figure(sheet(real, 10), "From the training set."),
+            Figure(sheet(shown), "Generated."),
+            Figure(sheet(real), "From the training set."),
         ],
     )
 
@@ -107,8 +101,11 @@ def strip(config: Any, model: Denoiser, splits: data.Splits, key: jax.Array) -> 
         "Twenty steps of DDIM, every other one shown; a row for each class. The network's first "
         "guess at the picture is the mean of the class, and details come last.",
         figures=[
-            Figure(sheet(by_class(levels[shown]), 11), "x_T to x_0."),
-            Figure(sheet(by_class(seen[shown]), 11), "The picture that the network sees in each."),
+            Figure(sheet(by_class(levels[shown]), columns=11), "x_T to x_0."),
+            Figure(
+                sheet(by_class(seen[shown]), columns=11),
+                "The picture that the network sees in each.",
+            ),
         ],
     )
 
@@ -155,7 +152,7 @@ def few_steps(
     )
     sheets = [
         Figure(
-            sheet(np.concatenate([x for other, x in pictures if other == name]), 10),
+            sheet(np.concatenate([x for other, x in pictures if other == name])),
             f"{name}: rows of {', '.join(map(str, numbers))} calls.",
         )
         for name in SAMPLERS
@@ -182,7 +179,7 @@ def inversion(config: Any, model: Denoiser, splits: data.Splits) -> Section:
         "DDIM run backwards gives the noise behind a picture, here of pictures that were never "
         "learnt from; run forwards again it gives back the picture. Rows: the pictures; their "
         "noise and what it makes, with one substitution for each step; the same with five.",
-        figures=[Figure(sheet(to_pixels(jnp.concatenate(rows)), 10), "Picture, noise, picture.")],
+        figures=[Figure(sheet(to_pixels(jnp.concatenate(rows))), "Picture, noise, picture.")],
         table=Table(["substitutions", "error (of 1)", "deviation of the noise"], found),
     )
 
@@ -200,7 +197,7 @@ def guidance(
         x = ops.sample_dpm(key, predict, shape, schedule(config), steps=config.sampling_steps)
         pictures = to_pixels(x)
         right = float(np.mean(critic.labels(pictures) == np.asarray(labels)))
-        figures.append(Figure(sheet(pictures, len(splits.classes)), f"Scale {scale:g}."))
+        figures.append(Figure(sheet(pictures, columns=len(splits.classes)), f"Scale {scale:g}."))
         rows.append([scale, right, float(np.std(pictures.reshape(4, -1), axis=0).mean())])
     return Section(
         "Guidance by class",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
+from _common import parameters
 from flax import nnx
 
 from lectures_jax import data, objectives, train
@@ -144,11 +145,6 @@ def moons_section(found: dict[str, Learnt], figures: Path) -> Section:
         ],
         table=Table(header, rows),
     )
-
-
-def parameters(model: nnx.Module) -> int:
-    """Numbers that were learnt."""
-    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
 
 def draw_densities(models: dict[str, Any], path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _judge import sheet
+from _common import sheet
 from flax import nnx
 
 from lectures_jax import data, metrics, report
@@ -21,8 +21,8 @@ def samples(splits: data.Splits, pictures: np.ndarray) -> Section:
         "Samples",
         "The first 64 samples as they came, none left out.",
         figures=[
-            Figure(sheet(pictures[:64]), "Generated."),
-            Figure(sheet(splits.train["image"][chosen]), "Real, from the training set."),
+            Figure(sheet(pictures[:64], columns=8), "Generated."),
+            Figure(sheet(splits.train["image"][chosen], columns=8), "Real, from the training set."),
         ],
     )
 
@@ -73,7 +73,7 @@ def walk(model: Any, seed: int) -> Section:
         "A walk in latent space",
         "Each row goes from one random point to another. Where the generator has understood "
         "something, one picture turns into the next without a jump.",
-        figures=[Figure(sheet(pictures), "Four walks of eight steps.")],
+        figures=[Figure(sheet(pictures, columns=8), "Four walks of eight steps.")],
     )
 
 

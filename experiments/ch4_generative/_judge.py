@@ -13,7 +13,7 @@ from flax import nnx
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
-from lectures_jax import data, metrics, objectives, report, train
+from lectures_jax import data, metrics, objectives, train
 from lectures_jax.models.cnn import Cnn
 from lectures_jax.report.page import Section, Table
 
@@ -165,12 +165,6 @@ def section(scores: Mapping[str, float], floors: Mapping[str, Mapping[str, float
         "away. The network behind these numbers learnt from pictures that no generator saw.",
         table=Table(["score", *columns], rows),
     )
-
-
-def sheet(pictures: np.ndarray, *, columns: int = 8) -> np.ndarray:
-    """Returns pictures side by side, small ones with larger pixels."""
-    zoom = max(1, round(56 / pictures.shape[1]))
-    return report.grid(pictures.repeat(zoom, axis=1).repeat(zoom, axis=2), columns=columns)
 
 
 def augment(key: jax.Array, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _codes import CodeMixture, decode, draw_codes, encode, sheet
-from _common import Generator
+from _codes import CodeMixture, decode, draw_codes, encode
+from _common import Generator, sheet
 from _judge import NAMES
 
 from lectures_jax import data, losses, metrics, ops, report, train

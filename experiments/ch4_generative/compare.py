@@ -20,8 +20,8 @@ import gan
 import jax
 import numpy as np
 import vae
-from _common import Kind, read
-from _judge import NAMES, Judge, judge, sheet
+from _common import Kind, read, sheet
+from _judge import NAMES, Judge, judge
 
 from lectures_jax import data, report, train
 from lectures_jax.report.page import Figure, Section, Table
@@ -187,8 +187,11 @@ def write_report(
             "Samples",
             "The first ones of the first seed, none left out.",
             figures=[
-                *(Figure(sheet(found[0].pictures), name) for name, found in results.items()),
-                Figure(sheet(splits.train["image"][:SHOWN]), "Real."),
+                *(
+                    Figure(sheet(found[0].pictures, columns=8), name)
+                    for name, found in results.items()
+                ),
+                Figure(sheet(splits.train["image"][:SHOWN], columns=8), "Real."),
             ],
         ),
         report.configuration(asdict(config)),

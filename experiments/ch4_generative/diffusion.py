@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from _common import Generator, Kind, read
+from _common import Generator, Kind, parameters, read
 from _denoising import (
     CHUNK,
     few_steps,
@@ -108,9 +108,8 @@ def learn(config: Config, splits: data.Splits, out: Path | None) -> Generator:
     )
     seconds = time.process_time() - start
     sample = partial(generate, config, model, splits, ops.sample_dpm, config.sampling_steps)
-    parameters = sum(p.size for p in jax.tree.leaves(nnx.state(model, nnx.Param)))
     return Generator(
-        sample, parameters, seconds, bits_per_dim(config, model, splits), history, model
+        sample, parameters(model), seconds, bits_per_dim(config, model, splits), history, model
     )
 
 
@@ -198,7 +197,13 @@ def write_report(
         title=f"Diffusion of {config.root.name if config.root else 'digits'}",
         summary=f"Pictures made from noise in {config.sampling_steps} calls of a network that "
         f"learnt to take noise away.",
-        numbers={NAMES["frechet"]: scores["frechet"], **named},
+        numbers={
+            NAMES["frechet"]: scores["frechet"],
+            "bits/dim, bound": named["bits_per_dim"],
+            "bits/dim, ODE": named["ode_bits_per_dim"],
+            "parameters": generator.parameters,
+            "processor seconds": generator.seconds,
+        },
         sections=[
             report.training(generator.history, figures, losses=[["loss"]], scores=[["grad_norm"]]),
             samples(splits, pictures),

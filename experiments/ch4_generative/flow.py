@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from _common import Generator, Kind, read
-from _flow_moons import SIZES, in_parts, learn_moons, moons_section, parameters
+from _common import Generator, Kind, parameters, read, sheet
+from _flow_moons import SIZES, in_parts, learn_moons, moons_section
 from _mixture import Mixture, fit_mixture
 from flax import nnx
 
@@ -270,12 +270,6 @@ def pictures_section(
         )
     header = ("model", "bits per dimension", "parameters")
     return Section("Pictures", text, figures=figures, table=Table(header, rows))
-
-
-def sheet(images: np.ndarray) -> np.ndarray:
-    """Ten in a row, each some 48 pixels wide."""
-    factor = max(1, round(48 / images.shape[1]))
-    return report.grid(images.repeat(factor, axis=1).repeat(factor, axis=2), columns=10)
 
 
 def write_page(config: Config, out: Path, numbers: dict[str, float], sections: list) -> None:

@@ -16,7 +16,7 @@ import _gan_report
 import jax
 import numpy as np
 import optax
-from _common import Generator, Kind, read
+from _common import Generator, Kind, parameters, read
 from _judge import judge, section
 from flax import nnx
 
@@ -165,8 +165,7 @@ def learn(config: Config, splits: data.Splits, out: Path | None) -> Generator:
     def sample(key: jax.Array, count: int) -> np.ndarray:
         return train.predict(model.generator, jax.random.normal(key, (count, config.latent)))
 
-    count = sum(x.size for x in jax.tree.leaves(nnx.state(model.generator, nnx.Param)))
-    return Generator(sample, count, seconds, None, history, model)
+    return Generator(sample, parameters(model.generator), seconds, None, history, model)
 
 
 def complete(config: Config) -> Config:

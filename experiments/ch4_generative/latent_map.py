@@ -12,11 +12,10 @@ from itertools import permutations
 from pathlib import Path
 from typing import NamedTuple
 
-import _codes
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _common import Kind, read
+from _common import Kind, read, sheet
 from _spaces import Space, learn_spaces
 
 from lectures_jax import ops, report, train
@@ -269,7 +268,7 @@ def pictures_section(config: Config, pictures: Pictures, coded: dict[str, Coded]
         map_ = fit_from(config, source, target, fit, 4.0, draw=0)
         mapped = target.decode(np.asarray(ops.apply_latent_map(map_, source.unseen[:count])))
         rows = [pictures.unseen[:count], source.rebuilt[:count], target.rebuilt[:count], mapped]
-        found.append(Figure(_codes.sheet(np.concatenate(rows), columns=count), f"{a} → {b}"))
+        found.append(Figure(sheet(np.concatenate(rows), columns=count), f"{a} → {b}"))
     return Section(
         "Pictures",
         "Each picture from top to bottom: original, the source model's reconstruction, the target "

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import vae
-from _common import Kind, read
+from _common import Kind, read, sheet
 from flax import nnx
 
 from lectures_jax import data, metrics, objectives, ops, report, train
@@ -139,7 +139,7 @@ def walks_section(model: Vae, splits: data.Splits) -> Section:
         "Walks",
         "From the reconstruction of one test picture to that of another.",
         figures=[
-            Figure(_codes.sheet(np.concatenate(walks[name]), columns=FRAMES), text)
+            Figure(sheet(np.concatenate(walks[name]), columns=FRAMES), text)
             for name, text in captions.items()
         ],
     )
@@ -173,8 +173,8 @@ def attribute_section(
         rows.append((captions[name].rstrip("."), *shares))
         steps = jnp.linspace(0, 2, FRAMES)[:, None]
         frames = [np.asarray(z[None] + steps * direction[None]) for z in start[:4]]
-        sheet = _codes.sheet(_codes.decode(model, np.concatenate(frames)), columns=FRAMES)
-        figures.append(Figure(sheet, captions[name]))
+        shown = sheet(_codes.decode(model, np.concatenate(frames)), columns=FRAMES)
+        figures.append(Figure(shown, captions[name]))
     names = [splits.classes[label] for label in (source, target)]
     section = Section(
         "Directions",
@@ -238,12 +238,12 @@ def traversal_section(model: Vae, beta: float, sprites: dict[str, np.ndarray]) -
     rows = np.repeat(base[None], FRAMES * len(order), axis=0).reshape(len(order), FRAMES, -1)
     for row, unit in zip(rows, order, strict=True):
         row[:, unit] = np.linspace(-2.5, 2.5, FRAMES) * spread[unit]
-    sheet = _codes.sheet(_codes.decode(model, rows.reshape(-1, len(base))), columns=FRAMES)
+    shown = sheet(_codes.decode(model, rows.reshape(-1, len(base))), columns=FRAMES)
     return Section(
         "Units",
         f"A row for each active unit of the VAE with β = {beta:g}, moved through 2.5 deviations "
         f"either way. The factors are {', '.join(FACTORS)}.",
-        figures=[Figure(sheet, f"Units {', '.join(map(str, order))}, from top to bottom.")],
+        figures=[Figure(shown, f"Units {', '.join(map(str, order))}, from top to bottom.")],
     )
 
 

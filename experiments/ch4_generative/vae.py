@@ -18,8 +18,8 @@ import _vae_report
 import jax
 import numpy as np
 import optax
-from _codes import decode, draw_codes, fit_mixture, learn_second_stage, parameters
-from _common import Generator, Kind, read
+from _codes import decode, draw_codes, fit_mixture, learn_second_stage
+from _common import Generator, Kind, parameters, read
 from flax import nnx
 from sklearn.decomposition import PCA
 

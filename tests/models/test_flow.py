@@ -114,6 +114,17 @@ def test_adapting_normalizes_what_every_normalization_gives():
     np.testing.assert_allclose(jnp.mean(z**2), 1, rtol=1e-3)
 
 
+def test_adapting_centres_each_class():
+    flow = image_flow((4, 4, 1), scales=1, steps=1, hidden=4, dense=1, classes=2, rngs=nnx.Rngs(0))
+    labels = jnp.arange(64) % 2
+    x = jax.random.beta(jax.random.key(0), 2, jnp.where(labels == 0, 2, 8)[:, None, None, None])
+    x = x * jax.random.uniform(jax.random.key(1), (64, 4, 4, 1), minval=0.7)
+    adapt(flow, x, labels)
+    z, _ = jax.jit(flow.forward)(x, labels)
+    means = jnp.stack([jnp.mean(z[labels == label], axis=0) for label in (0, 1)])
+    np.testing.assert_allclose(means, 0, atol=1e-3)
+
+
 def test_without_a_class_the_density_is_the_mean_over_the_classes():
     flow = moved(histogram_flow((2, 2, 1), levels=3, hidden=(9,), classes=3, rngs=nnx.Rngs(0)))
     x = jax.random.uniform(jax.random.key(0), (5, 2, 2, 1))
