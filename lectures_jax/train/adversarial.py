@@ -15,7 +15,7 @@ from lectures_jax.train.diagnosis import explain
 from lectures_jax.train.history import Row
 from lectures_jax.train.loop import Evaluate, drive
 from lectures_jax.train.state import TrainState, init
-from lectures_jax.train.step import Augment, Step, advance, average, split_key
+from lectures_jax.train.step import Augment, Step, advance, average, norm, split_key
 from lectures_jax.typing import Batch, Key, Metrics, Objective
 
 PLAYERS: tuple[str, str] = ("discriminator", "generator")
@@ -181,7 +181,7 @@ def _move(
     own = state.params[name]
     (loss, (metrics, buffers)), grads = jax.value_and_grad(loss_of, has_aux=True)(own)
     updates, optimizer_state = player.optimizer.update(grads, state.optimizer_state[name], own)
-    norms = optax.tree.norm(grads), optax.tree.norm(updates)
+    norms = norm(grads), norm(updates)
     finite = jnp.isfinite(loss) & jnp.isfinite(norms[0]) & jnp.isfinite(norms[1])
     moved = state._replace(
         params={**state.params, name: optax.apply_updates(own, updates)},

@@ -18,6 +18,8 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 Augment = Callable[[Key, Batch], Batch]
 """`(key, batch) -> batch`, of a whole batch."""
 
+SMALL = 4096  # entries of an array up to which a copy costs less than a kernel of its own
+
 
 def make_step(
     structure: nnx.GraphDef,
@@ -70,13 +72,21 @@ def make_step(
             key=key,
             step=state.step + 1,
         )
-        grad_norm = optax.tree.norm(grads)
+        grad_norm = norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        finite &= jnp.isfinite(optax.tree.norm(updates))
+        finite &= jnp.isfinite(norm(updates))
         metrics = {**metrics, "loss": loss, "grad_norm": grad_norm}
         return advance(state, proposed, finite, batch), metrics | _learning_rate(optimizer_state)
 
     return jax.jit(step, donate_argnums=0)
+
+
+def norm(tree: Any) -> Float[Array, ""]:
+    """Returns the Euclidean norm of all entries together; small arrays as one, to spare kernels."""
+    leaves = jax.tree.leaves(tree)
+    small = [x.ravel() for x in leaves if x.size <= SMALL]
+    large = [x for x in leaves if x.size > SMALL]
+    return optax.tree.norm([jnp.concatenate(small), *large] if small else large)
 
 
 def split_key(key: Key) -> tuple[Key, Key, Key]:

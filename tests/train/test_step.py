@@ -6,6 +6,7 @@ import pytest
 from flax import nnx
 
 from lectures_jax import train
+from lectures_jax.train.step import norm
 
 from .nets import Affine, Net, assert_same, points, squared
 
@@ -35,6 +36,13 @@ def test_steps_equal_a_loop_written_by_hand():
     assert int(state.step) == 5
     for name, value in params.items():
         np.testing.assert_allclose(state.params["linear"][name], value, rtol=1e-5)
+
+
+def test_the_norm_is_over_small_and_large_arrays_together():
+    tree = {"small": [jnp.array([3.0]), jnp.full((2, 2), 2.0)], "large": jnp.full((100, 50), 0.1)}
+    np.testing.assert_allclose(norm(tree), (9 + 16 + 50) ** 0.5, rtol=1e-6)
+    np.testing.assert_allclose(norm({"large": tree["large"]}), 50**0.5, rtol=1e-6)
+    assert norm({}) == 0
 
 
 def test_batch_norm_averages_move_as_its_definition_says():
