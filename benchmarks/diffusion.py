@@ -86,11 +86,14 @@ class TorchDenoiser(nn.Module):
 
 
 def our_step(batch):
-    """Our step, as `train.fit` calls it."""
+    """Our step, as `train.fit` calls it in the experiment."""
     model, optimizer = Denoiser(num_classes=CLASSES, rngs=nnx.Rngs(0)), optax.adam(1e-3)
     structure, state = train.init(jax.random.key(0), model, optimizer, ema=True)
     objective = partial(objectives.predict_noise, alpha_bar=ALPHA_BAR)
-    step = train.make_step(structure, objective, optimizer, ema_decay=0.998)
+    options = train.threaded_convolutions()
+    step = train.make_step(
+        structure, objective, optimizer, ema_decay=0.998, compiler_options=options
+    )
 
     def run():
         nonlocal state

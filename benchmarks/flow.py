@@ -2,10 +2,10 @@
 
 Eight couplings with conditioners of one hidden layer of 50 units, FlowJAX's default, affine and
 with splines of eight bins; 256 points per step. Both take one compiled step per call, as their
-training loops do. Ours also checks that loss, gradients and updates are finite, and lets Adam move all
-parameters as one vector, as the experiment does (`optax.flatten`); FlowJAX's is
-`flowjax.train.step`, with Adam as its own training takes it, and as one vector. FlowJAX's flow
-permutes where ours lets the halves take turns.
+training loops do. Ours also checks that loss, gradients and updates are finite, and lets Adam move
+all parameters as one vector (`optax.flatten`), as the experiment does; FlowJAX's is
+`flowjax.train.step`, with Adam as its training takes it, and with all parameters as one vector.
+FlowJAX's flow permutes where ours lets the halves take turns.
 """
 
 import equinox as eqx

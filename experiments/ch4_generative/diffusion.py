@@ -105,6 +105,7 @@ def learn(config: Config, splits: data.Splits, out: Path | None) -> Generator:
         steps=config.steps,
         out=out,
         ema_decay=config.ema_decay,
+        compiler_options=train.threaded_convolutions(),
     )
     seconds = time.process_time() - start
     sample = partial(generate, config, model, splits, ops.sample_dpm, config.sampling_steps)

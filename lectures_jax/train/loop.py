@@ -42,6 +42,7 @@ def fit(
     best: str | None = None,
     save_every: int = 500,
     log_every: int = 50,
+    compiler_options: dict[str, str] | None = None,
 ) -> tuple[Any, list[Row]]:
     """Trains a model, and returns it with what was measured on the way.
 
@@ -73,6 +74,7 @@ def fit(
         best: metric of `evaluate` to maximize: its best checkpoint is kept and returned.
         save_every: steps between checkpoints; the last step is always saved.
         log_every: steps between rows.
+        compiler_options: of the step's `jax.jit`, such as `threaded_convolutions()`.
 
     Returns:
         The model, with averaged parameters where they are on, dropout off and batch norm on its
@@ -90,8 +92,16 @@ def fit(
     if accumulate > 1:
         optimizer = optax.MultiSteps(optimizer, accumulate).gradient_transformation()
     structure, state = init(key, model, optimizer, ema=ema_decay is not None)
+    step = make_step(
+        structure,
+        objective,
+        optimizer,
+        ema_decay=ema_decay,
+        augment=augment,
+        compiler_options=compiler_options,
+    )
     return drive(
-        make_step(structure, objective, optimizer, ema_decay=ema_decay, augment=augment),
+        step,
         structure,
         state,
         batches,

@@ -1,9 +1,14 @@
-"""Memory that is freed and kept."""
+"""Memory that is freed and kept; convolutions on all cores."""
 
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+
+from lectures_jax import train
 
 COUNT_FAULTS = """
 import resource
@@ -38,3 +43,21 @@ def test_a_large_array_is_not_faulted_in_again(megabytes: int):
     if lines[0] == "False":
         pytest.skip("the system's C library is not glibc")
     assert lines == ["True", "True", "True"]
+
+
+def test_threaded_convolutions_are_not_one_core_kernels_and_give_the_same():
+    options = train.threaded_convolutions()
+    if not options:
+        pytest.skip("this JAX needs no options")
+
+    def convolve(x, kernel):
+        axes = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=axes)
+
+    x = jnp.linspace(-1, 1, 2**17).reshape(64, 8, 8, 32)
+    kernel = jnp.linspace(-0.01, 0.01, 9 * 2**10).reshape(3, 3, 32, 32)
+    plain = jax.jit(convolve).lower(x, kernel).compile()
+    threaded = jax.jit(convolve, compiler_options=options).lower(x, kernel).compile()
+    assert "ynn_fusion" in plain.as_text()
+    assert "ynn_fusion" not in threaded.as_text()
+    np.testing.assert_allclose(threaded(x, kernel), plain(x, kernel), rtol=1e-5, atol=1e-5)
