@@ -22,7 +22,8 @@ class Generator(NamedTuple):
     Attributes:
         sample: `(key, count) -> pictures`, float32 [count, h, w, c] in [0, 1].
         parameters: numbers that were learnt.
-        seconds: processor time of the training, over all cores, compilation included.
+        seconds: processor time of the training, over all cores, compilation included; of a resumed
+            training only the part since.
         bits_per_dim: of held-out pictures, where the model has a likelihood or a bound of it.
         history: the rows of `train.fit`.
         model: the trained network.

@@ -123,10 +123,10 @@ def learn_flow(config: flow.Config, splits: data.Splits, out: Path) -> Space:
     Codes are those of the middles of the pixels' levels.
     """
     key_init, key_adapt, key_train = jax.random.split(jax.random.key(config.seed), 3)
-    hidden = config.hidden or 48
+    hidden = config.hidden or flow.WIDTH
     config, levels = flow.filled(config), splits.levels
     shape = splits.train["image"].shape[1:]
-    model = image_flow(shape, hidden=hidden, dense=6, rngs=nnx.Rngs(key_init))
+    model = image_flow(shape, hidden=hidden, dense=flow.DENSE, rngs=nnx.Rngs(key_init))
     first = jnp.asarray(splits.train["image"][:2000])
     adapt(model, ops.dequantize(key_adapt, first, levels=levels))
     model, _ = train.fit(

@@ -221,7 +221,6 @@ def write_page(out: Path, numbers: Mapping[str, float], sections: Sequence[Secti
             "classifier-Fréchet, prior": numbers["frechet_prior"],
             "log p(x) in nats": numbers["log_likelihood"],
             "probabilistic PCA": numbers["pca_log_likelihood"],
-            "processor seconds": numbers["cpu_seconds"],
         },
         sections=sections,
         footer=train.environment(),

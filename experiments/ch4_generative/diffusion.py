@@ -190,7 +190,6 @@ def write_report(
         "bits_per_dim": generator.bits_per_dim,
         "ode_bits_per_dim": ode_bits_per_dim(config, model, splits),
         "parameters": generator.parameters,
-        "seconds": generator.seconds,
     }
     curves, by_steps = few_steps(config, model, splits, critic, figures, min(count, 2 * CHUNK))
     report.page(
@@ -203,7 +202,6 @@ def write_report(
             "bits/dim, bound": named["bits_per_dim"],
             "bits/dim, ODE": named["ode_bits_per_dim"],
             "parameters": generator.parameters,
-            "processor seconds": generator.seconds,
         },
         sections=[
             report.training(generator.history, figures, losses=[["loss"]], scores=[["grad_norm"]]),

@@ -38,6 +38,8 @@ TINY = {
     "components": (2,),
 }
 
+WIDTH, DENSE = 48, 6  # of a flow of scales: channels, and dense couplings at its end
+
 
 @dataclass(frozen=True)
 class Config:
@@ -101,7 +103,6 @@ def run(config: Config, out: Path) -> dict[str, float]:
         )
     numbers = {f"{kind}_excess_nats": one.excess for kind, one in found.items()}
     numbers["bits_per_dim"] = generator.bits_per_dim
-    numbers["cpu_seconds"] = generator.seconds
     if mixture:
         numbers["mixture_bits_per_dim"] = mixture.bits_per_dim(key_mixture, splits.test["image"])
     judge = _judge.judge(config.data, config.root, steps=config.judge_steps)
@@ -113,6 +114,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         pictures_section(splits, generator, mixture, numbers),
         _judge.section(scores, judge.floors),
         report.training(generator.history, figures, losses=[["loss"]], scores=[["held_out"]]),
+        report.timing(generator.history, batch_size=config.batch_size),
         report.configuration(asdict(config)),
     ]
     write_page(config, out, numbers, sections)
@@ -128,7 +130,7 @@ def filled(config: Config) -> Config:
         config,
         steps=config.steps or (2400 if small else 6000),
         batch_size=config.batch_size or (64 if small else 32),
-        hidden=config.hidden or (512 if small else 48),
+        hidden=config.hidden or (512 if small else WIDTH),
         learning_rate=config.learning_rate or (2e-3 if small else 1e-3),
     )
 
@@ -192,7 +194,7 @@ def build(config: Config, splits: data.Splits, key: jax.Array, key_adapt: jax.Ar
             dropout=config.dropout,
             rngs=rngs,
         )
-    flow = image_flow(shape, hidden=config.hidden, dense=6, classes=classes, rngs=rngs)
+    flow = image_flow(shape, hidden=config.hidden, dense=DENSE, classes=classes, rngs=rngs)
     first = {name: jnp.asarray(value[:2000]) for name, value in splits.train.items()}
     x = ops.dequantize(key_adapt, first["image"], levels=splits.levels)
     adapt(flow, x, first["labels"])

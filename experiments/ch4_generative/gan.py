@@ -104,12 +104,13 @@ def run(config: Config, out: Path) -> dict[str, float]:
     scores = referee.scores(pictures)
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
-    numbers = {**scores, "cpu_seconds": generator.seconds}
+    numbers = dict(scores)
     sections = [
         _gan_report.samples(splits, pictures),
         section(scores, referee.floors),
         _gan_report.classes(splits, referee.shares(pictures), figures),
         _gan_report.training(generator.history, figures),
+        report.timing(generator.history, batch_size=config.batch_size),
         _gan_report.walk(generator.model, config.seed),
     ]
     if config.grid_steps:
@@ -120,7 +121,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         out / "report.html",
         title=f"A GAN draws {config.root.name if config.root else 'digits'}",
         summary=f"Two networks learnt against each other from {len(splits.train['labels'])} "
-        f"pictures, with the {config.loss} loss, in {generator.seconds:.0f} s of processor time. "
+        f"pictures, with the {config.loss} loss. "
         f"The generator has {generator.parameters} parameters that were learnt.",
         numbers={NAME: numbers[key] for key, NAME in HEADLINES.items() if key in numbers},
         sections=[*sections, report.configuration(asdict(config))],

@@ -115,7 +115,6 @@ def run(config: Config, out: Path) -> dict[str, float]:
         "log_likelihood": bounds["importance-weighted"][-1]["log_likelihood"],
         "pca_log_likelihood": pca_log_likelihood(config, splits),
         "bits_per_dim": generator.bits_per_dim,
-        "cpu_seconds": generator.seconds,
     }
     (out / "figures").mkdir(exist_ok=True)
     trouble = _vae_report.diagnose(model, mixture, splits, pictures)
@@ -126,6 +125,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         _vae_report.latent_section(model, splits, out / "figures"),
         _vae_report.trouble_section(trouble),
         _vae_report.training_section(generator, out / "figures"),
+        report.timing(generator.history, batch_size=config.batch_size),
         report.configuration(asdict(config)),
     ]
     _vae_report.write_page(out, numbers, sections)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from lectures_jax import ops
 from lectures_jax.models.mlp import Mlp
 from lectures_jax.nn.convolution import Conv
+from lectures_jax.nn.initializers import he_normal
 
 Shape = tuple[int, ...]
 """Of one example: `(height, width, channels)`, or `(d,)` for vectors."""
@@ -94,7 +95,7 @@ class ConvEncoder(nnx.Module):
     ):
         h, w, inputs = _coarse(shape, len(channels))
         self.convolutions = nnx.List(
-            Conv(a, b, (3, 3), strides=2, padding=1, kernel_init=HE_NORMAL, rngs=rngs)
+            Conv(a, b, (3, 3), strides=2, padding=1, kernel_init=he_normal, rngs=rngs)
             for a, b in pairwise((inputs, *channels))
         )
         self.dense = Mlp((h * w * channels[-1], hidden, outputs), activation=jax.nn.silu, rngs=rngs)
@@ -138,7 +139,7 @@ class ConvDecoder(nnx.Module):
         self.coarse = (h, w, channels[0])
         self.dense = Mlp((latent, hidden, h * w * channels[0]), activation=jax.nn.silu, rngs=rngs)
         self.convolutions = nnx.List(
-            Conv(a, b, (3, 3), padding=1, kernel_init=HE_NORMAL, rngs=rngs)
+            Conv(a, b, (3, 3), padding=1, kernel_init=he_normal, rngs=rngs)
             for a, b in pairwise((*channels, outputs))
         )
 
@@ -184,9 +185,6 @@ class Autoencoder(nnx.Module):
     def __call__(self, x: Float[Array, "b *shape"]) -> Float[Array, "b *shape"]:
         """Returns the reconstruction."""
         return self.decode(self.encode(x))
-
-
-HE_NORMAL = nnx.initializers.he_normal()
 
 
 def _coarse(shape: Shape, halvings: int) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from lectures_jax import ops
 from lectures_jax.nn.convolution import ConvNorm
+from lectures_jax.nn.linear import Linear
 from lectures_jax.typing import Key
 
 
@@ -56,7 +57,7 @@ class Cnn(nnx.Module):
             inputs = stage[-1]
         self.stages = nnx.List(stages)
         self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else None
-        self.classify = nnx.Linear(inputs, num_classes, rngs=rngs)
+        self.classify = Linear(inputs, num_classes, rngs=rngs)
 
     def features(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b *_"]]:
         """Returns each stage's map, before pooling: `stage1`, …, then the vector `pooled`."""

@@ -10,6 +10,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax.nn.convolution import Conv
+from lectures_jax.nn.initializers import he_normal
+from lectures_jax.nn.linear import Linear
 from lectures_jax.nn.normalization import BatchNorm
 from lectures_jax.nn.spectral import SpectralNorm
 from lectures_jax.nn.upsampling import SubpixelConv
@@ -56,7 +58,7 @@ class Generator(nnx.Module):
             )
         self.start = (h // factor, w // factor, channels[0])
         size = self.start[0] * self.start[1] * channels[0]
-        self.dense = nnx.Linear(latent, size, use_bias=False, rngs=rngs)
+        self.dense = Linear(latent, size, use_bias=False, rngs=rngs)
         self.norms = nnx.List(BatchNorm(n, momentum=0.9, rngs=rngs) for n in channels)
         self.ups = nnx.List(up(a, b, rngs=rngs) for a, b in pairwise(channels))
         self.draw = Conv(channels[-1], c, (3, 3), rngs=rngs)
@@ -96,14 +98,13 @@ class Discriminator(nnx.Module):
             return SpectralNorm(layer, rngs=rngs) if spectral else layer
 
         h, w, c = image_shape
-        he = nnx.initializers.he_normal()
         self.convs = nnx.List(
-            maybe(Conv(a, b, (4, 4), strides=2, padding="SAME", kernel_init=he, rngs=rngs))
+            maybe(Conv(a, b, (4, 4), strides=2, padding="SAME", kernel_init=he_normal, rngs=rngs))
             for a, b in pairwise((c, *channels))
         )
         for _ in channels:
             h, w = -(-h // 2), -(-w // 2)
-        self.dense = maybe(nnx.Linear(h * w * channels[-1], 1, rngs=rngs))
+        self.dense = maybe(Linear(h * w * channels[-1], 1, rngs=rngs))
 
     def features(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b *_"]]:
         """Returns the map after each convolution: `conv1`, `conv2`, …"""

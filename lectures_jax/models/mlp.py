@@ -7,10 +7,8 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from lectures_jax.nn.initializers import he_normal
 from lectures_jax.typing import Key
-
-HE_NORMAL = nnx.initializers.he_normal()
-"""Keeps the variance of what ReLU passes on. Source: He et al. (2015), eq. 10."""
 
 
 class Mlp(nnx.Module):
@@ -35,7 +33,7 @@ class Mlp(nnx.Module):
         *,
         activation: Callable[[Array], Array] = jax.nn.relu,
         dropout: float = 0.0,
-        kernel_init: nnx.Initializer = HE_NORMAL,
+        kernel_init: nnx.Initializer = he_normal,
         rngs: nnx.Rngs,
     ):
         if len(sizes) < 2 or min(sizes) < 1:

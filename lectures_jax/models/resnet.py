@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from lectures_jax import ops
 from lectures_jax.nn.convolution import ConvNorm
+from lectures_jax.nn.linear import Linear
 from lectures_jax.typing import Key
 
 MOMENTUM = 0.9
@@ -133,7 +134,7 @@ class ResNet(nnx.Module):
                 width = 4 * channels if size.bottleneck else channels
             stages.append(nnx.List(blocks))
         self.stages = nnx.List(stages)
-        self.classify = nnx.Linear(width, num_classes, rngs=rngs)
+        self.classify = Linear(width, num_classes, rngs=rngs)
 
     def features(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b *_"]]:
         """Returns the maps by name: `stem`, `stage1`, …, then the vector `pooled`."""

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from lectures_jax import ops
 from lectures_jax.nn.convolution import ConvNorm
+from lectures_jax.nn.linear import Linear
 from lectures_jax.nn.normalization import BatchNorm
 from lectures_jax.nn.separable import SeparableConv
 from lectures_jax.typing import Key
@@ -124,7 +125,7 @@ class Xception(nnx.Module):
         self.top = nnx.List(
             SeparableNorm(a, b, relu=False, rngs=rngs) for a, b in itertools.pairwise(widths)
         )
-        self.classify = nnx.Linear(size.top[-1], num_classes, rngs=rngs)
+        self.classify = Linear(size.top[-1], num_classes, rngs=rngs)
 
     def features(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b *_"]]:
         """Returns the maps by name: `stem`, `entry1`, …, `middle`, `exit`, `top`, then `pooled`."""

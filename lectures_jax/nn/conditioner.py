@@ -10,6 +10,8 @@ from jaxtyping import Array, Bool, Float
 
 from lectures_jax import ops
 from lectures_jax.nn.convolution import Conv
+from lectures_jax.nn.initializers import lecun_normal
+from lectures_jax.nn.linear import Linear
 from lectures_jax.typing import Key
 
 Activation = Callable[[Array], Array]
@@ -44,7 +46,7 @@ class DenseConditioner(nnx.Module):
         rngs: nnx.Rngs,
     ):
         sizes = (inputs + condition, *hidden)
-        self.layers = nnx.List(nnx.Linear(a, b, rngs=rngs) for a, b in pairwise(sizes))
+        self.layers = nnx.List(Linear(a, b, rngs=rngs) for a, b in pairwise(sizes))
         self.last = _zero_linear(sizes[-1], outputs, rngs)
         self.activation = activation
         self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else None
@@ -91,7 +93,7 @@ class ConvConditioner(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.enter = Conv(inputs, hidden, kernel_size=(3, 3), rngs=rngs)
-        self.told = nnx.Linear(condition, hidden, use_bias=False, rngs=rngs) if condition else None
+        self.told = Linear(condition, hidden, use_bias=False, rngs=rngs) if condition else None
         self.mix = Conv(hidden, hidden, kernel_size=(1, 1), rngs=rngs)
         self.last = Conv(
             hidden, outputs, kernel_size=(3, 3), kernel_init=nnx.initializers.zeros, rngs=rngs
@@ -122,7 +124,7 @@ class MaskedLinear(nnx.Module):
 
     def __init__(self, mask: Bool[Array, "i o"], *, zero: bool = False, rngs: nnx.Rngs):
         inputs, outputs = mask.shape
-        init = nnx.initializers.zeros if zero else nnx.initializers.lecun_normal()
+        init = nnx.initializers.zeros if zero else lecun_normal
         self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs), jnp.float32))
         self.bias = nnx.Param(jnp.zeros(outputs))
         self.mask = nnx.Variable(mask)
@@ -169,7 +171,7 @@ class Made(nnx.Module):
         self.layers = nnx.List(MaskedLinear(mask, rngs=rngs) for mask in masks)
         self.last = MaskedLinear(last, zero=True, rngs=rngs)
         tell = condition > 0
-        self.told = nnx.Linear(condition, hidden[0], use_bias=False, rngs=rngs) if tell else None
+        self.told = Linear(condition, hidden[0], use_bias=False, rngs=rngs) if tell else None
         self.order = tuple(range(features)) if order is None else tuple(int(i) for i in order)
         self.parameters = parameters
         self.activation = activation
@@ -208,7 +210,7 @@ def _tell(layer: nnx.Linear | None, condition: Condition) -> Array | None:
 
 
 def _zero_linear(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.zeros, rngs=rngs)
+    return Linear(inputs, outputs, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
 
 def _split(key: Key | None, count: int) -> list[Key | None]:

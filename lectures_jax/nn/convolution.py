@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from lectures_jax import ops
 from lectures_jax.ops.convolution import Padding
 
+from .initializers import he_normal, lecun_normal, normal
 from .normalization import BatchNorm
 
 
@@ -36,7 +37,7 @@ def _conv_general_dilated(
     )
 
 
-Conv = partial(nnx.Conv, conv_general_dilated=_conv_general_dilated)
+Conv = partial(nnx.Conv, kernel_init=lecun_normal, conv_general_dilated=_conv_general_dilated)
 """Flax's layer for images, computed by `ops.conv2d`: gradients are fast on CPU and in loops."""
 
 
@@ -62,7 +63,7 @@ class ConvTranspose(nnx.Module):
         # A cell of the result meets (kernel / stride)² taps of each input, not kernel².
         deviation = (inputs * max(kernel / stride, 1) ** 2) ** -0.5
         shape = (kernel, kernel, outputs, inputs)
-        self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), shape))
+        self.kernel = nnx.Param(deviation * normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(outputs)) if use_bias else None
         self.stride = stride
         self.padding: Padding = padding
@@ -103,7 +104,7 @@ class ConvNorm(nnx.Module):
             strides=stride,
             padding=kernel // 2,
             use_bias=False,
-            kernel_init=nnx.initializers.he_normal(),
+            kernel_init=he_normal,
             rngs=rngs,
         )
         self.norm = BatchNorm(outputs, momentum=momentum, rngs=rngs)

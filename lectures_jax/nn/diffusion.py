@@ -1,13 +1,17 @@
 """Blocks of a network that is told how noisy its input is, and which class it shows."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from lectures_jax import ops
+from lectures_jax.nn.initializers import lecun_normal
+from lectures_jax.nn.linear import Linear
 
-Conv = nnx.Conv
+Conv = partial(nnx.Conv, kernel_init=lecun_normal)
 """XLA's own convolution, for maps as small as these. With our formulations for CPU the digits'
 network compiles in 30 s and trains at 76 ms a step, with this one in 12 s and at 49 ms; and
 samplers go forward only, which XLA does as fast inside of loops.
@@ -37,7 +41,7 @@ class Condition(nnx.Module):
     def __init__(self, dim: int, *, num_classes: int = 0, rngs: nnx.Rngs):
         self.dim = dim
         self.num_classes = num_classes
-        self.hidden = nnx.Linear(dim, dim, rngs=rngs)
+        self.hidden = Linear(dim, dim, rngs=rngs)
         self.label = nnx.Embed(num_classes + 1, dim, rngs=rngs) if num_classes else None
 
     def __call__(
@@ -72,7 +76,7 @@ class ConditionedBlock(nnx.Module):
     ):
         self.norm1 = GroupNorm(inputs, groups=groups, rngs=rngs)
         self.conv1 = Conv(inputs, outputs, (3, 3), rngs=rngs)
-        self.modulate = nnx.Linear(
+        self.modulate = Linear(
             condition, 2 * outputs, kernel_init=nnx.initializers.zeros, rngs=rngs
         )
         self.norm2 = GroupNorm(outputs, groups=groups, rngs=rngs)
@@ -104,8 +108,8 @@ class SelfAttention(nnx.Module):
     def __init__(self, channels: int, *, groups: int = 8, rngs: nnx.Rngs):
         self.heads = max(channels // 32, 1)
         self.norm = GroupNorm(channels, groups=groups, rngs=rngs)
-        self.query_key_value = nnx.Linear(channels, 3 * channels, rngs=rngs)
-        self.out = nnx.Linear(channels, channels, kernel_init=nnx.initializers.zeros, rngs=rngs)
+        self.query_key_value = Linear(channels, 3 * channels, rngs=rngs)
+        self.out = Linear(channels, channels, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         b, h, w, c = x.shape

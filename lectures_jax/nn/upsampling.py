@@ -2,13 +2,14 @@
 
 from functools import partial
 
-import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax import ops
 
 from .convolution import Conv, ConvTranspose
+from .initializers import he_normal, normal
 
 TransposedConv = partial(ConvTranspose, kernel=4, stride=2)
 """A transposed 4×4 convolution: taps and stride fit, so that each cell gets as many of them."""
@@ -25,8 +26,8 @@ class SubpixelConv(nnx.Module):
     def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
         self.conv = Conv(inputs, 4 * outputs, (3, 3), rngs=rngs)
         deviation = (2 / (9 * inputs)) ** 0.5
-        kernel = deviation * jax.random.normal(rngs.params(), (3, 3, inputs, outputs))
-        self.conv.kernel[...] = jax.numpy.tile(kernel, (1, 1, 1, 4))
+        kernel = deviation * normal(rngs.params(), (3, 3, inputs, outputs))
+        self.conv.kernel[...] = jnp.tile(kernel, (1, 1, 1, 4))
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         return ops.unsqueeze(self.conv(x), factor=2)
@@ -36,8 +37,7 @@ class ResizeConv(nnx.Module):
     """Each cell four times, then a 3×3 convolution. Source: Odena et al. (2016)."""
 
     def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
-        he = nnx.initializers.he_normal()
-        self.conv = Conv(inputs, outputs, (3, 3), kernel_init=he, rngs=rngs)
+        self.conv = Conv(inputs, outputs, (3, 3), kernel_init=he_normal, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         return self.conv(ops.upsample_nearest(x))

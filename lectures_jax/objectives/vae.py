@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lectures_jax import losses, ops
+from lectures_jax.ops._draws import draw
 from lectures_jax.typing import Batch, Key, Metrics
 
 Reconstruction = Callable[[Any, Array, Array], Float[Array, " b"]]
@@ -197,7 +198,7 @@ def naive_likelihood(
         Doersch (2016), sec. 2.
     """
     size = jax.eval_shape(model.encode, batch["image"])
-    z = jax.random.normal(key, (samples, *size.shape), size.dtype)
+    z = draw(jax.random.normal, key, (samples, *size.shape), size.dtype)
     return _bound(model, batch["image"], z, jnp.zeros(z.shape[:-1]), reconstruction)
 
 

@@ -8,6 +8,8 @@ from jaxtyping import Array, Float
 
 from lectures_jax.typing import Key
 
+from ._draws import draw
+
 
 def dequantize(key: Key, x: Float[Array, "*b"], *, levels: int) -> Float[Array, "*b"]:
     """Returns each value moved evenly at random within its level, in [0, 1).
@@ -27,7 +29,7 @@ def dequantize(key: Key, x: Float[Array, "*b"], *, levels: int) -> Float[Array, 
         Uria et al. (2013), sec. 5.1; the bound: Theis et al. (2016), sec. 3.1.
     """
     _check(levels)
-    noise = jax.random.uniform(key, x.shape, x.dtype)
+    noise = draw(jax.random.uniform, key, x.shape, x.dtype)
     return (jnp.round(x * (levels - 1)) + noise) / levels
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from lectures_jax.typing import Key
 
+from ._draws import draw
 from .diffusion import add_noise
 from .guidance import Predictor, as_partial
 from .solvers import estimate, move, sampling_path, solve_dpm, solve_heun
@@ -37,7 +38,7 @@ def normal_by_sample(
 def _normal(key: Key, first: Any, *, shape: tuple[int, ...], dtype: Any) -> Array:
     numbers = jnp.arange(shape[0], dtype=jnp.uint32) + jnp.asarray(first, jnp.uint32)
     keys = jax.vmap(partial(jax.random.fold_in, key))(numbers)
-    return jax.vmap(lambda key: jax.random.normal(key, shape[1:], dtype))(keys)
+    return jax.vmap(lambda key: draw(jax.random.normal, key, shape[1:], dtype))(keys)
 
 
 def sample_diffusion(

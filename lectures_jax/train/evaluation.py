@@ -75,7 +75,8 @@ def predict(
     """Returns a model's answers to all examples, as NumPy arrays.
 
     Dropout is off and batch norm uses its running averages. The examples are asked in parts of one
-    size, the last filled up with zeros, so that one program is compiled.
+    size, the last filled up with zeros, so that one program is compiled; fewer than `batch_size`
+    are filled up to a power of two.
 
     Args:
         model: an `nnx` module.
@@ -92,11 +93,12 @@ def predict(
     if not len(inputs):
         raise ValueError("inputs must hold at least one example, got none.")
     structure, arrays = nnx.split(evaluation_view(model))
+    size = min(batch_size, 1 << (len(inputs) - 1).bit_length())
     parts = []
-    for start in range(0, len(inputs), batch_size):
-        rows = np.asarray(inputs[start : start + batch_size])
+    for start in range(0, len(inputs), size):
+        rows = np.asarray(inputs[start : start + size])
         count = len(rows)
-        filled = np.zeros((batch_size, *rows.shape[1:]), rows.dtype)
+        filled = np.zeros((size, *rows.shape[1:]), rows.dtype)
         filled[:count] = rows
         answers = jax.device_get(_answer(structure, function, arrays, filled))
         parts.append(jax.tree.map(lambda x, count=count: x[:count], answers))

@@ -47,7 +47,7 @@ def test_the_command_prints_layers_and_totals(capsys):
 
 
 def test_a_constant_of_the_file_is_known_by_name():
-    model = build("Mlp((3, 2), kernel_init=HE_NORMAL)")
+    model = build("Mlp((3, 2), kernel_init=he_normal)")
     assert model.layers[0].kernel.shape == (3, 2)
 
 
