@@ -40,7 +40,7 @@ def read_classified(
             format, `{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz`; "images", a folder with one
             folder of pictures per class, or a zip file of such, all of one size. These come as RGB,
             black where they are transparent, four fifths of each class in `train`: a draw that does
-            not change.
+            not change, and mixes the classes.
         root: folder of the files, or the zip file.
         classes: class names of an IDX set.
 

@@ -93,8 +93,10 @@ def _split(root: Path, entries: Entries) -> tuple[Batch, Batch, tuple[str, ...]]
             raise BadInputError(root / name, "pictures", "at least two", str(len(members)))
         test[members[: max(1, round(TEST_SHARE * len(members)))]] = True
     labels = labels.astype(np.int32)
+    order = rng.permutation(len(names))  # so that the first pictures are of all classes
     train, others = (
-        {"image": images[chosen], "labels": labels[chosen]} for chosen in (~test, test)
+        {"image": images[chosen], "labels": labels[chosen]}
+        for chosen in (order[~test[order]], order[test[order]])
     )
     return train, others, tuple(map(str, classes))
 

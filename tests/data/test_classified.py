@@ -73,6 +73,13 @@ def test_a_folder_per_class_becomes_two_splits_and_its_zip_the_same(tmp_path):
     np.testing.assert_array_equal(again.test["labels"], splits.test["labels"])
 
 
+def test_the_classes_of_a_folder_are_mixed(tmp_path):
+    tiles(tmp_path, {"floor": 20, "wall": 20})
+    for part in data.read_classified("images", tmp_path)[:2]:
+        quarter = part["labels"][: len(part["labels"]) // 4]
+        assert set(quarter.tolist()) == {0, 1}
+
+
 def test_transparent_pictures_lie_on_black(tmp_path):
     (tmp_path / "a").mkdir()
     for name, alpha in (("0", 0), ("1", 255), ("2", 51)):
