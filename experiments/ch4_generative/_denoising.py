@@ -1,6 +1,6 @@
 """What the diffusion experiment asks of its network, and the sections of its page."""
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from _common import sheet
 from _judge import NAMES, Judge
 from jax.tree_util import Partial
 
-from lectures_jax import data, ops
+from lectures_jax import data, ops, train
 from lectures_jax.models.diffusion import Denoiser
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import plot
@@ -59,9 +59,19 @@ def generate(
     for start in range(0, count, CHUNK):
         wanted = jnp.asarray(np.resize(labels[start : start + CHUNK], CHUNK))
         predict = predictor(model, wanted)
-        x = sampler(key, predict, shape, schedule(config), steps=steps, first=start)
+        x = compiled(sampler, shape, steps)(key, predict, schedule(config), start)
         parts.append(to_pixels(x)[: count - start])
     return np.concatenate(parts)
+
+
+@cache
+def compiled(sampler: Any, shape: tuple[int, ...], steps: int) -> Any:
+    """A sampler whose convolutions run on all cores."""
+
+    def call(key: jax.Array, predict: Partial, alpha_bar: jax.Array, first: int) -> jax.Array:
+        return sampler(key, predict, shape, alpha_bar, steps=steps, first=first)
+
+    return jax.jit(call, compiler_options=train.threaded_convolutions())
 
 
 def to_pixels(x: jax.Array) -> np.ndarray:

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from lectures_jax.models.diffusion import Denoiser
+from lectures_jax.nn.initializers import normal
 
 
 def awake(**options) -> Denoiser:
@@ -15,7 +16,7 @@ def awake(**options) -> Denoiser:
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
-    leaves = [p + 0.1 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
+    leaves = [p + 0.1 * normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
     return nnx.merge(graph, jax.tree.unflatten(tree, leaves), rest)
 
 
