@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from lectures_jax.typing import Key
 
@@ -52,7 +52,7 @@ def sample_diffusion(
     fresh_noise: bool = False,
     clip: float | None = None,
     rederive: bool = False,
-    first: int = 0,
+    first: int | Int[Array, ""] = 0,
 ) -> Float[Array, "*_"]:
     """Returns pictures made from noise in a number of steps, as one compiled program.
 
@@ -131,7 +131,7 @@ def sample_heun(
     *,
     steps: int,
     clip: float | None = None,
-    first: int = 0,
+    first: int | Int[Array, ""] = 0,
 ) -> Float[Array, "*_"]:
     """Returns pictures made from noise by Heun's method: two calls a step, error of second order.
 
@@ -161,7 +161,7 @@ def sample_dpm(
     *,
     steps: int,
     clip: float | None = None,
-    first: int = 0,
+    first: int | Int[Array, ""] = 0,
 ) -> Float[Array, "*_"]:
     """Returns pictures made from noise by DPM-Solver++(2M): one call a step, second order.
 
