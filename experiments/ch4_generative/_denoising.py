@@ -68,7 +68,7 @@ def generate(
 def compiled(sampler: Any, shape: tuple[int, ...], steps: int) -> Any:
     """A sampler whose convolutions run on all cores."""
 
-    def call(key: jax.Array, predict: Partial, alpha_bar: jax.Array, first: int) -> jax.Array:
+    def call(key: jax.Array, predict: Partial, alpha_bar: jax.Array, first: Any) -> jax.Array:
         return sampler(key, predict, shape, alpha_bar, steps=steps, first=first)
 
     return jax.jit(call, compiler_options=train.threaded_convolutions())

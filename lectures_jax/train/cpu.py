@@ -33,15 +33,15 @@ def keep_memory() -> bool:
 def threaded_convolutions() -> dict[str, str]:
     """Returns compiler options with which XLA's own convolutions run on all cores of a CPU.
 
-    JAX 0.10 and 0.11 give each to one core; later ones need no options, nor do other devices, and
-    get none. For the steps of networks whose convolutions are XLA's own, as on small maps: on two
+    JAX 0.10 gives each to one core; later versions need no options, nor do other devices, and get
+    none. For the steps of networks whose convolutions are XLA's own, as on small maps: on two
     cores that of the digits' denoiser takes 0.75 of the time. Those of `ops.conv2d` on large maps
     are matrix products, which these options slow down.
 
     Returns:
         What `fit`, `make_step` and `jax.jit` take as `compiler_options`.
     """
-    if jax.default_backend() != "cpu" or jax.__version_info__ >= (0, 12):
+    if jax.default_backend() != "cpu" or jax.__version_info__ >= (0, 11):
         return {}
     kept = "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"  # without convolutions
     return {"xla_cpu_experimental_ynn_fusion_type": kept}
