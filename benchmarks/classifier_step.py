@@ -1,7 +1,7 @@
 """One training step of the plain CNN and of ResNet-18 against the same networks in PyTorch.
 
-Forward, cross-entropy, backward, AdamW on 64 pictures: the CNN that learns Fashion-MNIST (28×28,
-grey) and ResNet-18 in its CIFAR form (32×32, colour). PyTorch runs in its default layout and in
+Forward, cross-entropy, backward, AdamW on 64 images: the CNN that learns Fashion-MNIST (28×28,
+gray) and ResNet-18 in its CIFAR form (32×32, color). PyTorch runs in its default layout and in
 channels_last.
 
     python -m benchmarks.classifier_step [--cases cnn resnet18] [--repeats 20]

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from lectures_jax.train import keep_memory
+from lectures_jax.runtime import keep_memory
 
 keep_memory()  # as `ljx run` does, before any device starts; it serves all libraries alike
 

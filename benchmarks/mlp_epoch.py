@@ -1,7 +1,7 @@
 """An epoch of a multilayer perceptron as one compiled scan, against a PyTorch loop.
 
-60,000 pictures of 784 numbers, layers of 256 and 128, batches of 128, Adam; the size of
-Fashion-MNIST, on random pictures, as only time is measured. Both shuffle by one permutation.
+60,000 images of 784 numbers, layers of 256 and 128, batches of 128, Adam; the size of
+Fashion-MNIST, on random images, as only time is measured. Both shuffle by one permutation.
 """
 
 import jax

@@ -1,6 +1,6 @@
 """One training step of the small YOLOv3 against the same network, loss and optimizer in PyTorch.
 
-Both train on 8 pictures of 160×160: forward, loss, backward, AdamW. Ours also encodes the targets
+Both train on 8 images of 160×160: forward, loss, backward, AdamW. Ours also encodes the targets
 and keeps an average of the parameters; PyTorch's are encoded beforehand. PyTorch runs in its
 default layout and in channels_last.
 """

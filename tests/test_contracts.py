@@ -12,8 +12,7 @@ import pytest
 
 from lectures_jax import losses, ops
 from lectures_jax.testing import check_op
-
-from .contract import Contract
+from tests.contract import Contract
 
 LAYERS = {"ops": ops, "losses": losses}
 

@@ -22,7 +22,7 @@ def load(path: Path):
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up by name
     if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))  # as `ljx run` does: neighbours may be imported
+        sys.path.insert(0, str(path.parent))  # as `ljx run` does: neighbors may be imported
     spec.loader.exec_module(module)
     return module
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from lectures_jax import losses, ops, optim, report, train
+from lectures_jax import losses, ops, optim, report, runtime, train
 from lectures_jax.models.mlp import Mlp
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import INK, color, plot
@@ -199,7 +199,7 @@ def write_report(config: Config, out: Path, numbers: dict, written: list, traine
             ),
             report.configuration(asdict(config)),
         ],
-        footer=train.environment(),
+        footer=runtime.environment(),
     )
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import linprog
 
-from lectures_jax import ops, report, train
+from lectures_jax import ops, report, runtime
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import INK, PAPER, color, plot
 
@@ -199,7 +199,7 @@ def write_report(config: Config, out: Path, numbers: dict, gates: list[dict], se
             ),
             report.configuration(asdict(config)),
         ],
-        footer=train.environment(),
+        footer=runtime.environment(),
     )
 
 

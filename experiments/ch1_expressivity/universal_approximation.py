@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from lectures_jax import losses, ops, optim, report, train
+from lectures_jax import losses, ops, optim, report, runtime, train
 from lectures_jax.models.mlp import Mlp
 from lectures_jax.report.page import Figure, Section
 from lectures_jax.report.theme import INK, color, plot
@@ -154,5 +154,5 @@ def write_report(config: Config, out: Path, numbers: dict, points, curves, error
             ),
             report.configuration(asdict(config)),
         ],
-        footer=train.environment(),
+        footer=runtime.environment(),
     )

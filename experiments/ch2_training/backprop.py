@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lectures_jax import losses, ops, report, train
+from lectures_jax import losses, ops, report, runtime
 from lectures_jax.ops.activation import ACTIVATIONS
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import INK, color, plot
@@ -148,7 +148,7 @@ def gradients(key: jax.Array, *, kind: Kind, config: Config) -> tuple[jax.Array,
 
     probes = jnp.zeros((config.depth, config.examples, config.width))
     deltas, sums = jax.grad(loss, has_aux=True)(probes)
-    slopes = ops.activation_slope(sums, activation=kind.activation)
+    slopes = ops.activation_derivative(sums, activation=kind.activation)
     variance = jnp.var(kernels, axis=(1, 2))
     factors = jnp.sqrt(config.width * variance * jnp.mean(slopes**2, axis=(1, 2)))
     return jnp.sqrt(jnp.sum(deltas**2, axis=(1, 2))), factors
@@ -225,5 +225,5 @@ def write_report(config: Config, out: Path, numbers: dict, measured: dict) -> No
             ),
             report.configuration(asdict(config)),
         ],
-        footer=train.environment(),
+        footer=runtime.environment(),
     )

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lectures_jax import optim, report, train
+from lectures_jax import optim, report, runtime
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import INK, MUTED, color, plot
 
@@ -255,7 +255,7 @@ def write_report(config: Config, out: Path, numbers, walks, needed, solved) -> N
             "mini-batches' floor at half the rate": numbers["floor_ratio"],
         },
         sections=[*sections, least, report.configuration(asdict(config))],
-        footer=train.environment(),
+        footer=runtime.environment(),
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from lectures_jax import data, objectives, optim, report, train
+from lectures_jax import data, objectives, optim, report, runtime, train
 from lectures_jax.models.mlp import Mlp
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import INK, color, plot
@@ -234,9 +234,9 @@ def augment(key: jax.Array, batch: dict) -> dict:
     def one(key, image):
         key_shift, key_noise = jax.random.split(key)
         shifts = jax.random.uniform(key_shift, (2,), minval=-0.8, maxval=0.8)
-        for axis, d in enumerate(shifts):  # between the picture and itself a pixel away
-            neighbour = jnp.where(d > 0, jnp.roll(image, 1, axis), jnp.roll(image, -1, axis))
-            image = (1 - jnp.abs(d)) * image + jnp.abs(d) * neighbour
+        for axis, d in enumerate(shifts):  # between the image and itself a pixel away
+            neighbor = jnp.where(d > 0, jnp.roll(image, 1, axis), jnp.roll(image, -1, axis))
+            image = (1 - jnp.abs(d)) * image + jnp.abs(d) * neighbor
         return image + 0.05 * jax.random.normal(key_noise, image.shape)
 
     keys = jax.random.split(key, len(batch["labels"]))
@@ -292,7 +292,7 @@ def write_report(config: Config, out: Path, found: dict) -> None:
             ),
             report.configuration(asdict(config)),
         ],
-        footer=train.environment(),
+        footer=runtime.environment(),
     )
 
 

@@ -1,7 +1,7 @@
-"""Classifies small pictures by a plain, residual or separable network. CPU, 1 min; accuracy 1.00.
+"""Classifies small images by a plain, residual or separable network. CPU, 1 min; accuracy 1.00.
 
 By default handwritten digits of 8×8 pixels; `--data idx --root DIR` takes MNIST's format, such as
-Fashion-MNIST. Nothing is chosen by the test pictures: the last step's averaged model counts.
+Fashion-MNIST. Nothing is chosen by the test images: the last step's averaged model counts.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from lectures_jax import data, metrics, objectives, report, train
+from lectures_jax import data, metrics, objectives, report, runtime, train
 from lectures_jax.models import resnet, xception
 from lectures_jax.models.cnn import Cnn
 from lectures_jax.models.resnet import ResNet
@@ -50,14 +50,14 @@ class Config:
     steps: int | None = None
     """training steps; None: 600 for digits, 3000 for files"""
     batch_size: int = 64
-    """pictures per step"""
+    """images per step"""
     learning_rate: float = 6e-3
     """highest of Adam's one-cycle schedule"""
     weight_decay: float = 0.02
     """decoupled, on kernels only"""
     augmentation: Literal["shift", "flip"] | None = None
-    """by up to a twelfth of the picture, or as in a mirror; None: shift for digits, flip for files,
-    whose pictures are often centred"""
+    """by up to a twelfth of the image, or as in a mirror; None: shift for digits, flip for files,
+    whose images are often centered"""
     smoothing: float = 0.0
     """share of the label spread over all classes"""
     dropout: float = 0.0
@@ -123,7 +123,7 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 
 def augment(key: jax.Array, batch: dict[str, jax.Array], *, kind: str) -> dict[str, jax.Array]:
-    """Moves each picture by up to a twelfth of its size, or mirrors half of them."""
+    """Moves each image by up to a twelfth of its size, or mirrors half of them."""
     images = jnp.asarray(batch["image"])
     if kind == "flip":
         mirrored = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
@@ -136,7 +136,7 @@ def augment(key: jax.Array, batch: dict[str, jax.Array], *, kind: str) -> dict[s
 
 
 def probabilities(model: nnx.Module, examples: dict[str, np.ndarray]) -> np.ndarray:
-    """The model's answer to every picture."""
+    """The model's answer to every image."""
     return np.asarray(jax.nn.softmax(train.predict(model, examples["image"])))
 
 
@@ -166,7 +166,7 @@ def write_report(
     report.page(
         out / "report.html",
         title=f"Classification of {name}",
-        summary=f"A network ({config.model}) learnt from {len(splits.train['labels'])} pictures "
+        summary=f"A network ({config.model}) learnt from {len(splits.train['labels'])} images "
         f"and was measured on {len(labels)} that it never saw.",
         numbers={"accuracy": right, "steps": config.steps},
         sections=[
@@ -179,13 +179,13 @@ def write_report(
             report.timing(history, batch_size=config.batch_size),
             report.configuration(asdict(config)),
         ],
-        footer=train.environment(),
+        footer=runtime.environment(),
     )
     return numbers
 
 
 def training_batch(splits: data.Splits, config: Config) -> Section:
-    """Some pictures as they are read and as they are learnt from."""
+    """Some images as they are read and as they are learnt from."""
     batch = {name: value[:16] for name, value in splits.train.items()}
     changed = augment(jax.random.key(config.seed), batch, kind=config.augmentation)
     grids = [
@@ -193,6 +193,6 @@ def training_batch(splits: data.Splits, config: Config) -> Section:
         for b in (batch, changed)
     ]
     return Section(
-        "Training pictures",
+        "Training images",
         figures=[Figure(grids[0], "As read."), Figure(grids[1], "As learnt from.")],
     )

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from lectures_jax import ops, report, train
+from lectures_jax import ops, report, runtime
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import GRID, PALETTE, plot
 
@@ -71,7 +71,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
             separable(costs, figures),
             report.configuration(asdict(config)),
         ],
-        footer=train.environment(),
+        footer=runtime.environment(),
     )
     return numbers
 
@@ -140,7 +140,7 @@ def matrices(figures: Path) -> Section:
             draw_matrix(ax, values)
     return Section(
         "The matrix of a convolution",
-        "Each row holds the kernel where it stands for one output cell; one colour is one weight. "
+        "Each row holds the kernel where it stands for one output cell; one color is one weight. "
         "Forward multiplies by the matrix, backward by its transpose, and the gradient of a weight "
         "is the sum over its cells.",
         figures=[
@@ -159,7 +159,7 @@ def matrices(figures: Path) -> Section:
 
 
 def draw_matrix(ax: Axes, values: np.ndarray) -> None:
-    """Draws a cell for each entry; weights 1 to 9 have a colour and their number."""
+    """Draws a cell for each entry; weights 1 to 9 have a color and their number."""
     rows, columns = values.shape
     for (i, j), weight in np.ndenumerate(values):
         shade = PALETTE[weight - 1] if weight else "none"

@@ -1,6 +1,6 @@
 """What a network learnt of some classes helps with others. CPU, 2 min; gain at 50 labels 0.3.
 
-A network learns digits 0 to 4 from many drawn pictures, then 5 to 9 from few: anew, or starting
+A network learns digits 0 to 4 from many drawn images, then 5 to 9 from few: anew, or starting
 from what it knows, with everything but the last layer frozen, with the last stage unfrozen, with
 one rate for all, or with a lower rate for what is already learnt. `--data idx --root DIR` does the
 same with the halves of a set in MNIST's format. All ways take the same steps at the same rate.
@@ -16,12 +16,12 @@ import optax
 from classification import accuracy
 from flax import nnx
 
-from lectures_jax import data, objectives, optim, report, train
+from lectures_jax import data, objectives, optim, report, runtime, train
 from lectures_jax.models.cnn import Cnn
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import color, plot
 
-TINY = {"pictures": 160, "source_steps": 2, "steps": 2, "labels": (2, 4), "seeds": 1}
+TINY = {"images": 160, "source_steps": 2, "steps": 2, "labels": (2, 4), "seeds": 1}
 HALF = 5  # classes of each task
 
 
@@ -30,7 +30,7 @@ class Config:
     """The fields and their units."""
 
     data: Literal["scenes", "idx"] = "scenes"
-    """drawn pictures of one digit each, or four files in MNIST's format"""
+    """drawn images of one digit each, or four files in MNIST's format"""
     root: Path | None = None
     """folder of {train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"""
     pictures: int = 8000
@@ -42,17 +42,17 @@ class Config:
     steps: int = 300
     """training steps on the new classes"""
     batch_size: int = 32
-    """pictures per step"""
+    """images per step"""
     learning_rate: float = 3e-3
     """highest of Adam's one-cycle schedule"""
     seeds: int = 3
     """repetitions of each training on the new classes"""
     seed: int = 0
-    """of the pictures and of the first network"""
+    """of the images and of the first network"""
 
 
 class Task(NamedTuple):
-    """Pictures to learn from and to test with, of five classes."""
+    """Images to learn from and to test with, of five classes."""
 
     train: dict[str, np.ndarray]
     test: dict[str, np.ndarray]
@@ -128,7 +128,7 @@ def read(config: Config) -> tuple[Task, Task]:
 
 
 def draw(key: jax.Array, count: int, split: Literal["train", "test"]) -> dict[str, np.ndarray]:
-    """Pictures of one tinted digit each on a textured ground, 24×24 pixels in colour."""
+    """Images of one tinted digit each on a textured ground, 24×24 pixels in color."""
     scenes = data.digit_scenes(
         key,
         count=count,
@@ -252,7 +252,7 @@ def write_report(
     report.page(
         out / "report.html",
         title="Transfer learning",
-        summary=f"Five classes learnt from {len(old.train['labels'])} pictures help with five "
+        summary=f"Five classes learnt from {len(old.train['labels'])} images help with five "
         f"others, of which {' / '.join(map(str, config.labels))} each are labelled.",
         numbers={
             f"accuracy anew, {middle} labels": numbers["anew"],
@@ -267,7 +267,7 @@ def write_report(
             ),
             report.configuration(asdict(config)),
         ],
-        footer=train.environment(),
+        footer=runtime.environment(),
     )
 
 
@@ -297,10 +297,10 @@ def ways(config: Config, found: dict[str, np.ndarray], path: Path) -> Section:
 
 
 def pictures(old: Task, new: Task) -> Section:
-    """Some pictures of both tasks."""
+    """Some images of both tasks."""
     large = [task.train["image"][:16].repeat(3, axis=1).repeat(3, axis=2) for task in (old, new)]
     grids = [report.grid(images, columns=8) for images in large]
     return Section(
-        "Pictures",
+        "Images",
         figures=[Figure(grids[0], "Old classes."), Figure(grids[1], "New classes.")],
     )

@@ -1,7 +1,7 @@
-"""YOLOv3 from annotated pictures to a report. Two CPU cores, 5 min; mAP50 0.96, mAP50-95 0.68.
+"""YOLOv3 from annotated images to a report. Two CPU cores, 5 min; mAP50 0.96, mAP50-95 0.68.
 
 By default it looks for handwritten digits in scenes; `--data voc --root DIR` trains on one's own
-pictures. The network is the course's, made small; an object is assigned to its best anchor, as the
+images. The network is the course's, made small; an object is assigned to its best anchor, as the
 course says, and to every other anchor of similar shape (`--anchor-iou`), which trains far faster.
 """
 
@@ -17,7 +17,7 @@ import optax
 from flax import nnx
 from PIL import Image
 
-from lectures_jax import data, metrics, objectives, ops, report, train, weights
+from lectures_jax import data, metrics, objectives, ops, report, runtime, train, weights
 from lectures_jax.data.records import Dataset
 from lectures_jax.models.yolo import SMALL, Yolo
 from lectures_jax.report.detection import Boxes
@@ -31,9 +31,9 @@ class Config:
     """The fields and their units."""
 
     data: Literal["digits", "voc", "coco", "yolo"] = "digits"
-    """what to learn from: built-in digit scenes, or pictures with VOC, COCO or YOLO annotations"""
+    """what to learn from: built-in digit scenes, or images with VOC, COCO or YOLO annotations"""
     root: Path | None = None
-    """folder of one's own pictures and annotations; see the readers in lectures_jax.data"""
+    """folder of one's own images and annotations; see the readers in lectures_jax.data"""
     splits: tuple[str, str] | None = None
     """names of the splits to learn from and to be measured on; None: train and test, or VOC's own
     trainval and test. Nothing is chosen by the measured split: the last step's model counts"""
@@ -42,12 +42,12 @@ class Config:
     image_size: tuple[int, int] | None = None
     """height and width in pixels, multiples of 32; None: 160x160, or 256 on the longer side"""
     orientation: Literal["fixed", "mirror", "any"] | None = None
-    """how pictures may be turned: not at all, left-right, all eight ways; None: fixed for digits,
+    """how images may be turned: not at all, left-right, all eight ways; None: fixed for digits,
     any for files (which suits cells and maps; take mirror for photographs)"""
     steps: int | None = None
     """training steps; None: 4000 for digits, 6000 for files"""
     batch_size: int = 8
-    """pictures per step"""
+    """images per step"""
     learning_rate: float = 3e-3
     """of Adam, after warm-up; it then falls along a cosine to zero"""
     weight_decay: float = 0.02
@@ -76,7 +76,7 @@ FILES = VOC | {"splits": ("train", "test")}
 
 
 class Splits(NamedTuple):
-    """The pictures, brought to one size and kept in memory."""
+    """The images, brought to one size and kept in memory."""
 
     train: Dataset
     test: Dataset
@@ -85,7 +85,7 @@ class Splits(NamedTuple):
 
 
 class Found(NamedTuple):
-    """All detections and all objects of a split, padded to the same numbers per picture."""
+    """All detections and all objects of a split, padded to the same numbers per image."""
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -135,7 +135,7 @@ def complete(config: Config) -> Config:
 
 
 def read(key: jax.Array, config: Config) -> Splits:
-    """Reads the two splits and brings every picture to one size."""
+    """Reads the two splits and brings every image to one size."""
     if config.data == "digits":
         keys = jax.random.split(key)
         splits = [
@@ -152,7 +152,7 @@ def read(key: jax.Array, config: Config) -> Splits:
 
 
 def read_files(config: Config) -> list[Dataset]:
-    """Reads one's own pictures; the classes are those of the first split."""
+    """Reads one's own images; the classes are those of the first split."""
     if config.root is None:
         raise ValueError(f"--root must name a folder for --data {config.data}, got none.")
     root, strict = config.root, config.strict
@@ -192,7 +192,7 @@ def batches(splits: Splits, config: Config) -> Iterator[dict[str, np.ndarray]]:
 
 
 def augment(key: jax.Array, batch: dict[str, jax.Array], *, config: Config):
-    """Changes each picture of a batch at random."""
+    """Changes each image of a batch at random."""
     one = partial(
         data.augment_detection,
         flip=0.0 if config.orientation == "fixed" else 0.5,
@@ -217,7 +217,7 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 
 def detect(model: Yolo, dataset: Dataset, splits: Splits) -> Found:
-    """Lets the model look at every picture of a split."""
+    """Lets the model look at every image of a split."""
     rows = []
     for batch in data.loader(
         dataset,
@@ -263,7 +263,7 @@ def write_report(
         out / "report.html",
         title="YOLOv3 on " + (config.root.name if config.root else "digit scenes"),
         summary=f"A detector of {parameters / 1e6:.2f} million parameters, trained from scratch on "
-        f"{len(splits.train)} pictures and measured on {len(splits.test)} that it never saw.",
+        f"{len(splits.train)} images and measured on {len(splits.test)} that it never saw.",
         numbers={"mAP50": numbers["AP50"], "mAP50-95": numbers["AP"], "steps": config.steps},
         sections=[
             report.training(
@@ -282,13 +282,13 @@ def write_report(
             Section("Left out", left_out, table=Table(("record",), problems) if problems else None),
             report.configuration(asdict(config)),
         ],
-        footer=train.environment(),
+        footer=runtime.environment(),
     )
     return numbers
 
 
 def detections(model: Yolo, splits: Splits, found: Found) -> list[Section]:
-    """The first test pictures, and the worst ones."""
+    """The first test images, and the worst ones."""
     test = splits.test
     shown = len(test[:8])
     images = [record.image for record in test]
@@ -325,7 +325,7 @@ def training_batch(splits: Splits, config: Config) -> Section:
         grids.append(report.grid(pictures, columns=4))
     return Section(
         "A training batch",
-        "Boxes move along with the pictures.",
+        "Boxes move along with the images.",
         figures=[Figure(grids[0], "As read."), Figure(grids[1], "As learnt from.")],
     )
 

@@ -1,4 +1,4 @@
-"""Codes of pictures: encoding, decoding, and distributions fitted to them afterwards."""
+"""Codes of images: encoding, decoding, and distributions fitted to them afterwards."""
 
 import warnings
 from collections.abc import Callable
@@ -21,17 +21,17 @@ Draw = Callable[[jax.Array, int], np.ndarray]
 
 
 def encode(model: Vae, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and log variance of the posterior of each picture."""
+    """Mean and log variance of the posterior of each image."""
     return train.predict(model, images, function=Vae.posterior)
 
 
 def decode(model: Vae, codes: np.ndarray) -> np.ndarray:
-    """The picture of each code."""
+    """The image of each code."""
     return train.predict(model, codes, function=Vae.decode)
 
 
 def draw_codes(key: jax.Array, model: Vae, images: np.ndarray) -> np.ndarray:
-    """A sample from the posterior of each picture."""
+    """A sample from the posterior of each image."""
     mean, log_var = (jnp.asarray(x) for x in encode(model, images))
     return np.asarray(ops.reparameterize(key, mean, log_var))
 

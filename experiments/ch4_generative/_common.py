@@ -20,11 +20,11 @@ class Generator(NamedTuple):
     """A trained generator, as `compare` wants it.
 
     Attributes:
-        sample: `(key, count) -> pictures`, float32 [count, h, w, c] in [0, 1].
+        sample: `(key, count) -> images`, float32 [count, h, w, c] in [0, 1].
         parameters: numbers that were learnt.
         seconds: processor time of the training, over all cores, compilation included; of a resumed
             training only the part since.
-        bits_per_dim: of held-out pictures, where the model has a likelihood or a bound of it.
+        bits_per_dim: of held-out images, where the model has a likelihood or a bound of it.
         history: the rows of `train.fit`.
         model: the trained network.
     """
@@ -38,7 +38,7 @@ class Generator(NamedTuple):
 
 
 def read(kind: Kind, root: Path | None) -> data.Splits:
-    """The pictures; generators learn from `train`, the network that judges them from `test`."""
+    """The images; generators learn from `train`, the network that judges them from `test`."""
     return data.read_classified(kind, root)
 
 
@@ -48,7 +48,7 @@ def parameters(model: nnx.Module) -> int:
 
 
 def sheet(images: np.ndarray, *, columns: int = 10) -> np.ndarray:
-    """Pictures in rows, each some 50 pixels wide."""
+    """Images in rows, each some 50 pixels wide."""
     zoom = max(1, round(50 / images.shape[1]))
     large = np.asarray(images).repeat(zoom, axis=1).repeat(zoom, axis=2)
     return report.grid(large, columns=columns)

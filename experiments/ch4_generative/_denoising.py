@@ -11,12 +11,12 @@ from _common import sheet
 from _judge import NAMES, Judge
 from jax.tree_util import Partial
 
-from lectures_jax import data, ops, train
+from lectures_jax import data, ops
 from lectures_jax.models.diffusion import Denoiser
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import plot
 
-CHUNK = 256  # pictures sampled by one call of the compiled program
+CHUNK = 256  # images sampled by one call of the compiled program
 SAMPLERS = {
     "DDIM": ops.sample_diffusion,
     "DDPM": partial(ops.sample_diffusion, eta=1.0),
@@ -33,8 +33,8 @@ def schedule(config: Any) -> jax.Array:
 
 
 def predictor(model: Denoiser, labels: jax.Array) -> Partial:
-    """What samplers ask: the network's velocity, as picture and noise."""
-    return ops.predictor_of_velocity(Partial(answer, model, labels))
+    """What samplers ask: the network's velocity, as image and noise."""
+    return ops.from_velocity_prediction(Partial(answer, model, labels))
 
 
 def answer(model: Denoiser, labels: jax.Array, x_t: jax.Array, alpha_bar: jax.Array) -> jax.Array:
@@ -51,7 +51,7 @@ def generate(
     key: jax.Array,
     count: int,
 ) -> np.ndarray:
-    """Pictures of the classes that the training pictures have, in the same shares."""
+    """Images of the classes that the training images have, in the same shares."""
     shape = (CHUNK, *splits.train["image"].shape[1:])
     known = splits.train["labels"]
     labels = np.resize(known[np.random.default_rng(0).permutation(len(known))], count)
@@ -66,12 +66,12 @@ def generate(
 
 @cache
 def compiled(sampler: Any, shape: tuple[int, ...], steps: int) -> Any:
-    """A sampler whose convolutions run on all cores."""
+    """A sampler as one program."""
 
     def call(key: jax.Array, predict: Partial, alpha_bar: jax.Array, first: Any) -> jax.Array:
         return sampler(key, predict, shape, alpha_bar, steps=steps, first=first)
 
-    return jax.jit(call, compiler_options=train.threaded_convolutions())
+    return jax.jit(call)
 
 
 def to_pixels(x: jax.Array) -> np.ndarray:
@@ -80,7 +80,7 @@ def to_pixels(x: jax.Array) -> np.ndarray:
 
 
 def samples(splits: data.Splits, pictures: np.ndarray) -> Section:
-    """Real pictures beside generated ones."""
+    """Real images beside generated ones."""
     shown = pictures[:100]
     real = splits.train["image"][: len(shown)]
     return Section(
@@ -99,29 +99,29 @@ def classes(splits: data.Splits, rows: int) -> jax.Array:
 
 
 def strip(config: Any, model: Denoiser, splits: data.Splits, key: jax.Array) -> Section:
-    """From noise to a picture, a row for each class."""
+    """From noise to an image, a row for each class."""
     labels = classes(splits, 1)
-    noise = ops.normal_by_sample(key, (len(labels), *splits.train["image"].shape[1:]))
-    path = ops.sampling_path(schedule(config), steps=min(20, config.schedule_steps))
+    noise = ops.per_sample_normal(key, (len(labels), *splits.train["image"].shape[1:]))
+    path = ops.sampling_schedule(schedule(config), steps=min(20, config.schedule_steps))
     levels, seen = ops.solve_ddim(predictor(model, labels), noise, path)
     shown = np.rint(np.linspace(0, len(levels) - 1, 11)).astype(int)
     seen = jnp.concatenate([seen, levels[-1:]])
     return Section(
-        "From noise to picture",
+        "From noise to image",
         "Twenty steps of DDIM, every other one shown; a row for each class. The network's first "
-        "guess at the picture is the mean of the class, and details come last.",
+        "guess at the image is the mean of the class, and details come last.",
         figures=[
             Figure(sheet(by_class(levels[shown]), columns=11), "x_T to x_0."),
             Figure(
                 sheet(by_class(seen[shown]), columns=11),
-                "The picture that the network sees in each.",
+                "The image that the network sees in each.",
             ),
         ],
     )
 
 
 def by_class(levels: jax.Array) -> np.ndarray:
-    """Pictures of [level, class, ...] in the order of a sheet with a row for each class."""
+    """Images of [level, class, ...] in the order of a sheet with a row for each class."""
     return to_pixels(levels).swapaxes(0, 1).reshape(-1, *levels.shape[2:])
 
 
@@ -154,7 +154,7 @@ def few_steps(
     rows = [[name, *values] for name, values in found.items()]
     curves = Section(
         "Score by number of steps",
-        f"Of {count} pictures each, so that the floor is higher than above. Heun calls the network "
+        f"Of {count} images each, so that the floor is higher than above. Heun calls the network "
         "twice a step and so takes half as many steps. Drawing all noise afresh, the course's "
         "other reading, is a sampler of another distribution, whatever the number of steps.",
         figures=[Figure(folder / "steps.svg", f"{NAMES['frechet']}, lower is better.")],
@@ -171,12 +171,12 @@ def few_steps(
 
 
 def inversion(config: Any, model: Denoiser, splits: data.Splits) -> Section:
-    """Test pictures, the noise that makes them, and what that noise makes."""
+    """Test images, the noise that makes them, and what that noise makes."""
     x0 = 2 * jnp.asarray(splits.test["image"][:10]) - 1
     predict = predictor(model, jnp.asarray(splits.test["labels"][:10]))
-    # Without the last, endless step: where no signal is left all pictures have the same noise.
+    # Without the last, endless step: where no signal is left all images have the same noise.
     alpha_bar, steps = schedule(config)[:-1], min(50, config.schedule_steps - 1)
-    path = ops.sampling_path(alpha_bar, steps=steps)
+    path = ops.sampling_schedule(alpha_bar, steps=steps)
     rows, found = [x0], []
     for iterations in (1, 5):
         noise = ops.invert_diffusion(predict, x0, alpha_bar, steps=steps, iterations=iterations)
@@ -185,11 +185,11 @@ def inversion(config: Any, model: Denoiser, splits: data.Splits) -> Section:
         error = float(jnp.sqrt(jnp.mean((back - x0) ** 2))) / 2
         found.append([iterations, error, float(jnp.std(noise))])
     return Section(
-        "From picture to noise and back",
-        "DDIM run backwards gives the noise behind a picture, here of pictures that were never "
-        "learnt from; run forwards again it gives back the picture. Rows: the pictures; their "
+        "From image to noise and back",
+        "DDIM run backwards gives the noise behind an image, here of images that were never "
+        "learnt from; run forwards again it gives back the image. Rows: the images; their "
         "noise and what it makes, with one substitution for each step; the same with five.",
-        figures=[Figure(sheet(to_pixels(jnp.concatenate(rows))), "Picture, noise, picture.")],
+        figures=[Figure(sheet(to_pixels(jnp.concatenate(rows))), "Image, noise, image.")],
         table=Table(["substitutions", "error (of 1)", "deviation of the noise"], found),
     )
 
@@ -203,7 +203,9 @@ def guidance(
     none = jnp.full_like(labels, len(splits.classes))
     figures, rows = [], []
     for scale in (0.0, 1.0, 3.0):
-        predict = ops.guide(predictor(model, labels), predictor(model, none), scale=scale)
+        predict = ops.classifier_free_guidance(
+            predictor(model, labels), predictor(model, none), scale=scale
+        )
         x = ops.sample_dpm(key, predict, shape, schedule(config), steps=config.sampling_steps)
         pictures = to_pixels(x)
         right = float(np.mean(critic.labels(pictures) == np.asarray(labels)))

@@ -15,7 +15,7 @@ from lectures_jax.report.theme import INK, MUTED, color, plot
 
 
 def samples(splits: data.Splits, pictures: np.ndarray) -> Section:
-    """Samples beside real pictures."""
+    """Samples beside real images."""
     chosen = np.random.default_rng(0).permutation(len(splits.train["image"]))[:64]
     return Section(
         "Samples",
@@ -54,9 +54,9 @@ def training(history: list, folder: Path) -> Section:
     report.curves(rows, folder / "training.svg", panels=losses)
     return Section(
         "Training",
-        "Neither loss tells how good the pictures are: each is measured against an opponent that "
+        "Neither loss tells how good the images are: each is measured against an opponent that "
         "learns as well. D(x) and D(G(z)), the probabilities that the discriminator gives to real "
-        "and to generated pictures, meet at one half where it cannot tell them apart.",
+        "and to generated images, meet at one half where it cannot tell them apart.",
         figures=[Figure(folder / "training.svg", "Means over the steps since the point before.")],
     )
 
@@ -72,7 +72,7 @@ def walk(model: Any, seed: int) -> Section:
     return Section(
         "A walk in latent space",
         "Each row goes from one random point to another. Where the generator has understood "
-        "something, one picture turns into the next without a jump.",
+        "something, one image turns into the next without a jump.",
         figures=[Figure(sheet(pictures, columns=8), "Four walks of eight steps.")],
     )
 
@@ -98,5 +98,5 @@ def grid(
         f"{100 * float(found.quality):.0f} % of its points lie within three standard deviations "
         "of one. A generator that loses modes shows empty circles; one that cannot part them, "
         "points between.",
-        figures=[Figure(folder / "grid.svg", "2000 points each; circles mark the centres.")],
+        figures=[Figure(folder / "grid.svg", "2000 points each; circles mark the centers.")],
     )

@@ -17,8 +17,8 @@ from lectures_jax import data, metrics, objectives, train
 from lectures_jax.models.cnn import Cnn
 from lectures_jax.report.page import Section, Table
 
-MOST = 5000  # pictures of a set that the scores compare; pairs grow with the square
-NEAREST = 1000  # samples whose nearest training picture is looked for
+MOST = 5000  # images of a set that the scores compare; pairs grow with the square
+NEAREST = 1000  # samples whose nearest training image is looked for
 NAMES = {
     "frechet": "classifier-Fréchet",
     "kernel": "kernel distance",
@@ -26,24 +26,24 @@ NAMES = {
     "recall": "recall",
     "density": "density",
     "coverage": "coverage",
-    "neighbour_ratio": "nearest-neighbour ratio",
+    "neighbor_ratio": "nearest-neighbor ratio",
     "least_class": "least class share",
 }
 """What the scores are called where people read them."""
 
 
 class Judge:
-    """Scores of generated pictures against the real training pictures.
+    """Scores of generated images against the real training images.
 
     The network is a small CNN that tells the classes of `splits.test` apart, augmented, so that it
     has seen nothing that a generator learns from. Its features are the 64 numbers before the last
-    layer, whitened: over the training pictures their mean is 0 and their covariance the identity.
-    So no score depends on the scale that the network happened to choose, and two sets of n pictures
+    layer, whitened: over the training images their mean is 0 and their covariance the identity.
+    So no score depends on the scale that the network happened to choose, and two sets of n images
     each of the same origin have a Fréchet distance of about 2000 / n; see `floors`.
 
     Attributes:
-        count: how many samples to give, as many as there are training pictures, 5000 at most.
-        accuracy: of the network, on the training pictures, which it never saw.
+        count: how many samples to give, as many as there are training images, 5000 at most.
+        accuracy: of the network, on the training images, which it never saw.
     """
 
     def __init__(self, splits: data.Splits, *, steps: int):
@@ -76,11 +76,11 @@ class Judge:
         self.accuracy = float(np.mean(found == splits.train["labels"][chosen]))
 
     def features(self, pictures: np.ndarray) -> np.ndarray:
-        """Returns 64 numbers for each picture."""
+        """Returns 64 numbers for each image."""
         return (self._answer(pictures)[0] - self._mean) @ self._whiten
 
     def labels(self, pictures: np.ndarray) -> np.ndarray:
-        """Returns the class that each picture is taken for."""
+        """Returns the class that each image is taken for."""
         return self._answer(pictures)[1]
 
     def shares(self, pictures: np.ndarray) -> np.ndarray:
@@ -92,7 +92,7 @@ class Judge:
         """Returns the scores by the names of `NAMES`.
 
         Args:
-            pictures: `count` of them, float32 [n, h, w, c] in [0, 1].
+            images: `count` of them, float32 [n, h, w, c] in [0, 1].
         """
         return self._compare(pictures, self._real, self.splits.train["image"])
 
@@ -100,11 +100,11 @@ class Judge:
     def floors(self) -> dict[str, dict[str, float]]:
         """What a model must beat, and what none can.
 
-        Two random halves of the real training pictures, compared with each other; pictures drawn
+        Two random halves of the real training images, compared with each other; images drawn
         from a Gaussian mixture (full covariances, in the space of 30 principal components) and from
-        probabilistic PCA (16 components), both fitted to the training pictures; and the training
-        pictures themselves with a little noise, which beat all models but for the
-        nearest-neighbour ratio.
+        probabilistic PCA (16 components), both fitted to the training images; and the training
+        images themselves with a little noise, which beat all models but for the
+        nearest-neighbor ratio.
         """
         images = self.splits.train["image"]
         order = np.random.default_rng(1).permutation(len(images))
@@ -129,7 +129,7 @@ class Judge:
             "frechet": metrics.frechet_distance(features, real),
             "kernel": metrics.kernel_distance(features, real),
             **metrics.manifold_scores(real, features)._asdict(),
-            "neighbour_ratio": metrics.nearest_neighbour_ratio(
+            "neighbor_ratio": metrics.nearest_neighbor_ratio(
                 vectors[0], vectors[1], vectors[2][:NEAREST]
             ),
             "least_class": self.shares(pictures).min(),
@@ -159,16 +159,16 @@ def section(scores: Mapping[str, float], floors: Mapping[str, Mapping[str, float
     rows = [[text, *(column[name] for column in columns.values())] for name, text in NAMES.items()]
     return Section(
         "Scores",
-        "Distances are 0 for equal distributions and grow with too few pictures; precision, "
-        "recall, density and coverage are 1 for perfect samples. Copying the training pictures "
-        "with a little noise beats every model: its nearest-neighbour ratio, far below 1, gives it "
-        "away. The network behind these numbers learnt from pictures that no generator saw.",
+        "Distances are 0 for equal distributions and grow with too few images; precision, "
+        "recall, density and coverage are 1 for perfect samples. Copying the training images "
+        "with a little noise beats every model: its nearest-neighbor ratio, far below 1, gives it "
+        "away. The network behind these numbers learnt from images that no generator saw.",
         table=Table(["score", *columns], rows),
     )
 
 
 def augment(key: jax.Array, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Turns, scales and shifts each picture a little, and adds noise."""
+    """Turns, scales and shifts each image a little, and adds noise."""
     images = batch["image"]
     n, h, w, c = images.shape
     key_place, key_noise = jax.random.split(key)
@@ -179,7 +179,7 @@ def augment(key: jax.Array, batch: dict[str, jax.Array]) -> dict[str, jax.Array]
     y, x = row - (h - 1) / 2, column - (w - 1) / 2
     rows = cos * y - sin * x + u[:, 2] * h / 12 + (h - 1) / 2
     columns = sin * y + cos * x + u[:, 3] * w / 12 + (w - 1) / 2
-    # Linear interpolation as products of matrices: small pictures, and a gather compiles for long.
+    # Linear interpolation as products of matrices: small images, and a gather compiles for long.
     moved = jnp.einsum("npi,nijc->npjc", _weights(rows, h), images)
     moved = jnp.einsum("npj,npjc->npc", _weights(columns, w), moved).reshape(n, h, w, c)
     return {**batch, "image": moved + 0.05 * jax.random.normal(key_noise, moved.shape)}

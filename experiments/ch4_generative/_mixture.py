@@ -12,13 +12,13 @@ ALPHA = 0.05  # of the logit, as in the flows
 
 
 class Mixture(NamedTuple):
-    """A mixture of Gaussians with full covariances of dequantized pictures after a logit.
+    """A mixture of Gaussians with full covariances of dequantized images after a logit.
 
     Attributes:
         mixture: scikit-learn's.
-        shape: of a picture.
+        shape: of an image.
         levels: of a pixel.
-        components: chosen on a part of the training pictures.
+        components: chosen on a part of the training images.
         ridge: added to the variances, chosen likewise.
     """
 
@@ -29,14 +29,14 @@ class Mixture(NamedTuple):
     ridge: float
 
     def bits_per_dim(self, key: jax.Array, images: np.ndarray) -> float:
-        """Mean of the bits per dimension of pictures, with fresh noise."""
+        """Mean of the bits per dimension of images, with fresh noise."""
         y, log_det = logits_of(key, images, self.levels)
         nll = -(self.mixture.score_samples(y) + log_det)
         bits = losses.bits_per_dim(jnp.asarray(nll), dims=y.shape[1], levels=self.levels)
         return float(bits.mean())
 
     def sample(self, seed: int, count: int) -> np.ndarray:
-        """Pictures in [0, 1]."""
+        """Images in [0, 1]."""
         rng = np.random.default_rng(seed)
         chosen = rng.choice(self.components, count, p=self.mixture.weights_)
         roots = np.linalg.cholesky(self.mixture.covariances_)[chosen]
@@ -47,7 +47,7 @@ class Mixture(NamedTuple):
 
 
 def logits_of(key: jax.Array, images: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Dequantized pictures after the logit, as vectors, and their log-determinants."""
+    """Dequantized images after the logit, as vectors, and their log-determinants."""
     x = ops.dequantize(key, jnp.asarray(images), levels=levels).reshape(len(images), -1)
     y, log_slope = ops.logit_transform(x, alpha=ALPHA)
     return np.asarray(y), np.asarray(log_slope.sum(axis=1))
@@ -62,7 +62,7 @@ def fit_mixture(
     ridges: tuple[float, ...] = (0.02, 0.05, 0.1),
     copies: int = 8,
 ) -> Mixture:
-    """Fits mixtures to four fifths of the pictures and the best of them, by the rest, to all.
+    """Fits mixtures to four fifths of the images and the best of them, by the rest, to all.
 
     Args:
         key: of the noise.
@@ -70,7 +70,7 @@ def fit_mixture(
         levels: of a pixel.
         components: numbers to try.
         ridges: to try.
-        copies: draws of the noise of each picture that is learnt from.
+        copies: draws of the noise of each image that is learnt from.
     """
     from sklearn.mixture import GaussianMixture
 

@@ -1,4 +1,4 @@
-"""Models as the latent map sees them: pictures to codes and back, whatever the model is."""
+"""Models as the latent map sees them: images to codes and back, whatever the model is."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,13 +27,13 @@ from lectures_jax.models.autoencoder import (
 )
 from lectures_jax.models.diffusion import Denoiser
 from lectures_jax.models.flow import Flow, adapt
-from lectures_jax.models.image_flow import image_flow
+from lectures_jax.models.image_flow import multiscale_flow
 from lectures_jax.models.vae import Vae
 from lectures_jax.typing import Batch, Key, Metrics, Objective
 
 
 class Space(NamedTuple):
-    """Pictures to codes and back."""
+    """Images to codes and back."""
 
     encode: Callable[[np.ndarray], np.ndarray]
     decode: Callable[[np.ndarray], np.ndarray]
@@ -76,7 +76,7 @@ def learn_vae(settings: vae.Config, splits: data.Splits, out: Path) -> Space:
 
 
 def mean_code(model: Vae, images: jax.Array) -> jax.Array:
-    """The likeliest code of each picture."""
+    """The likeliest code of each image."""
     return model.posterior(images)[0]
 
 
@@ -95,7 +95,7 @@ def learn_autoencoder(settings: vae.Config, splits: data.Splits, out: Path) -> S
 
 
 def learn_gan(config: gan.Config, settings: vae.Config, splits: data.Splits, out: Path) -> Space:
-    """A GAN has no encoder: one is learnt that finds the z of pictures, drawn and real.
+    """A GAN has no encoder: one is learnt that finds the z of images, drawn and real.
 
     Source: Asperti & Tonelli (2023), "Comparing the latent space of generative models", sec. 4.
     """
@@ -109,7 +109,7 @@ def learn_gan(config: gan.Config, settings: vae.Config, splits: data.Splits, out
         code = jnp.mean((model(draw(z)) - z) ** 2)
         picture = jnp.mean((draw(model(batch["image"])) - batch["image"]) ** 2)
         loss = 0.01 * code + picture  # little for z: it decides among codes that draw the same
-        return loss, {"loss": loss, "code": code, "picture": picture}
+        return loss, {"loss": loss, "code": code, "image": picture}
 
     rngs = nnx.Rngs(config.seed + 8)
     encoder = encoder_of(settings, splits.train["image"].shape[1:], config.latent, rngs)
@@ -126,13 +126,13 @@ def learn_flow(config: flow.Config, splits: data.Splits, out: Path) -> Space:
     hidden = config.hidden or flow.WIDTH
     config, levels = flow.filled(config), splits.levels
     shape = splits.train["image"].shape[1:]
-    model = image_flow(shape, hidden=hidden, dense=flow.DENSE, rngs=nnx.Rngs(key_init))
+    model = multiscale_flow(shape, hidden=hidden, dense=flow.DENSE, rngs=nnx.Rngs(key_init))
     first = jnp.asarray(splits.train["image"][:2000])
     adapt(model, ops.dequantize(key_adapt, first, levels=levels))
     model, _ = train.fit(
         key_train,
         model,
-        partial(objectives.image_flow, levels=levels),
+        partial(objectives.flow_bits_per_dim, levels=levels),
         flow.optimizer(config),
         data.batches(splits.train, batch_size=config.batch_size, seed=config.seed),
         steps=config.steps,
@@ -150,9 +150,9 @@ def learn_flow(config: flow.Config, splits: data.Splits, out: Path) -> Space:
 
 
 def learn_diffusion(config: diffusion.Config, splits: data.Splits, out: Path) -> Space:
-    """Codes are the noise that DDIM finds for pictures whose class it is not told."""
+    """Codes are the noise that DDIM finds for images whose class it is not told."""
     model = diffusion.learn(config, splits, out).model
-    # Without the last, endless step: where no signal is left all pictures have the same noise.
+    # Without the last, endless step: where no signal is left all images have the same noise.
     alpha_bar, steps = schedule(config)[:-1], min(20, config.schedule_steps - 1)
     shape = splits.train["image"].shape[1:]
 
@@ -165,7 +165,7 @@ def learn_diffusion(config: diffusion.Config, splits: data.Splits, out: Path) ->
         return noise.reshape(len(images), -1)
 
     def decode(model: Denoiser, z: jax.Array) -> jax.Array:
-        path = ops.sampling_path(alpha_bar, steps=steps)
+        path = ops.sampling_schedule(alpha_bar, steps=steps)
         x = ops.solve_ddim(predict(model, len(z)), z.reshape(-1, *shape), path)[0][-1]
         return jnp.clip((x + 1) / 2, 0, 1)
 
@@ -182,7 +182,7 @@ def encoder_of(settings: vae.Config, shape: tuple[int, ...], size: int, rngs: nn
 def fit_as_vae(
     settings: vae.Config, splits: data.Splits, out: Path, model: Any, objective: Objective
 ) -> Any:
-    """Trains a network on as many pictures as the VAE."""
+    """Trains a network on as many images as the VAE."""
     out.mkdir(parents=True, exist_ok=True)
     model, _ = train.fit(
         jax.random.key(settings.seed + 7),

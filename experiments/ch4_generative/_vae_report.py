@@ -10,18 +10,18 @@ from _codes import CodeMixture, decode, draw_codes, encode
 from _common import Generator, sheet
 from _judge import NAMES
 
-from lectures_jax import data, losses, metrics, ops, report, train
+from lectures_jax import data, losses, metrics, ops, report, runtime
 from lectures_jax.models.vae import Vae
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import INK, color, plot
 
-SHOWN = 50  # pictures of a sheet
+SHOWN = 50  # images of a sheet
 
 
 def pictures_section(
     model: Vae, splits: data.Splits, pictures: Mapping[str, np.ndarray]
 ) -> Section:
-    """Test pictures, their reconstructions, and what each way of drawing codes gives."""
+    """Test images, their reconstructions, and what each way of drawing codes gives."""
     real = splits.test["image"][:SHOWN]
     captions = {
         "prior": "Codes from the prior N(0, I).",
@@ -29,12 +29,12 @@ def pictures_section(
         "mixture": "Codes from a Gaussian mixture fitted to the codes.",
     }
     return Section(
-        "Pictures",
-        "Decoder means. The prior also draws codes from places where no picture was encoded, and "
+        "Images",
+        "Decoder means. The prior also draws codes from places where no image was encoded, and "
         "the decoder answers with something between digits or garments; a distribution that was "
         "fitted to the codes afterwards keeps to where they are.",
         figures=[
-            Figure(sheet(real), "Test pictures."),
+            Figure(sheet(real), "Test images."),
             Figure(sheet(decode(model, encode(model, real)[0])), "Their reconstructions."),
             *(Figure(sheet(pictures[name][:SHOWN]), text) for name, text in captions.items()),
         ],
@@ -49,9 +49,9 @@ def scores_section(
     rows = [[text, *(column[name] for column in columns.values())] for name, text in NAMES.items()]
     return Section(
         "Scores",
-        "Distances are 0 for equal distributions and grow with too few pictures; precision, "
-        "recall, density and coverage are 1 for perfect samples. A nearest-neighbour ratio far "
-        "below 1 gives copies away. The network behind these numbers learnt from pictures that no "
+        "Distances are 0 for equal distributions and grow with too few images; precision, "
+        "recall, density and coverage are 1 for perfect samples. A nearest-neighbor ratio far "
+        "below 1 gives copies away. The network behind these numbers learnt from images that no "
         "generator saw.",
         table=Table(["score", *columns], rows),
     )
@@ -74,7 +74,7 @@ def likelihood_section(
         top, lowest = numbers["log_likelihood"], min(bounds["naive"][-1]["log_likelihood"], pca)
         reach = max(1.0, top - lowest)
         ax.set_ylim(lowest - 0.5 * reach, top + 0.1 * reach)
-        ax.set(xlabel="samples per picture", ylabel="log p(x) in nats")
+        ax.set(xlabel="samples per image", ylabel="log p(x) in nats")
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     rows = [
         (name, k, one["log_likelihood"], one["effective_samples"])
@@ -84,10 +84,10 @@ def likelihood_section(
     rows.append(("probabilistic PCA", None, pca, None))
     return Section(
         "Likelihood",
-        "Of test pictures, as a density in nats, with the same number of latent units. One sample "
+        "Of test images, as a density in nats, with the same number of latent units. One sample "
         "from the encoder gives the evidence lower bound; more come closer to log p(x) from below. "
         "Samples from the prior, the course's first attempt, estimate the same number, but hardly "
-        "any of them explains a given picture: only some weigh in, and the estimate is far too "
+        "any of them explains a given image: only some weigh in, and the estimate is far too "
         "low: it enters the plot from far below. Of the levels of the pixels rather than a "
         f"density: {numbers['bits_per_dim']:.2f} bits per dimension.",
         figures=[Figure(figures / "likelihood.svg", "Bounds over the number of samples.")],
@@ -110,10 +110,10 @@ def latent_section(model: Vae, splits: data.Splits, figures: Path) -> Section:
     report.latent_units(units, figures / "units.svg")
     return Section(
         "Latent space",
-        "Test pictures by the means of their posteriors.",
+        "Test images by the means of their posteriors.",
         figures=[
-            Figure(figures / "plane.svg", "The two units that say most about the picture."),
-            Figure(figures / "units.svg", "Mean divergence of each unit; a grey one is collapsed."),
+            Figure(figures / "plane.svg", "The two units that say most about the image."),
+            Figure(figures / "units.svg", "Mean divergence of each unit; a gray one is collapsed."),
         ],
     )
 
@@ -175,7 +175,7 @@ def trouble_section(found: Mapping[str, float]) -> Section:
         ),
         (
             "information",
-            "of a code about which of these pictures it is, of at most the logarithm of their "
+            "of a code about which of these images it is, of at most the logarithm of their "
             "number, in nats",
             f"{found['information']:.2f} of {found['most_information']:.2f}",
         ),
@@ -187,7 +187,7 @@ def trouble_section(found: Mapping[str, float]) -> Section:
     ]
     return Section(
         "Faults",
-        "Each fault that the course lists, measured on test pictures. The variance that the "
+        "Each fault that the course lists, measured on test images. The variance that the "
         "decoder assumes sets the balance of reconstruction and divergence. Where all codes "
         "together differ from the prior, samples from the prior meet codes that were never "
         "decoded in training.",
@@ -204,7 +204,7 @@ def training_section(generator: Generator, figures: Path) -> Section:
     )
     return Section(
         "Training",
-        "Minus the evidence lower bound and its parts, in nats per picture.",
+        "Minus the evidence lower bound and its parts, in nats per image.",
         figures=[Figure(figures / "loss.svg", "Means over the batches since the point before.")],
     )
 
@@ -214,7 +214,7 @@ def write_page(out: Path, numbers: Mapping[str, float], sections: Sequence[Secti
     report.page(
         out / "report.html",
         title="Variational autoencoder",
-        summary="A decoder that explains pictures by a Gaussian code, an encoder that guesses the "
+        summary="A decoder that explains images by a Gaussian code, an encoder that guesses the "
         "code, and a bound of the likelihood that trains both.",
         numbers={
             "classifier-Fréchet, mixture": numbers["frechet"],
@@ -223,5 +223,5 @@ def write_page(out: Path, numbers: Mapping[str, float], sections: Sequence[Secti
             "probabilistic PCA": numbers["pca_log_likelihood"],
         },
         sections=sections,
-        footer=train.environment(),
+        footer=runtime.environment(),
     )

@@ -1,6 +1,6 @@
 """VAE, GAN, flow and diffusion on one page, each three times. CPU, 10 min; classifier-Fréchet 3.3.
 
-Every model learns from the same pictures by its own experiment's settings and is scored by the same
+Every model learns from the same images by its own experiment's settings and is scored by the same
 judge, beside floors that need no network. It takes minutes because it trains twelve networks:
 `--seeds 1` or `--steps 300` scale it down. What a seed has produced is kept in the run's folder,
 so that the same command again goes on where it was stopped.
@@ -23,10 +23,11 @@ import vae
 from _common import Kind, read, sheet
 from _judge import NAMES, Judge, judge
 
-from lectures_jax import data, report, train
+from lectures_jax import data, report, runtime
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import color, plot
 
+THREADED_CONVOLUTIONS = True  # the maps are small, so the convolutions are XLA's own
 TINY = {"steps": 2, "seeds": 1, "judge_steps": 2, "tiny": True}
 MODELS: dict[str, Any] = {"VAE": vae, "GAN": gan, "flow": flow, "diffusion": diffusion}
 COSTS = {
@@ -35,7 +36,7 @@ COSTS = {
     "sampling_seconds": "CPU-seconds of sampling",
     "parameters": "parameters",
 }
-SHOWN = 40  # pictures of each model on the page
+SHOWN = 40  # images of each model on the page
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Config:
     """The fields and their units."""
 
     data: Kind = "digits"
-    """the built-in digits, four files in MNIST's format, or folders of pictures"""
+    """the built-in digits, four files in MNIST's format, or folders of images"""
     root: Path | None = None
     """where the files are"""
     seeds: int = 3
@@ -89,16 +90,14 @@ def result(
 ) -> Result:
     """Trains and scores one model, or reads what an earlier run left."""
     folder = out / name.lower() / f"seed-{seed}"
-    numbers_file, pictures_file = folder / "numbers.json", folder / "pictures.npy"
+    numbers_file, pictures_file = folder / "numbers.json", folder / "images.npy"
     if not numbers_file.exists():
         # A training that was cut off starts anew, so that its seconds count in full.
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         numbers, pictures = learn(name, config, seed, splits, referee, folder)
         np.save(pictures_file, np.rint(255 * pictures[:SHOWN]).astype(np.uint8))
-        scratch = numbers_file.with_suffix(".tmp")
-        scratch.write_text(json.dumps(numbers, indent=1))
-        scratch.replace(numbers_file)  # last: its name says that all is there
+        runtime.write_json(numbers_file, numbers)  # last: its name says that all is there
     return Result(json.loads(numbers_file.read_text()), np.load(pictures_file) / np.float32(255))
 
 
@@ -173,9 +172,9 @@ def write_report(
         ),
         Section(
             "Floors",
-            "Real against real compares two halves of the training pictures, half as many as "
+            "Real against real compares two halves of the training images, half as many as "
             "everywhere else, so that its distance is larger than a perfect model's. Copies with "
-            "noise win all but one line: their nearest-neighbour ratio is far below 1.",
+            "noise win all but one line: their nearest-neighbor ratio is far below 1.",
             table=floor_table(referee.floors),
         ),
         Section(
@@ -200,13 +199,13 @@ def write_report(
         out / "report.html",
         title=f"Four ways to draw {config.root.name if config.root else 'digits'}",
         summary=f"Each of four kinds of model learnt {config.seeds} times from the same "
-        f"{len(splits.train['labels'])} pictures, and was scored by a network that none saw "
-        f"(right about {100 * referee.accuracy:.0f} % of the training pictures).",
+        f"{len(splits.train['labels'])} images, and was scored by a network that none saw "
+        f"(right about {100 * referee.accuracy:.0f} % of the training images).",
         numbers={
             f"{name}, classifier-Fréchet": cell(found, "frechet") for name, found in results.items()
         },
         sections=sections,
-        footer=train.environment(),
+        footer=runtime.environment(),
     )
 
 

@@ -1,8 +1,8 @@
-"""Pictures from noise by a small conditional U-Net. CPU, 2 min; classifier-Fréchet 3.
+"""Images from noise by a small conditional U-Net. CPU, 2 min; classifier-Fréchet 3.
 
 By default handwritten digits of 8×8 pixels; `--data idx --root DIR` takes MNIST's format, such as
-Fashion-MNIST, `--data images` folders. The page shows how noise becomes pictures, how few steps
-each sampler needs, the way back from a picture to its noise, and guidance towards a class.
+Fashion-MNIST, `--datan images` folders. The page shows how noise becomes images, how few steps
+each sampler needs, the way back from an image to its noise, and guidance towards a class.
 """
 
 import time
@@ -29,11 +29,12 @@ from _denoising import (
 from _judge import NAMES, judge, section
 from flax import nnx
 
-from lectures_jax import data, losses, objectives, ops, report, train
+from lectures_jax import data, losses, objectives, ops, report, runtime, train
 from lectures_jax.models.diffusion import Denoiser
 from lectures_jax.report.page import Section, Table
 
 TINY = {"steps": 2, "batch_size": 8, "channels": (8,), "sampling_steps": 2, "samples": 20}
+THREADED_CONVOLUTIONS = True  # the maps are small, so the convolutions are XLA's own
 STEPS = {"digits": 800, "idx": 3000, "images": 4000}
 CHANNELS = {"digits": (32, 64), "idx": (48, 96), "images": (64, 96, 128)}
 
@@ -43,27 +44,27 @@ class Config:
     """The fields and their units."""
 
     data: Kind = "digits"
-    """what to learn: the built-in digits, four files in MNIST's format, or folders of pictures"""
+    """what to learn: the built-in digits, four files in MNIST's format, or folders of images"""
     root: Path | None = None
     """folder of the files"""
     steps: int | None = None
     """training steps; None: 800 for digits, 3000 for MNIST's format, 4000 for folders"""
     batch_size: int = 64
-    """pictures per step"""
+    """images per step"""
     channels: tuple[int, ...] | None = None
-    """of the network's levels; None: 32, 64 for digits, more for larger pictures"""
+    """of the network's levels; None: 32, 64 for digits, more for larger images"""
     learning_rate: float = 2e-3
     """highest of Adam's one-cycle schedule"""
     ema_decay: float = 0.998
     """of the averaged parameters that sample"""
     class_dropout: float = 0.15
-    """share of the pictures whose class is not told"""
+    """share of the images whose class is not told"""
     schedule_steps: int = 1000
     """levels of noise"""
     sampling_steps: int = 20
-    """calls of the network for one picture"""
+    """calls of the network for one image"""
     samples: int | None = None
-    """pictures that are scored; None: as many as the judge asks for, 2000 at most"""
+    """images that are scored; None: as many as the judge asks for, 2000 at most"""
     seed: int = 0
     """of parameters, order, noise and samples"""
 
@@ -80,7 +81,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
 
 
 def learn(config: Config, splits: data.Splits, out: Path | None) -> Generator:
-    """Trains the network to tell picture from noise, and returns it with its sampler."""
+    """Trains the network to tell image from noise, and returns it with its sampler."""
     config = filled(config)
     start = time.process_time()
     key_init, key_train = jax.random.split(jax.random.key(config.seed))
@@ -96,7 +97,7 @@ def learn(config: Config, splits: data.Splits, out: Path | None) -> Generator:
         key_train,
         model,
         partial(
-            objectives.predict_velocity,
+            objectives.diffusion_velocity,
             alpha_bar=schedule(config),
             class_dropout=config.class_dropout,
         ),
@@ -105,7 +106,6 @@ def learn(config: Config, splits: data.Splits, out: Path | None) -> Generator:
         steps=config.steps,
         out=out,
         ema_decay=config.ema_decay,
-        compiler_options=train.threaded_convolutions(),
     )
     seconds = time.process_time() - start
     sample = partial(generate, config, model, splits, ops.sample_dpm, config.sampling_steps)
@@ -124,7 +124,7 @@ def filled(config: Config) -> Config:
 
 
 def bits_per_dim(config: Config, model: Denoiser, splits: data.Splits) -> float:
-    """Variational bound of some test pictures, whose classes are told, in bits for each pixel."""
+    """Variational bound of some test images, whose classes are told, in bits for each pixel."""
     count = min(CHUNK, len(splits.test["labels"]))
     x = 2 * jnp.asarray(splits.test["image"][:count]) - 1
     # Steps that are even in the log-SNR, from where the noise is a sixth of a level on.
@@ -142,7 +142,7 @@ def bits_per_dim(config: Config, model: Denoiser, splits: data.Splits) -> float:
 
 
 def ode_bits_per_dim(config: Config, model: Denoiser, splits: data.Splits) -> float:
-    """The deterministic sampler's density of some dequantized test pictures, in the same unit."""
+    """The deterministic sampler's density of some dequantized test images, in the same unit."""
     count = min(64, len(splits.test["labels"]))
     key_noise, key_probes = jax.random.split(jax.random.key(config.seed))
     images = jnp.asarray(splits.test["image"][:count])
@@ -150,7 +150,7 @@ def ode_bits_per_dim(config: Config, model: Denoiser, splits: data.Splits) -> fl
         key_probes,
         predictor(model, jnp.asarray(splits.test["labels"][:count])),
         2 * ops.dequantize(key_noise, images, levels=splits.levels) - 1,
-        schedule(config)[:-1],  # at the last ratio, 0, the noise cannot be told from the picture
+        schedule(config)[:-1],  # at the last ratio, 0, the noise cannot be told from the image
         steps=config.sampling_steps,
         probes=4,
     )
@@ -168,7 +168,7 @@ def likelihood(splits: data.Splits, bound: float, ode: float) -> Section:
     ]
     return Section(
         "Likelihood",
-        "Bits per pixel of test pictures whose class is told; fewer are better. The first bounds "
+        "Bits per pixel of test images whose class is told; fewer are better. The first bounds "
         "the cost of the levels, the second that of pixels moved evenly within their levels. "
         "The network was trained for samples, not for either.",
         table=Table(["measure", "bits per dimension"], rows),
@@ -195,7 +195,7 @@ def write_report(
     report.page(
         out / "report.html",
         title=f"Diffusion of {config.root.name if config.root else 'digits'}",
-        summary=f"Pictures made from noise in {config.sampling_steps} calls of a network that "
+        summary=f"Images made from noise in {config.sampling_steps} calls of a network that "
         f"learnt to take noise away.",
         numbers={
             NAMES["frechet"]: scores["frechet"],
@@ -216,6 +216,6 @@ def write_report(
             report.timing(generator.history, batch_size=config.batch_size),
             report.configuration(asdict(config)),
         ],
-        footer=train.environment(),
+        footer=runtime.environment(),
     )
     return {**scores, **{name: float(value) for name, value in named.items()}}

@@ -1,9 +1,9 @@
-"""Normalizing flows of two moons and of pictures. CPU, 2 min; bits/dim of the digits below 2.10.
+"""Normalizing flows of two moons and of images. CPU, 2 min; bits/dim of the digits below 2.10.
 
 Two moons: a flow of affine couplings and one of splines, against the true density. Digits: an
 autoregressive flow that moves each pixel by the histogram of its levels, given the pixels before
-and the class, against the best Gaussian mixture. `--data idx --root DIR` takes larger pictures and
-a multiscale flow. Nothing is chosen by the test pictures.
+and the class, against the best Gaussian mixture. `--data idx --root DIR` takes larger images and
+a multiscale flow. Nothing is chosen by the test images.
 """
 
 import math
@@ -22,9 +22,9 @@ from _flow_moons import SIZES, in_parts, learn_moons, moons_section
 from _mixture import Mixture, fit_mixture
 from flax import nnx
 
-from lectures_jax import data, losses, objectives, ops, report, train
+from lectures_jax import data, losses, objectives, ops, report, runtime, train
 from lectures_jax.models.flow import Flow, adapt
-from lectures_jax.models.image_flow import histogram_flow, image_flow
+from lectures_jax.models.image_flow import histogram_flow, multiscale_flow
 from lectures_jax.report.page import Figure, Section, Table
 
 TINY = {
@@ -46,13 +46,13 @@ class Config:
     """The fields and their units."""
 
     data: Kind = "digits"
-    """pictures: the built-in digits, files in MNIST's format, or folders"""
+    """images: the built-in digits, files in MNIST's format, or folders"""
     root: Path | None = None
     """folder of the files"""
     steps: int | None = None
-    """training steps on pictures; None: 2400 for digits, 6000 for files"""
+    """training steps on images; None: 2400 for digits, 6000 for files"""
     batch_size: int | None = None
-    """pictures per step; None: 64 for digits, 32 for files"""
+    """images per step; None: 64 for digits, 32 for files"""
     hidden: int | None = None
     """units or channels of the conditioners; None: 512 for digits, 48 for files"""
     dropout: float = 0.7
@@ -108,7 +108,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     judge = _judge.judge(config.data, config.root, steps=config.judge_steps)
     pictures = generator.sample(jax.random.key(config.seed + 1), judge.count)
     scores = judge.scores(pictures)
-    numbers |= {name: scores[name] for name in ("frechet", "neighbour_ratio", "least_class")}
+    numbers |= {name: scores[name] for name in ("frechet", "neighbor_ratio", "least_class")}
     sections = [
         moons_section(found, figures),
         pictures_section(splits, generator, mixture, numbers),
@@ -159,7 +159,7 @@ def learn(config: Config, splits: data.Splits, out: Path) -> Generator:
     model, history = train.fit(
         key_train,
         flow,
-        partial(objectives.image_flow, levels=splits.levels, conditional=True),
+        partial(objectives.flow_bits_per_dim, levels=splits.levels, conditional=True),
         optimizer(config),
         data.batches(splits.train, batch_size=config.batch_size, seed=config.seed),
         steps=config.steps,
@@ -182,7 +182,7 @@ def learn(config: Config, splits: data.Splits, out: Path) -> Generator:
 
 
 def build(config: Config, splits: data.Splits, key: jax.Array, key_adapt: jax.Array) -> Flow:
-    """Histograms for small pictures, scales for larger ones."""
+    """Histograms for small images, scales for larger ones."""
     shape = splits.train["image"].shape[1:]
     classes, rngs = len(splits.classes), nnx.Rngs(key)
     if config.data == "digits":
@@ -194,7 +194,7 @@ def build(config: Config, splits: data.Splits, key: jax.Array, key_adapt: jax.Ar
             dropout=config.dropout,
             rngs=rngs,
         )
-    flow = image_flow(shape, hidden=config.hidden, dense=DENSE, classes=classes, rngs=rngs)
+    flow = multiscale_flow(shape, hidden=config.hidden, dense=DENSE, classes=classes, rngs=rngs)
     first = {name: jnp.asarray(value[:2000]) for name, value in splits.train.items()}
     x = ops.dequantize(key_adapt, first["image"], levels=splits.levels)
     adapt(flow, x, first["labels"])
@@ -212,26 +212,26 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 @partial(nnx.jit, static_argnames="levels")
 def marginal_bits(model: Flow, key: jax.Array, images: jax.Array, levels: int) -> jax.Array:
-    """Bits per dimension of each picture, its class unknown, with fresh noise."""
+    """Bits per dimension of each image, its class unknown, with fresh noise."""
     x = ops.dequantize(key, images, levels=levels)
     return losses.bits_per_dim(-model.log_prob(x), dims=math.prod(x.shape[1:]), levels=levels)
 
 
 def bits_per_dim(model: Flow, examples: dict[str, np.ndarray], levels: int) -> float:
-    """Mean over the pictures, at most 2000 of them."""
+    """Mean over the images, at most 2000 of them."""
     function = partial(marginal_bits, model, jax.random.key(0), levels=levels)
     return float(np.mean(in_parts(function, examples["image"][:2000], size=128)))
 
 
 @partial(nnx.jit, static_argnums=(2, 3))
 def draw(model: Flow, key: jax.Array, count: int, levels: int) -> jax.Array:
-    """Pictures of classes drawn at random."""
+    """Images of classes drawn at random."""
     return ops.quantize(model.sample(key, count), levels=levels)
 
 
 @partial(nnx.jit, static_argnums=(2, 3))
 def draw_of(model: Flow, labels: jax.Array, levels: int, temperature: float) -> jax.Array:
-    """Pictures of the given classes."""
+    """Images of the given classes."""
     x = model.sample(jax.random.key(5), len(labels), labels, temperature=temperature)
     return ops.quantize(x, levels=levels)
 
@@ -239,7 +239,7 @@ def draw_of(model: Flow, labels: jax.Array, levels: int, temperature: float) -> 
 def pictures_section(
     splits: data.Splits, generator: Generator, mixture: Mixture | None, numbers: dict[str, float]
 ) -> Section:
-    """Samples by class, beside real pictures and the mixture's."""
+    """Samples by class, beside real images and the mixture's."""
     labels = np.repeat(np.arange(len(splits.classes)), 10)
     drawn = {
         heat: np.asarray(draw_of(generator.model, jnp.asarray(labels), splits.levels, heat))
@@ -250,7 +250,7 @@ def pictures_section(
     )
     figures = [
         *(Figure(sheet(x), f"Samples by class, temperature {heat}.") for heat, x in drawn.items()),
-        Figure(sheet(real), "Real pictures, likewise."),
+        Figure(sheet(real), "Real images, likewise."),
     ]
     rows = [("flow", generator.bits_per_dim, generator.parameters)]
     if mixture:
@@ -260,18 +260,18 @@ def pictures_section(
         rows.append(("Gaussian mixture", numbers["mixture_bits_per_dim"], size))
     rows.append((f"even density, log2 {splits.levels}", math.log2(splits.levels), 0))
     text = (
-        "Bits per pixel of pictures that were not learnt from; fewer are better. Both are "
+        "Bits per pixel of images that were not learnt from; fewer are better. Both are "
         "densities of pixels moved evenly within their levels, and bounds on the bits of the "
-        "levels themselves. The flow is not told the class of a test picture: it gives the mean "
+        "levels themselves. The flow is not told the class of a test image: it gives the mean "
         "over all."
     )
     if mixture:
         text += (
             f" The mixture has {mixture.components} components in the space of the logits, chosen, "
-            "with its ridge, on a fifth of the training pictures."
+            "with its ridge, on a fifth of the training images."
         )
     header = ("model", "bits per dimension", "parameters")
-    return Section("Pictures", text, figures=figures, table=Table(header, rows))
+    return Section("Images", text, figures=figures, table=Table(header, rows))
 
 
 def write_page(config: Config, out: Path, numbers: dict[str, float], sections: list) -> None:
@@ -291,5 +291,5 @@ def write_page(config: Config, out: Path, numbers: dict[str, float], sections: l
         "can be compared with the truth, and with each other, in nats and bits.",
         numbers=shown,
         sections=sections,
-        footer=train.environment(),
+        footer=runtime.environment(),
     )

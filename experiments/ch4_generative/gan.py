@@ -1,7 +1,7 @@
 """Two networks against each other learn to draw. CPU, 1 min; classifier-Fréchet 7.
 
 By default a DCGAN with the non-saturating loss and R1 learns the digits of 8×8 pixels; `--data idx`
-and `--data images` take files. Beside it, whether a small network finds all of 25 Gaussians shows
+and `--datan images` take files. Beside it, whether a small network finds all of 25 Gaussians shows
 how much of the variety is lost.
 """
 
@@ -20,7 +20,7 @@ from _common import Generator, Kind, parameters, read
 from _judge import judge, section
 from flax import nnx
 
-from lectures_jax import data, losses, metrics, objectives, report, train
+from lectures_jax import data, losses, metrics, objectives, report, runtime, train
 from lectures_jax.models.gan import Gan, dcgan
 from lectures_jax.models.mlp import Mlp
 from lectures_jax.nn.upsampling import ResizeConv, SubpixelConv, TransposedConv
@@ -62,7 +62,7 @@ class Config:
     """The fields and their units."""
 
     data: Kind = "digits"
-    """the built-in digits, four files in MNIST's format, or folders of pictures"""
+    """the built-in digits, four files in MNIST's format, or folders of images"""
     root: Path | None = None
     """where the files are"""
     loss: Literal["non-saturating", "minimax", "hinge", "wasserstein", "relativistic"] = (
@@ -74,15 +74,15 @@ class Config:
     spectral: bool = False
     """spectral normalization of the discriminator"""
     r1: float = 0.1
-    """γ of the penalty on the discriminator's slope at real pictures"""
+    """γ of the penalty on the discriminator's slope at real images"""
     discriminator_steps: int = 1
     """of the discriminator for each of the generator"""
     steps: int | None = None
     """of the generator; None: 1500 for digits, 4000 for files"""
     batch_size: int = 64
-    """real pictures per step of the discriminator"""
+    """real images per step of the discriminator"""
     latent: int = 32
-    """numbers that a picture is drawn from"""
+    """numbers that an image is drawn from"""
     learning_rate: float = 3e-3
     """of Adam, both players; falls to 0 in the last half"""
     ema_decay: float = 0.995
@@ -121,11 +121,11 @@ def run(config: Config, out: Path) -> dict[str, float]:
         out / "report.html",
         title=f"A GAN draws {config.root.name if config.root else 'digits'}",
         summary=f"Two networks learnt against each other from {len(splits.train['labels'])} "
-        f"pictures, with the {config.loss} loss. "
+        f"images, with the {config.loss} loss. "
         f"The generator has {generator.parameters} parameters that were learnt.",
         numbers={NAME: numbers[key] for key, NAME in HEADLINES.items() if key in numbers},
         sections=[*sections, report.configuration(asdict(config))],
-        footer=train.environment(),
+        footer=runtime.environment(),
     )
     if config == Config() and (numbers["frechet"] > 9 or numbers["least_class"] < 0.03):
         raise RuntimeError(f"expected a Fréchet distance below 9 and all classes, got {numbers}.")
@@ -135,7 +135,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
 HEADLINES = {
     "frechet": "classifier-Fréchet",
     "least_class": "least class share",
-    "neighbour_ratio": "nearest-neighbour ratio",
+    "neighbor_ratio": "nearest-neighbor ratio",
     "grid_modes": "of 25 Gaussians found",
 }
 
@@ -175,7 +175,7 @@ def complete(config: Config) -> Config:
 
 
 def build(config: Config, shape: tuple[int, ...], rngs: nnx.Rngs) -> Gan:
-    """A DCGAN for pictures of 8×8, 28×28, 32×32 or the like."""
+    """A DCGAN for images of 8×8, 28×28, 32×32 or the like."""
     channels, size = [16], min(shape[:2])
     while (size > 8 and not size % 2) or len(channels) < 2:
         channels, size = [min(2 * channels[0], 128), *channels], size // 2

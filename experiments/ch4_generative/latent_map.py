@@ -1,7 +1,7 @@
 """A linear map takes one model's codes to another's. CPU, 3 min; recovered image error 0.93.
 
-Pictures are encoded by a source model, mapped, and decoded by a target model. The map is the least
-squares of a few pictures that both encode, the support set. Models: two VAEs that differ in the
+Images are encoded by a source model, mapped, and decoded by a target model. The map is the least
+squares of a few images that both encode, the support set. Models: two VAEs that differ in the
 seed and an autoencoder, for which the score is; a GAN, a flow and a diffusion model beside them.
 """
 
@@ -18,10 +18,11 @@ import numpy as np
 from _common import Kind, read, sheet
 from _spaces import Space, learn_spaces
 
-from lectures_jax import ops, report, train
+from lectures_jax import ops, report, runtime
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import INK, color, plot
 
+THREADED_CONVOLUTIONS = True  # the maps are small, so the convolutions are XLA's own
 TINY = {"steps": 2, "hidden": 8, "latent": 2, "factors": (1.0, 4.0), "draws": 1}
 
 
@@ -30,7 +31,7 @@ class Config:
     """The fields and their units."""
 
     data: Kind = "digits"
-    """pictures: the built-in digits, files in MNIST's format, or folders"""
+    """images: the built-in digits, files in MNIST's format, or folders"""
     root: Path | None = None
     """folder of the files"""
     steps: int | None = None
@@ -44,14 +45,14 @@ class Config:
     draws: int = 5
     """support sets of each size, over which errors are averaged"""
     ridge: float = 0.1
-    """of the regularized map, times the number of pictures"""
+    """of the regularized map, times the number of images"""
     seed: int = 0
     """of parameters, order and support sets"""
 
 
 KIN = ("VAE", "VAE, other seed", "autoencoder")
 """Models that differ by chance or by a loss, for which the course's claim is measured in full."""
-LEARNT, SEEN = 2000, 500  # pictures from which supports are drawn, and that measure, at most
+LEARNT, SEEN = 2000, 500  # images from which supports are drawn, and that measure, at most
 Fit = Callable[[jax.Array, jax.Array], ops.LatentMap]
 
 
@@ -108,14 +109,14 @@ def fits(config: Config) -> dict[str, Fit]:
 
 
 class Pictures(NamedTuple):
-    """Pictures from which supports are drawn, and pictures that no model learnt from."""
+    """Images from which supports are drawn, and images that no model learnt from."""
 
     learnt: np.ndarray
     unseen: np.ndarray
 
 
 class Coded(NamedTuple):
-    """The codes of the pictures in one space, and the unseen ones as the model rebuilds them."""
+    """The codes of the images in one space, and the unseen ones as the model rebuilds them."""
 
     learnt: jax.Array
     unseen: jax.Array
@@ -141,7 +142,7 @@ def recovered(
 ) -> float:
     """The share of the image error that the map recovers, its support `factor` × the source's code.
 
-    0: as bad as the mean training picture; 1: as good as the target model's own reconstruction.
+    0: as bad as the mean training image; 1: as good as the target model's own reconstruction.
     """
     test, mean = pictures.unseen, np.mean(pictures.learnt, axis=0, keepdims=True)
     worst, best = np.mean((test - mean) ** 2), np.mean((test - target.rebuilt) ** 2)
@@ -156,7 +157,7 @@ def recovered(
 def fit_from(
     config: Config, source: Coded, target: Coded, fit: Fit, factor: float, draw: int
 ) -> ops.LatentMap:
-    """A map from random training pictures, the same for every pair and kind of map."""
+    """A map from random training images, the same for every pair and kind of map."""
     count = max(1, round(factor * source.learnt.shape[1]))
     rng = np.random.default_rng((config.seed, draw))
     support = rng.permutation(len(source.learnt))[:count]
@@ -184,9 +185,9 @@ def write_report(
     ]
     sizes = Section(
         "Support set",
-        "Share of the image error that the map recovers: 0 is predicting the mean picture, 1 the "
-        "target model's own reconstruction. Few pictures are enough, since the map has few "
-        "numbers; a ridge helps where there are hardly more pictures than units.",
+        "Share of the image error that the map recovers: 0 is predicting the mean image, 1 the "
+        "target model's own reconstruction. Few images are enough, since the map has few "
+        "numbers; a ridge helps where there are hardly more images than units.",
         figures=[
             Figure(figures / "pairs.svg", "Least squares, every pair of models."),
             Figure(figures / "maps.svg", "Kinds of maps, mean over the pairs."),
@@ -196,7 +197,7 @@ def write_report(
     report.page(
         out / "report.html",
         title="Maps between latent spaces",
-        summary="Two models that learnt the same pictures differ in their codes by little more "
+        summary="Two models that learnt the same images differ in their codes by little more "
         "than a linear map.",
         numbers={
             "recovered, mean of the pairs": numbers["recovered"],
@@ -210,7 +211,7 @@ def write_report(
             pictures_section(config, pictures, coded),
             report.configuration(asdict(config)),
         ],
-        footer=train.environment(),
+        footer=runtime.environment(),
     )
 
 
@@ -232,7 +233,7 @@ def families_section(families: dict[tuple[str, str], float], figures: Path) -> S
         "Models of other kinds",
         "Share of the image error that a map with a ridge recovers from a support of 4 × the "
         "source's code. The GAN's codes come from an encoder that was learnt afterwards; the "
-        "flow's and the diffusion model's are exact and have as many numbers as the picture has "
+        "flow's and the diffusion model's are exact and have as many numbers as the image has "
         "pixels.",
         figures=[Figure(figures / "families.svg", "From each model to each other one.")],
     )
@@ -270,9 +271,9 @@ def pictures_section(config: Config, pictures: Pictures, coded: dict[str, Coded]
         rows = [pictures.unseen[:count], source.rebuilt[:count], target.rebuilt[:count], mapped]
         found.append(Figure(sheet(np.concatenate(rows), columns=count), f"{a} → {b}"))
     return Section(
-        "Pictures",
-        "Each picture from top to bottom: original, the source model's reconstruction, the target "
+        "Images",
+        "Each image from top to bottom: original, the source model's reconstruction, the target "
         "model's, and the target's decoding of the source's code after a map from a support of 4 × "
-        "the source's code, with a ridge. All are test pictures.",
+        "the source's code, with a ridge. All are test images.",
         figures=found,
     )

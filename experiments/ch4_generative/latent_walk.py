@@ -1,6 +1,6 @@
 """Walks through a VAE's latent space, and what its units mean. CPU, 1 min; FactorVAE score 0.7.
 
-Digits: straight walks and arcs between pictures, directions of an attribute. Sprites with four
+Digits: straight walks and arcs between images, directions of an attribute. Sprites with four
 known factors (shape, size, column, row): each unit moved by itself, and scores of disentanglement
 for several weights of the divergence.
 """
@@ -19,7 +19,7 @@ import vae
 from _common import Kind, read, sheet
 from flax import nnx
 
-from lectures_jax import data, metrics, objectives, ops, report, train
+from lectures_jax import data, metrics, objectives, ops, report, runtime, train
 from lectures_jax.data.sprites import FACTORS
 from lectures_jax.models.autoencoder import DenseDecoder, dense_encoder
 from lectures_jax.models.vae import Vae
@@ -42,7 +42,7 @@ class Config:
     """The fields and their units."""
 
     data: Kind = "digits"
-    """pictures: the built-in digits, files in MNIST's format, or folders"""
+    """images: the built-in digits, files in MNIST's format, or folders"""
     root: Path | None = None
     """folder of the files"""
     steps: int | None = None
@@ -100,7 +100,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     report.page(
         out / "report.html",
         title="Walks through latent spaces",
-        summary="Between the codes of two pictures lie the codes of pictures between them; some "
+        summary="Between the codes of two images lie the codes of images between them; some "
         "directions have a meaning, though single units seldom have one of their own.",
         numbers={
             "FactorVAE score": numbers["factor_vae"],
@@ -108,7 +108,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
             "share of digits turned": turned,
         },
         sections=sections,
-        footer=train.environment(),
+        footer=runtime.environment(),
     )
     if default and (numbers["factor_vae"] < 0.45 or turned < 0.8):
         raise RuntimeError(
@@ -133,11 +133,11 @@ def walks_section(model: Vae, splits: data.Splits) -> Section:
     captions = {
         "line": "Straight lines between two codes.",
         "arc": "Arcs, which keep the codes' length.",
-        "pixels": "For comparison, pixels mixed: two pictures at once.",
+        "pixels": "For comparison, pixels mixed: two images at once.",
     }
     return Section(
         "Walks",
-        "From the reconstruction of one test picture to that of another.",
+        "From the reconstruction of one test image to that of another.",
         figures=[
             Figure(sheet(np.concatenate(walks[name]), columns=FRAMES), text)
             for name, text in captions.items()
@@ -179,7 +179,7 @@ def attribute_section(
     section = Section(
         "Directions",
         f"From {names[0]} towards {names[1]}, up to twice the distance of the class means. The "
-        f"table has the share of all test pictures of class {names[0]} that the judge takes for "
+        f"table has the share of all test images of class {names[0]} that the judge takes for "
         f"{names[1]} after a step of that many distances.",
         figures=figures,
         table=Table(("direction", "0", "½", "1", "1½", "2"), rows),
@@ -198,7 +198,7 @@ def learn_sprites(config: Config, beta: float, sprites: dict[str, np.ndarray]) -
     )
     examples = {"image": sprites["image"], "labels": sprites["factors"][:, 0]}
     warmup = optax.linear_schedule(0.0, beta, max(config.sprite_steps // 4, 1))
-    objective = partial(objectives.elbo, beta=warmup, reconstruction=objectives.bernoulli_pixels)
+    objective = partial(objectives.elbo, beta=warmup, reconstruction=objectives.bernoulli_nll)
     model, _ = train.fit(
         key_train,
         model,
@@ -254,7 +254,7 @@ def scores_section(scores: dict[float, dict[str, float]]) -> Section:
     return Section(
         "Disentanglement",
         "1 is best: each unit means one factor; by chance FactorVAE has 0.25 here. A heavier "
-        "divergence leaves fewer units and worse pictures, but what is left is more separate. "
+        "divergence leaves fewer units and worse images, but what is left is more separate. "
         "None of these small networks comes close to a unit for each factor. The number at the "
         "top is the best of these rows, which flatters it. One seed: other "
         "seeds move these scores.",

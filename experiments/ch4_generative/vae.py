@@ -1,6 +1,6 @@
 """A variational autoencoder, its faults and their remedies. CPU, 1 min; classifier-Fréchet 5.2.
 
-Pictures drawn from the prior, from a second VAE of the codes and from a Gaussian mixture fitted
+Images drawn from the prior, from a second VAE of the codes and from a Gaussian mixture fitted
 to the codes; the importance-weighted likelihood against probabilistic PCA; a measure of each fault
 that the course lists. Digits take dense networks; `--data idx --root DIR` convolutional ones.
 The default settings are the best of about ten by these very scores, on digits, which are
@@ -44,13 +44,13 @@ class Config:
     """The fields and their units."""
 
     data: Kind = "digits"
-    """pictures: the built-in digits, files in MNIST's format, or folders"""
+    """images: the built-in digits, files in MNIST's format, or folders"""
     root: Path | None = None
     """folder of the files"""
     steps: int | None = None
     """training steps; None: 1200 for digits, 6000 for files"""
     batch_size: int = 64
-    """pictures per step"""
+    """images per step"""
     latent: int | None = None
     """units of the code; None: 16 for digits, 32 for files"""
     hidden: int | None = None
@@ -110,7 +110,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         "frechet": scores["mixture"]["frechet"],
         "frechet_prior": scores["prior"]["frechet"],
         "frechet_second_stage": scores["second stage"]["frechet"],
-        "neighbour_ratio": scores["mixture"]["neighbour_ratio"],
+        "neighbor_ratio": scores["mixture"]["neighbor_ratio"],
         "least_class": scores["mixture"]["least_class"],
         "log_likelihood": bounds["importance-weighted"][-1]["log_likelihood"],
         "pca_log_likelihood": pca_log_likelihood(config, splits),
@@ -183,7 +183,7 @@ def learn(config: Config, splits: data.Splits, out: Path) -> Generator:
 
 
 def build(config: Config, splits: data.Splits, rngs: nnx.Rngs) -> Vae:
-    """Dense networks for digits, convolutional ones for larger pictures."""
+    """Dense networks for digits, convolutional ones for larger images."""
     shape = splits.train["image"].shape[1:]
     learned = not config.computed_variance
     if config.data == "digits":
@@ -200,16 +200,16 @@ def objective(config: Config) -> Callable:
     beta = config.beta
     if config.warmup:
         beta = optax.linear_schedule(0.0, config.beta, config.warmup)
-    pixels = objectives.gaussian_pixels
+    pixels = objectives.gaussian_nll
     if config.computed_variance:
-        pixels = objectives.balanced_pixels
+        pixels = objectives.optimal_sigma_nll
     return partial(objectives.elbo, beta=beta, free_bits=config.free_bits, reconstruction=pixels)
 
 
 def likelihoods(config: Config, model: Vae, splits: data.Splits) -> dict[str, list[dict]]:
-    """Importance-weighted and naive bounds of the test pictures, for each number of samples."""
+    """Importance-weighted and naive bounds of the test images, for each number of samples."""
     kinds = {
-        "importance-weighted": objectives.importance_weighted,
+        "importance-weighted": objectives.iwae,
         "naive": objectives.naive_likelihood,
     }
     return {
@@ -219,33 +219,33 @@ def likelihoods(config: Config, model: Vae, splits: data.Splits) -> dict[str, li
 
 
 def measure(model: Vae, objective: Callable, splits: data.Splits) -> dict[str, float]:
-    """The objective's mean over the first test pictures, in nats."""
+    """The objective's mean over the first test images, in nats."""
     images = first_pictures(splits)
     batches = ({"image": images[i : i + 40]} for i in range(0, len(images), 40))
     return train.evaluate(model, objective, batches)
 
 
 def pca_log_likelihood(config: Config, splits: data.Splits) -> float:
-    """Of the same pictures by probabilistic PCA with as many units: Tipping & Bishop (1999)."""
+    """Of the same images by probabilistic PCA with as many units: Tipping & Bishop (1999)."""
     learn, test = splits.train["image"], first_pictures(splits)
     pca = PCA(config.latent, random_state=0).fit(learn.reshape(len(learn), -1))
     return float(pca.score(test.reshape(len(test), -1)))
 
 
 def first_pictures(splits: data.Splits) -> np.ndarray:
-    """1000 small test pictures; of larger ones, each decoded many hundred times, 200."""
+    """1000 small test images; of larger ones, each decoded many hundred times, 200."""
     images = splits.test["image"]
     return images[: 1000 if images[0].size < 500 else 200]
 
 
 def bits_per_dim(model: Vae, splits: data.Splits, *, samples: int) -> float:
-    """An upper bound of the bits per pixel of the test pictures' levels."""
+    """An upper bound of the bits per pixel of the test images' levels."""
 
     def level_pixels(model, x, z):
         flat = (v.reshape(len(v), -1) for v in (x, model.decode(z)))
         log_var = model.pixel_log_var[...]
         return losses.discretized_gaussian_reconstruction(*flat, log_var, levels=splits.levels)
 
-    bound = partial(objectives.importance_weighted, samples=samples, reconstruction=level_pixels)
+    bound = partial(objectives.iwae, samples=samples, reconstruction=level_pixels)
     pixels = splits.test["image"][0].size
     return -measure(model, bound, splits)["log_likelihood"] / (pixels * np.log(2))

@@ -58,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
             from lectures_jax.cli.predict import predict
 
             out = arguments.out or arguments.run_dir / "predictions"
-            return predict(arguments.run_dir, arguments.pictures, out, score=arguments.score)
+            return predict(arguments.run_dir, arguments.images, out, score=arguments.score)
         case _:
             from lectures_jax.cli.doctor import doctor
 
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
     predict = commands.add_parser("predict", help="find objects with a trained detector")
     predict.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of a finished run")
-    predict.add_argument("pictures", metavar="IMAGE_OR_FOLDER", type=Path)
+    predict.add_argument("images", metavar="IMAGE_OR_FOLDER", type=Path)
     predict.add_argument("--out", metavar="DIR", type=Path, help="default: RUN_DIR/predictions")
     predict.add_argument(
         "--score", metavar="P", type=_share, default=0.3, help="least score shown (default: 0.3)"

@@ -31,7 +31,7 @@ class Row(NamedTuple):
         parameters: numbers that are learnt.
         flops: additions and multiplications, a multiply-add counting as two.
         size: of its output, in bytes.
-        sees: rows of the picture that its middle row depends on; None without pictures.
+        sees: rows of the image that its middle row depends on; None without images.
     """
 
     layer: str
@@ -93,13 +93,13 @@ def build(expression: str) -> nnx.Module:
 def ledger(model: nnx.Module, shape: Sequence[int]) -> list[Row]:
     """Returns the layers that hold parameters, in the order in which they are called.
 
-    What a layer sees is found by trial, for pictures: all kernels become ones, and one row after
-    the other of an empty picture is set to one. With positive weights nothing cancels, so a value
+    What a layer sees is found by trial, for images: all kernels become ones, and one row after
+    the other of an empty image is set to one. With positive weights nothing cancels, so a value
     changes exactly if it depends on that row.
 
     Args:
         model: an `nnx` module, as it is made: biases of zero, batch norm's averages untouched.
-        shape: of one input; three sizes are those of a picture.
+        shape: of one input; three sizes are those of an image.
     """
     structure, params, others = nnx.split(evaluation_view(model), nnx.Param, ...)
     params = jax.tree.map(lambda p: jnp.ones_like(p) if p.ndim > 1 else p, params)
@@ -140,7 +140,7 @@ def ledger(model: nnx.Module, shape: Sequence[int]) -> list[Row]:
 
 
 def _changed(y: Array) -> Array:
-    """Whether the middle row of each example differs from that of the last, the empty picture."""
+    """Whether the middle row of each example differs from that of the last, the empty image."""
     middle = y[:, y.shape[1] // 2] if y.ndim == 4 else y
     return jnp.any(middle[:-1] != middle[-1:], axis=tuple(range(1, middle.ndim)))
 

@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-import math
-import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from lectures_jax.runtime.files import finite_or_none
 
 WRITTEN = (
     "config.json",
@@ -55,29 +54,9 @@ def claim(out: Path, *, experiment: str, config: Any, fresh: bool) -> bool:
     return True
 
 
-def write_json(path: Path, value: object, *, indent: int | None = 2) -> None:
-    """Writes a file that is never half written; NaN and infinity become null."""
-    scratch = path.with_name(f"{path.name}.tmp")
-    scratch.write_text(
-        json.dumps(_finite(value), indent=indent, default=str) + "\n", encoding="utf-8"
-    )
-    os.replace(scratch, path)
-
-
 def as_json(config: Any) -> dict[str, Any]:
     """Returns the fields of a configuration as JSON gives them back."""
-    return json.loads(json.dumps(_finite(dataclasses.asdict(config)), default=str))
-
-
-def _finite(value: Any) -> Any:
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case Mapping():
-            return {str(k): _finite(v) for k, v in value.items()}
-        case list() | tuple():
-            return [_finite(v) for v in value]
-    return value
+    return json.loads(json.dumps(finite_or_none(dataclasses.asdict(config)), default=str))
 
 
 def _read(out: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""`ljx predict`: a trained detector looks at pictures."""
+"""`ljx predict`: a trained detector looks at images."""
 
 import sys
 from collections import Counter
@@ -8,32 +8,32 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lectures_jax.cli.folder import write_json
+from lectures_jax.runtime import write_json
 
 
-def predict(run_dir: Path, pictures: Path, out: Path, *, score: float) -> int:
+def predict(run_dir: Path, images: Path, out: Path, *, score: float) -> int:
     """Draws what a detector finds, and writes it in COCO's result format.
 
     A box is kept with its best class only, as is readable in a drawing.
 
     Args:
         run_dir: folder of a finished run, with `model.safetensors`.
-        pictures: a picture, or a folder of them (its subfolders are left out).
+        images: an image, or a folder of them (its subfolders are left out).
         out: folder for the drawings and `predictions.json`.
         score: least score of a box.
 
     Returns:
-        The exit code: 0, or 2 if a picture could not be read; the others are done all the same.
+        The exit code: 0, or 2 if an image could not be read; the others are done all the same.
     """
     weights = run_dir / "model.safetensors"
     if not weights.is_file():
         raise ValueError(
             f"RUN_DIR: expected a finished detector's model.safetensors, got {run_dir}."
         )
-    files = _files(pictures)
+    files = _files(images)
     if out.resolve() == files[0].parent.resolve():
-        raise ValueError(f"--out: expected another folder than that of the pictures, got {out}.")
-    from lectures_jax.data.pictures import decode_picture
+        raise ValueError(f"--out: expected another folder than that of the images, got {out}.")
+    from lectures_jax.data.images import decode_picture
     from lectures_jax.weights import load_yolo
 
     model, classes, image_size = load_yolo(weights)
@@ -60,30 +60,28 @@ def predict(run_dir: Path, pictures: Path, out: Path, *, score: float) -> int:
 
 
 class _Found(NamedTuple):
-    """The objects of one picture, boxes in its pixels."""
+    """The objects of one image, boxes in its pixels."""
 
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
 
 
-def _files(pictures: Path) -> list[Path]:
-    from lectures_jax.data.pictures import SUFFIXES
+def _files(images: Path) -> list[Path]:
+    from lectures_jax.data.images import SUFFIXES
 
-    if pictures.is_file():
-        return [pictures]
-    if not pictures.is_dir():
-        raise ValueError(f"IMAGE_OR_FOLDER: expected a picture or a folder, got {pictures}.")
-    files = sorted(file for file in pictures.iterdir() if file.suffix.lower() in SUFFIXES)
+    if images.is_file():
+        return [images]
+    if not images.is_dir():
+        raise ValueError(f"IMAGE_OR_FOLDER: expected an image or a folder, got {images}.")
+    files = sorted(file for file in images.iterdir() if file.suffix.lower() in SUFFIXES)
     if not files:
-        raise ValueError(
-            f"IMAGE_OR_FOLDER: expected pictures ({' '.join(SUFFIXES)}) in {pictures}."
-        )
+        raise ValueError(f"IMAGE_OR_FOLDER: expected images ({' '.join(SUFFIXES)}) in {images}.")
     return files
 
 
 def _detect(model: Any, image: np.ndarray, image_size: tuple[int, int], *, score: float) -> _Found:
-    """Compiled once: every picture is brought to the size of the canvas."""
+    """Compiled once: every image is brought to the size of the canvas."""
     import jax.numpy as jnp
 
     from lectures_jax import data
@@ -106,7 +104,7 @@ def _draw(path: Path, image: np.ndarray, found: _Found, classes: Sequence[str]) 
 
     from lectures_jax import report
 
-    # Small pictures are drawn larger, up to 4 times, so that labels find room.
+    # Small images are drawn larger, up to 4 times, so that labels find room.
     scale = min(4, max(1, 400 // image.shape[1]))
     drawn = report.draw_boxes(
         image, found.boxes, found.labels, found.scores, classes=classes, scale=scale
@@ -115,7 +113,7 @@ def _draw(path: Path, image: np.ndarray, found: _Found, classes: Sequence[str]) 
 
 
 def _coco(file: Path, found: _Found, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """The objects of one picture; its id is its name, as a number where it is one."""
+    """The objects of one image; its id is its name, as a number where it is one."""
     return [
         {
             "image_id": int(file.stem) if file.stem.isdecimal() else file.stem,

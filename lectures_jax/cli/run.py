@@ -28,9 +28,12 @@ def run(file: Path, options: Sequence[str]) -> int:
     module = _load(file)
     chosen = _parse(module, file, options)
     config, out = chosen.config, chosen.out
-    from lectures_jax.train import Stopped, keep_memory
+    from lectures_jax import runtime
+    from lectures_jax.train import Stopped
 
-    keep_memory()  # before a device starts, whose threads would otherwise have arenas of their own
+    runtime.keep_memory()  # before a device starts: its threads would have arenas of their own
+    if getattr(module, "THREADED_CONVOLUTIONS", False):
+        runtime.threaded_convolutions()
     if folder.claim(out, experiment=file.name, config=config, fresh=chosen.fresh):
         _describe(out, file, config, options)
     try:
@@ -43,7 +46,7 @@ def run(file: Path, options: Sequence[str]) -> int:
         return 75
     except Exception as error:
         return tell(error, log=out / "error.log")
-    folder.write_json(out / "metrics.json", numbers)
+    runtime.write_json(out / "metrics.json", numbers)
     _show(numbers, out)
     return 0
 
@@ -56,7 +59,7 @@ def _load(file: Path) -> ModuleType:
         raise ValueError(f"FILE: expected a name that ends with .py, got {file}.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[EXPERIMENT] = module  # dataclasses look their module up by name
-    sys.path.insert(0, str(file.parent.resolve()))  # as for a script: it may import its neighbours
+    sys.path.insert(0, str(file.parent.resolve()))  # as for a script: it may import its neighbors
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
@@ -113,15 +116,15 @@ def _first_line(box: str) -> str:
 
 
 def _describe(out: Path, file: Path, config: Any, options: Sequence[str]) -> None:
-    from lectures_jax import train
+    from lectures_jax import runtime
 
     content = {
         "experiment": file.name,
         "config": folder.as_json(config),
         "command": ["ljx", "run", str(file), *options],
-        "environment": train.environment(),
+        "environment": runtime.environment(),
     }
-    folder.write_json(out / "config.json", content)
+    runtime.write_json(out / "config.json", content)
 
 
 def _show(numbers: Mapping[str, float], out: Path) -> None:

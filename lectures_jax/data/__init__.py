@@ -1,18 +1,23 @@
 """Sources, readers, augmentation and the loader: everything up to the batch."""
 
 try:
-    from .augmentation import augment_detection, place, recolour
-    from .classified import Splits, read_classified
-    from .coco import read_coco
-    from .digits import digit_scenes, digits
-    from .folder import read_image_folder
-    from .idx import read_idx
-    from .letterbox import letterbox, letterbox_boxes, letterbox_mask, unletterbox_boxes
-    from .loader import batches, in_memory, loader
-    from .masks import read_masks
-    from .records import stack
-    from .sprites import factor_sprites
-    from .toys import (
+    from lectures_jax.data.augmentation import augment_detection, color_jitter, place
+    from lectures_jax.data.classified import Splits, read_classified
+    from lectures_jax.data.coco import read_coco
+    from lectures_jax.data.digits import digit_scenes, digits
+    from lectures_jax.data.folder import read_image_folder
+    from lectures_jax.data.idx import read_idx
+    from lectures_jax.data.letterbox import (
+        letterbox,
+        letterbox_boxes,
+        letterbox_mask,
+        unletterbox_boxes,
+    )
+    from lectures_jax.data.loader import batches, in_memory, loader
+    from lectures_jax.data.masks import read_masks
+    from lectures_jax.data.records import stack
+    from lectures_jax.data.sprites import factor_sprites
+    from lectures_jax.data.toys import (
         checkerboard,
         gaussian_grid,
         grid_modes,
@@ -21,8 +26,8 @@ try:
         two_moons_log_prob,
         xor,
     )
-    from .voc import read_voc
-    from .yolo_txt import read_yolo
+    from lectures_jax.data.voc import read_voc
+    from lectures_jax.data.yolo_txt import read_yolo
 except ModuleNotFoundError as error:
     raise ImportError(
         f"lectures_jax.data needs {error.name}: pip install 'lectures_jax[experiments]'"
@@ -51,7 +56,7 @@ __all__ = [
     "read_masks",
     "read_voc",
     "read_yolo",
-    "recolour",
+    "color_jitter",
     "repeat",
     "stack",
     "two_moons",

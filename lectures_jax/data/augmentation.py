@@ -1,4 +1,4 @@
-"""Random changes of one labelled picture, in JAX, for `jax.vmap` inside the training step.
+"""Random changes of one labelled image, in JAX, for `jax.vmap` inside the training step.
 
 An example is a dictionary of fixed shapes: `image` [h, w, 3] in [0, 1], `boxes` [m, 4], `valid`
 [m], and `mask` [h, w] where there is one; other entries pass through. Flips, turns, scalings and
@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Num, ScalarLike, Shaped
 from lectures_jax import ops
 from lectures_jax.typing import Batch, Key
 
-GREY = 0.5  # of the canvas outside the picture
+GREY = 0.5  # of the canvas outside the image
 
 
 def augment_detection(
@@ -40,11 +40,11 @@ def augment_detection(
         flip: probability of a left-right mirror image.
         flip_vertical: probability of a top-bottom mirror image.
         turn: probability of a turn by 90° counter-clockwise; on a canvas that is not square the
-            turned picture is shrunk to fit. With both flips and this at ½, all eight symmetries.
-        scale: least and largest factor, drawn log-uniformly. An enlarged picture shows any part of
+            turned image is shrunk to fit. With both flips and this at ½, all eight symmetries.
+        scale: least and largest factor, drawn log-uniformly. An enlarged image shows any part of
             itself, a shrunken one lies anywhere on the canvas.
         shift: largest further shift, as a share of the canvas.
-        brightness: largest value added to or taken from the colours.
+        brightness: largest value added to or taken from the colors.
         contrast: contrast factors lie in `[1 − contrast, 1 + contrast]`.
         saturation: saturation factors lie in `[1 − saturation, 1 + saturation]`.
         hue: largest turn of the hues, in radians.
@@ -68,7 +68,7 @@ def augment_detection(
         turned if turn else None,
         min_area=min_area,
     )
-    image = recolour(
+    image = color_jitter(
         example["image"],
         brightness * signed[6],
         1 + contrast * signed[7],
@@ -86,13 +86,13 @@ def place(
     *,
     min_area: ScalarLike = 0.25,
 ) -> Batch:
-    """Moves a picture on its canvas: a point at `p` from the centre comes to `scale · p + shift`.
+    """Moves an image on its canvas: a point at `p` from the center comes to `scale · p + shift`.
 
     A negative scale mirrors. Pixels are interpolated linearly, those of a mask are the nearest;
-    outside the picture is grey, and 0 in the mask.
+    outside the image is gray, and 0 in the mask.
 
     Args:
-        example: picture and boxes.
+        example: image and boxes.
         scale: along x and y, not 0.
         shift: to the right and down, in pixels.
         transpose: exchange x and y first; with `scale = (1, −1)` a turn by 90° counter-clockwise.
@@ -107,7 +107,7 @@ def place(
     if transpose is not None:
         size = jnp.where(transpose, size[::-1], size)
         boxes = jnp.where(transpose, boxes[:, jnp.array([1, 0, 3, 2])], boxes)
-    origin = canvas / 2 + shift - scale * size / 2  # where the picture's corner comes to
+    origin = canvas / 2 + shift - scale * size / 2  # where the image's corner comes to
     moved = {}
     for name, read in (("image", _linear), ("mask", _nearest)):
         if name in example:
@@ -125,23 +125,23 @@ def place(
     return {**example, **moved, "boxes": kept, "valid": valid}
 
 
-def recolour(
+def color_jitter(
     image: Float[Array, "h w 3"],
     brightness: Float[Array, ""],
     contrast: Float[Array, ""],
     saturation: Float[Array, ""],
     hue: Float[Array, ""],
 ) -> Float[Array, "h w 3"]:
-    """Changes the colours of a picture by one affine map of RGB, clipped to [0, 1].
+    """Changes the colors of an image by one affine map of RGB, clipped to [0, 1].
 
-    `contrast · (grey + saturation · R(hue) (rgb − grey) − ½) + ½ + brightness`, where grey is the
-    mean of the channels and R turns about the grey axis (Rodrigues' formula).
+    `contrast · (gray + saturation · R(hue) (rgb − gray) − ½) + ½ + brightness`, where gray is the
+    mean of the channels and R turns about the gray axis (Rodrigues' formula).
 
     Args:
         image: RGB in [0, 1].
         brightness: added; 0 changes nothing.
-        contrast: factor about mid-grey; 1 changes nothing.
-        saturation: factor of the distance from grey; 1 changes nothing, 0 gives grey.
+        contrast: factor about mid-gray; 1 changes nothing.
+        saturation: factor of the distance from gray; 1 changes nothing, 0 gives gray.
         hue: angle in radians; 2π/3 moves red to green.
     """
     grey = jnp.full((3, 3), 1 / 3)
@@ -156,7 +156,7 @@ def recolour(
 
 
 def _transposed(pixels: Num[Array, "h w ..."]) -> tuple[Array, Array]:
-    """The transposed picture and the picture, both in the corner of a square of the longer side."""
+    """The transposed image and the image, both in the corner of a square of the longer side."""
     side = max(pixels.shape[:2])
     padding = [(0, side - n) for n in pixels.shape[:2]] + [(0, 0)] * (pixels.ndim - 2)
     square = jnp.pad(pixels, padding)
@@ -164,7 +164,7 @@ def _transposed(pixels: Num[Array, "h w ..."]) -> tuple[Array, Array]:
 
 
 def _linear(pixels: Array, axis: int, position: Float[Array, " n"], size: Array) -> Array:
-    """Interpolates along one axis at positions in [0, size]; elsewhere grey.
+    """Interpolates along one axis at positions in [0, size]; elsewhere gray.
 
     Two gathers of whole rows: `jax.image.scale_and_translate` multiplies by a dense matrix, which
     takes five to nine times as long on a CPU.

@@ -1,4 +1,4 @@
-"""Small classified pictures in memory, from wherever they come."""
+"""Small classified images in memory, from wherever they come."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from lectures_jax.typing import Batch
 
 
 class Splits(NamedTuple):
-    """Pictures to learn from and pictures never learnt from.
+    """Images to learn from and images never learnt from.
 
     Attributes:
         train: `image` float32 [n, h, w, c] in [0, 1] and `labels` int32 [n].
@@ -33,12 +33,12 @@ def read_classified(
     *,
     classes: Sequence[str] | None = None,
 ) -> Splits:
-    """Reads a classified set of small pictures and its splits.
+    """Reads a classified set of small images and its splits.
 
     Args:
         kind: "digits", the built-in ones of 8×8 cells; "idx", the four files of a set in MNIST's
             format, `{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz`; "images", a folder with one
-            folder of pictures per class, or a zip file of such, all of one size. These come as RGB,
+            folder of images per class, or a zip file of such, all of one size. These come as RGB,
             black where they are transparent, four fifths of each class in `train`: a draw that does
             not change, and mixes the classes.
         root: folder of the files, or the zip file.
@@ -46,7 +46,7 @@ def read_classified(
 
     Raises:
         ValueError: if there is no root where one is needed, a file is not what it should be, or
-            pictures differ in size.
+            images differ in size.
     """
     if kind == "digits":
         return Splits(digits(split="train"), digits(split="test"), tuple("0123456789"), 17)

@@ -1,4 +1,4 @@
-"""Small pictures in one folder per class, on disk or in a zip file, read into memory."""
+"""Small images in one folder per class, on disk or in a zip file, read into memory."""
 
 import io
 import zipfile
@@ -11,17 +11,17 @@ from lectures_jax.data.pictures import SUFFIXES, decode_on_black
 from lectures_jax.data.problems import BadInputError
 from lectures_jax.typing import Batch
 
-MAX_FILE = 20_000_000  # bytes of one picture's file, unpacked
+MAX_FILE = 20_000_000  # bytes of one image's file, unpacked
 MAX_FILES = 500_000
-MAX_VALUES = 1_000_000_000  # of all pictures together: 4 GB in memory
+MAX_VALUES = 1_000_000_000  # of all images together: 4 GB in memory
 TEST_SHARE = 0.2
 
 Entries = dict[str, Callable[[], bytes]]
-"""What reads each picture, by its path with the class in front."""
+"""What reads each image, by its path with the class in front."""
 
 
 def classified_images(root: Path) -> tuple[Batch, Batch, tuple[str, ...]]:
-    """Returns the pictures to learn from, the others, and the classes; see `read_classified`.
+    """Returns the images to learn from, the others, and the classes; see `read_classified`.
 
     Raises:
         ValueError: with file, field, expected and got.
@@ -81,7 +81,7 @@ def _is_picture(name: str) -> bool:
 def _split(root: Path, entries: Entries) -> tuple[Batch, Batch, tuple[str, ...]]:
     if not entries or len(entries) > MAX_FILES:
         expected = f"one to {MAX_FILES}, in one folder per class"
-        raise BadInputError(root, "pictures", expected, str(len(entries)))
+        raise BadInputError(root, "images", expected, str(len(entries)))
     names = sorted(entries)
     found = [PurePosixPath(name).parts[0] for name in names]
     classes, labels = np.unique(found, return_inverse=True)
@@ -90,10 +90,10 @@ def _split(root: Path, entries: Entries) -> tuple[Batch, Batch, tuple[str, ...]]
     for label, name in enumerate(classes):
         members = rng.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
-            raise BadInputError(root / name, "pictures", "at least two", str(len(members)))
+            raise BadInputError(root / name, "images", "at least two", str(len(members)))
         test[members[: max(1, round(TEST_SHARE * len(members)))]] = True
     labels = labels.astype(np.int32)
-    order = rng.permutation(len(names))  # so that the first pictures are of all classes
+    order = rng.permutation(len(names))  # so that the first images are of all classes
     train, others = (
         {"image": images[chosen], "labels": labels[chosen]}
         for chosen in (order[~test[order]], order[test[order]])
@@ -109,7 +109,7 @@ def _pictures(root: Path, names: list[str], entries: Entries) -> np.ndarray:
     h, w, _ = first.shape
     if len(names) * first.size > MAX_VALUES:
         expected = f"{MAX_VALUES} values at most"
-        raise BadInputError(root, "pictures", expected, f"{len(names)} of {w}×{h}")
+        raise BadInputError(root, "images", expected, f"{len(names)} of {w}×{h}")
     images = np.empty((len(names), *first.shape), np.float32)
     for i, name in enumerate(names):
         pixels = decode(name)

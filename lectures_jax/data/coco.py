@@ -6,9 +6,9 @@ from pathlib import Path
 
 from lectures_jax.data.pictures import verify
 from lectures_jax.data.problems import (
+    Annotation,
     BadInputError,
-    Problems,
-    Thing,
+    ErrorLog,
     finish,
     four_numbers,
     inside,
@@ -22,13 +22,13 @@ def read_coco(annotations: Path | str, images: Path | str, *, strict: bool = Tru
     """Reads boxes from COCO's JSON; `bbox` is (x, y, width, height), segmentations are not read.
 
     Labels follow the rising category ids, without gaps; a record's id is its image id. Objects with
-    `iscrowd` are `crowd`. Every picture is decoded once, on all cores, so that none fails later.
+    `iscrowd` are `crowd`. Every image is decoded once, on all cores, so that none fails later.
 
     Args:
         annotations: the JSON file.
         images: folder that the `file_name`s start from.
         strict: raise at the first problem; otherwise leave out what is wrong (an object, or the
-            picture) and list it in `Dataset.problems`.
+            image) and list it in `Dataset.problems`.
 
     Raises:
         ValueError: with file, field, expected and got; also without `strict` if the JSON cannot be
@@ -37,7 +37,7 @@ def read_coco(annotations: Path | str, images: Path | str, *, strict: bool = Tru
     Source:
         Lin et al. (2014); format at https://cocodataset.org/#format-data.
     """
-    file, images, problems = Path(annotations), Path(images), Problems(strict)
+    file, images, problems = Path(annotations), Path(images), ErrorLog(strict)
     tables = _tables(file)
     names = _rows(tables["categories"], "categories", {"id": int, "name": str}, file, problems)
     names = dict(sorted((row["id"], row["name"]) for row in names.values()))
@@ -48,7 +48,7 @@ def read_coco(annotations: Path | str, images: Path | str, *, strict: bool = Tru
     for id_, row in pictures.items():
         path = inside(images, row["file_name"], file, f"image {id_} file_name", problems)
         if path in owners:
-            problems.add(file, f"image {id_} file_name", "each picture once", f"{path} again")
+            problems.add(file, f"image {id_} file_name", "each image once", f"{path} again")
         elif path is not None:
             owners[path] = id_
     records = []
@@ -81,7 +81,7 @@ def _tables(file: Path) -> dict[str, list]:
 
 
 def _rows(
-    rows: list, table: str, fields: dict[str, type], file: Path, problems: Problems
+    rows: list, table: str, fields: dict[str, type], file: Path, problems: ErrorLog
 ) -> dict[int, dict]:
     """The rows of a table that have the fields, by their id."""
     good: dict[int, dict] = {}
@@ -100,9 +100,9 @@ def _rows(
 
 
 def _things(
-    rows: list, pictures: dict[int, dict], file: Path, problems: Problems
-) -> defaultdict[int, list[Thing]]:
-    """The annotations of each picture, corners instead of sizes."""
+    rows: list, pictures: dict[int, dict], file: Path, problems: ErrorLog
+) -> defaultdict[int, list[Annotation]]:
+    """The annotations of each image, corners instead of sizes."""
     fields = {"id": int, "image_id": int, "category_id": int, "bbox": list}
     things = defaultdict(list)
     for id_, row in _rows(rows, "annotations", fields, file, problems).items():
@@ -114,6 +114,6 @@ def _things(
         if numbers is not None:
             x, y, w, h = numbers
             crowd = row.get("iscrowd", 0) == 1
-            thing = Thing(row["category_id"], (x, y, x + w, y + h), f"{where} bbox", crowd)
+            thing = Annotation(row["category_id"], (x, y, x + w, y + h), f"{where} bbox", crowd)
             things[row["image_id"]].append(thing)
     return things

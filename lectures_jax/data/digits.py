@@ -194,7 +194,7 @@ def _draw(
         "places": (max_digits, 4, CANDIDATES),
         "tints": (max_digits, 6, 3),
         "softness": (max_digits,),
-        "colours": (2, 3),
+        "colors": (2, 3),
         "strength": (2,),
         "broad": (4, 4),
         "coarse": (24, 24),
@@ -251,12 +251,12 @@ def _covered(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array,
 
 
 def _ground(u: dict[str, Array]) -> Float[Array, "s s 3"]:
-    """Two colours mixed by a smooth random field, with a coarse and a fine grain on top."""
+    """Two colors mixed by a smooth random field, with a coarse and a fine grain on top."""
     size = u["fine"].shape
     mixed = jnp.clip(jax.image.resize(u["broad"], size, "cubic"), 0, 1)[..., None]
     grain = 0.2 * u["strength"][0] * (jax.image.resize(u["coarse"], size, "cubic") - 0.5)
     grain += 0.15 * u["strength"][1] * (u["fine"] - 0.5)
-    first, second = u["colours"][:, None, None]
+    first, second = u["colors"][:, None, None]
     return first + (second - first) * mixed + grain[..., None]
 
 
@@ -270,8 +270,8 @@ def _blend(
 ) -> tuple[Float[Array, "s s 3"], Float[Array, "m 4"], UInt8[Array, "s s"]]:
     """Lays the digits over the ground, one after the other."""
     m, size = len(ink), ground.shape[0]
-    # of the offered colours, the one that differs most from both of the ground
-    contrast = jnp.linalg.norm(u["tints"][:, :, None] - u["colours"][None, None], axis=-1)
+    # of the offered colors, the one that differs most from both of the ground
+    contrast = jnp.linalg.norm(u["tints"][:, :, None] - u["colors"][None, None], axis=-1)
     best = jnp.argmax(jnp.min(contrast, axis=-1), axis=1)
     tints = jnp.take_along_axis(u["tints"], best[:, None, None], axis=1)[:, 0]
     softness = 0.25 + 0.45 * u["softness"]

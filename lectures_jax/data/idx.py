@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from lectures_jax.data.problems import BadInputError, Problems, finish
+from lectures_jax.data.problems import BadInputError, ErrorLog, finish
 from lectures_jax.data.records import Dataset, Record
 
 MAX_BYTES = 2**31  # of one array; MNIST's largest has 47 MB
@@ -30,11 +30,11 @@ def read_idx(
         images: bytes of shape [n, h, w].
         labels: bytes of shape [n].
         classes: class names in order; the numbers up to the largest label if not given.
-        strict: raise if a label has no class; otherwise leave the picture out and list it in
+        strict: raise if a label has no class; otherwise leave the image out and list it in
             `Dataset.problems`.
 
     Returns:
-        Grey pictures [h, w, 1] in memory, one label each.
+        Grey images [h, w, 1] in memory, one label each.
 
     Raises:
         ValueError: with file, field, expected and got; also without `strict` if a file is not what
@@ -43,7 +43,7 @@ def read_idx(
     Source:
         LeCun, Cortes & Burges (1998), the MNIST database, "the IDX file format".
     """
-    images, labels, problems = Path(images), Path(labels), Problems(strict)
+    images, labels, problems = Path(images), Path(labels), ErrorLog(strict)
     pixels, targets = _array(images, rank=3), _array(labels, rank=1)
     if len(pixels) != len(targets):
         raise BadInputError(labels, "length", f"{len(pixels)} labels", len(targets))

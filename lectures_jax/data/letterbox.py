@@ -1,4 +1,4 @@
-"""A picture of any size on a canvas of fixed size, and the way back for boxes."""
+"""An image of any size on a canvas of fixed size, and the way back for boxes."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ GREY = 128  # of the padding
 
 
 class Letterbox(NamedTuple):
-    """`canvas = picture · scale + shift`, each a pair for x and y, in pixels."""
+    """`canvas = image · scale + shift`, each a pair for x and y, in pixels."""
 
     scale: tuple[float, float]
     shift: tuple[int, int]
@@ -19,10 +19,10 @@ class Letterbox(NamedTuple):
 def letterbox(
     image: UInt8[np.ndarray, "h w c"], *, image_size: tuple[int, int]
 ) -> tuple[UInt8[np.ndarray, "{image_size[0]} {image_size[1]} 3"], Letterbox]:
-    """Fits a picture into a canvas: whole, centred, its aspect kept, the rest grey.
+    """Fits an image into a canvas: whole, centered, its aspect kept, the rest gray.
 
     Args:
-        image: pixels, grey (1 channel) or RGB.
+        image: pixels, gray (1 channel) or RGB.
         image_size: height and width of the canvas.
 
     Returns:
@@ -44,7 +44,7 @@ def letterbox(
 def letterbox_mask(
     mask: Integer[np.ndarray, "h w"], *, image_size: tuple[int, int]
 ) -> Integer[np.ndarray, "{image_size[0]} {image_size[1]}"]:
-    """Places a mask as `letterbox` places its picture: nearest neighbour, the rest 0.
+    """Places a mask as `letterbox` places its image: nearest neighbor, the rest 0.
 
     Args:
         mask: class or instance ids.
@@ -62,10 +62,10 @@ def letterbox_mask(
 def letterbox_boxes(
     boxes: Float[np.ndarray, "*n 4"], transform: Letterbox
 ) -> Float[np.ndarray, "*n 4"]:
-    """Maps boxes of the picture to the canvas.
+    """Maps boxes of the image to the canvas.
 
     Args:
-        boxes: corners, in pixels of the picture.
+        boxes: corners, in pixels of the image.
         transform: what `letterbox` returned for it.
     """
     scale, shift = (np.array([*pair, *pair], boxes.dtype) for pair in transform)
@@ -75,18 +75,18 @@ def letterbox_boxes(
 def unletterbox_boxes(
     boxes: Float[np.ndarray, "*n 4"], transform: Letterbox
 ) -> Float[np.ndarray, "*n 4"]:
-    """Maps boxes of the canvas, such as a detector's, back to the picture; does not clip.
+    """Maps boxes of the canvas, such as a detector's, back to the image; does not clip.
 
     Args:
         boxes: corners, in pixels of the canvas.
-        transform: what `letterbox` returned for the picture.
+        transform: what `letterbox` returned for the image.
     """
     scale, shift = (np.array([*pair, *pair], boxes.dtype) for pair in transform)
     return (boxes - shift) / scale
 
 
 def _fit(picture: tuple[int, ...], canvas: tuple[int, int]) -> tuple[Letterbox, tuple[int, int]]:
-    """The transform and the height and width of the resized picture."""
+    """The transform and the height and width of the resized image."""
     h, w = picture
     ratio = min(canvas[0] / h, canvas[1] / w)
     new_h, new_w = max(1, round(h * ratio)), max(1, round(w * ratio))

@@ -41,7 +41,7 @@ def loader(
     examples however many processes there are.
 
     Args:
-        dataset: records; pictures that are files are decoded on each pass (see `in_memory`).
+        dataset: records; images that are files are decoded on each pass (see `in_memory`).
         image_size: height and width of the canvas.
         batch_size: examples per batch and process.
         max_boxes: rows for boxes; at least the largest number in a record.
@@ -151,9 +151,9 @@ def _stack(examples: Sequence[Batch]) -> Batch:
 
 
 def in_memory(dataset: Dataset, *, image_size: tuple[int, int]) -> Dataset:
-    """Decodes and letter-boxes every picture once, on all cores, and keeps the result.
+    """Decodes and letter-boxes every image once, on all cores, and keeps the result.
 
-    Worth `h · w · 3` bytes a picture when the same files are read more than once, as in training.
+    Worth `h · w · 3` bytes an image when the same files are read more than once, as in training.
     The boxes then are in pixels of the canvas; `loader` with the same `image_size` only copies.
 
     Args:

@@ -1,10 +1,10 @@
-"""A mask file per picture: the number of a class or of an instance at each pixel."""
+"""A mask file per image: the number of a class or of an instance at each pixel."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from lectures_jax.data.pictures import SUFFIXES, decode_mask, verify
-from lectures_jax.data.problems import Problems, finish, inside, lines_of, once
+from lectures_jax.data.problems import ErrorLog, finish, inside, lines_of, once
 from lectures_jax.data.records import Dataset, Record
 
 
@@ -16,25 +16,25 @@ def read_masks(
     classes: Sequence[str] = ("object",),
     strict: bool = True,
 ) -> Dataset:
-    """Reads pictures with their masks, PNG files of the same name; 0 is background.
+    """Reads images with their masks, PNG files of the same name; 0 is background.
 
     The numbers are those of the file (for a palette its indices): class ids from 1, or instance
-    ids, whichever the set holds. Every picture and mask is decoded once, on all cores, so that none
+    ids, whichever the set holds. Every image and mask is decoded once, on all cores, so that none
     fails later.
 
     Args:
-        images: folder of the pictures.
+        images: folder of the images.
         masks: folder of the masks.
-        names: file that lists the split's names without suffix; all pictures if not given.
+        names: file that lists the split's names without suffix; all images if not given.
         classes: names of the classes, background not among them.
-        strict: raise at the first problem; otherwise leave out the picture and list it in
+        strict: raise at the first problem; otherwise leave out the image and list it in
             `Dataset.problems`.
 
     Raises:
         ValueError: with file, field, expected and got; also without `strict` if the list cannot be
             read or nothing is left.
     """
-    images, masks, problems = Path(images), Path(masks), Problems(strict)
+    images, masks, problems = Path(images), Path(masks), ErrorLog(strict)
     source = images if names is None else Path(names)
     pictures = [path for path in sorted(images.glob("*")) if path.suffix.lower() in SUFFIXES]
     found = {path.stem: path for path in pictures}
@@ -42,7 +42,7 @@ def read_masks(
     pairs = {}
     for stem in once(stems, source, problems):
         file = found[stem].name if stem in found else f"{stem}.png"
-        image = inside(images, file, source, "picture", problems)
+        image = inside(images, file, source, "image", problems)
         mask = inside(masks, f"{stem}.png", source, "mask", problems)
         if image is not None and mask is not None:
             pairs[stem] = image, mask
@@ -54,7 +54,7 @@ def read_masks(
         if size is None or mask_size is None:
             continue
         if size != mask_size:
-            problems.add(mask, "height, width", f"those of the picture, {size}", mask_size)
+            problems.add(mask, "height, width", f"those of the image, {size}", mask_size)
         else:
             records.append(Record(stem, image, mask=mask))
     return finish(records, classes, problems, source)

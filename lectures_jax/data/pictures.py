@@ -1,4 +1,4 @@
-"""Decodes pictures and masks from files that may be damaged or hostile."""
+"""Decodes images and masks from files that may be damaged or hostile."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 from PIL import Image
 
-from lectures_jax.data.problems import BadInputError, Problems
+from lectures_jax.data.problems import BadInputError, ErrorLog
 
-MAX_PIXELS = 50_000_000  # a larger picture is taken for a decompression bomb
+MAX_PIXELS = 50_000_000  # a larger image is taken for a decompression bomb
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # none of them starts another program
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
 COLOURS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # 8 bits a channel at most
@@ -20,7 +20,7 @@ INDICES = ("1", "L", "P", "I", "I;16", "I;16B")
 
 
 def decode_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Decodes a picture as RGB; transparency is dropped, EXIF rotation is not applied.
+    """Decodes an image as RGB; transparency is dropped, EXIF rotation is not applied.
 
     Args:
         path: a BMP, GIF (first frame), JPEG, PNG, PPM or WebP file.
@@ -33,10 +33,10 @@ def decode_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def decode_on_black(path: Path, file: BytesIO | None = None) -> UInt8[np.ndarray, "h w 3"]:
-    """Decodes a picture as RGB, with black under what is transparent.
+    """Decodes an image as RGB, with black under what is transparent.
 
     Args:
-        path: names the picture in an error.
+        path: names the image in an error.
         file: where it is read from, by default `path`.
 
     Raises:
@@ -55,7 +55,7 @@ def decode_mask(path: Path) -> Int32[np.ndarray, "h w"]:
 
 
 def verify(
-    paths: Iterable[Path], problems: Problems, decode: Callable[[Path], np.ndarray] = decode_picture
+    paths: Iterable[Path], problems: ErrorLog, decode: Callable[[Path], np.ndarray] = decode_picture
 ) -> dict[Path, tuple[int, int]]:
     """Decodes every file once, on all cores.
 
@@ -114,4 +114,4 @@ def _decode(
         raise
     except Exception as error:  # a decoder may raise nearly anything: OSError, SyntaxError, ...
         got = f"{type(error).__name__}: {error}"
-        raise BadInputError(path, "content", "a picture that decodes", got) from error
+        raise BadInputError(path, "content", "an image that decodes", got) from error

@@ -23,7 +23,7 @@ class BadInputError(ValueError):
         super().__init__(" ".join(line.split()))
 
 
-class Problems:
+class ErrorLog:
     """Collects what is wrong with the input, or raises the first of it when `strict`."""
 
     def __init__(self, strict: bool):
@@ -42,7 +42,7 @@ class Problems:
 
 
 @dataclass(frozen=True)
-class Thing:
+class Annotation:
     """An object as its annotation describes it: class, corners in pixels, its place in the file."""
 
     name: object
@@ -75,7 +75,7 @@ def lines_of(path: Path) -> list[str]:
     return lines
 
 
-def once(names: Iterable[str], file: Path, problems: Problems) -> list[str]:
+def once(names: Iterable[str], file: Path, problems: ErrorLog) -> list[str]:
     """Returns the names without repetitions."""
     seen: dict[str, None] = {}
     for name in names:
@@ -85,7 +85,7 @@ def once(names: Iterable[str], file: Path, problems: Problems) -> list[str]:
     return list(seen)
 
 
-def inside(root: Path, name: str, file: Path, what: str, problems: Problems) -> Path | None:
+def inside(root: Path, name: str, file: Path, what: str, problems: ErrorLog) -> Path | None:
     """Returns the file of that name below `root`, links followed; None if it is refused."""
     path = root / name
     try:
@@ -101,7 +101,7 @@ def inside(root: Path, name: str, file: Path, what: str, problems: Problems) -> 
 
 
 def four_numbers(
-    values: object, file: Path, where: str, problems: Problems
+    values: object, file: Path, where: str, problems: ErrorLog
 ) -> tuple[float, float, float, float] | None:
     """Returns four numbers, from numbers or text; None if they are something else."""
     try:
@@ -113,17 +113,17 @@ def four_numbers(
 
 
 def objects(
-    things: Sequence[Thing],
+    things: Sequence[Annotation],
     size: tuple[int, int],
     classes: Mapping[object, int],
     file: Path,
-    problems: Problems,
+    problems: ErrorLog,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Checks the objects of one picture.
+    """Checks the objects of one image.
 
     Args:
         things: what the annotation says.
-        size: height and width of the decoded picture.
+        size: height and width of the decoded image.
         classes: label of each class.
         file: where the annotation stands.
         problems: takes what is left out.
@@ -131,7 +131,7 @@ def objects(
     Returns:
         Boxes, labels and crowd flags of the objects that are right.
     """
-    kept: dict[tuple[object, ...], Thing] = {}
+    kept: dict[tuple[object, ...], Annotation] = {}
     for thing in things:
         box = _clipped(thing, size, file, problems)
         if box is None:
@@ -149,7 +149,7 @@ def objects(
 
 
 def finish(
-    records: Sequence[Record], classes: Sequence[str], problems: Problems, file: Path
+    records: Sequence[Record], classes: Sequence[str], problems: ErrorLog, file: Path
 ) -> Dataset:
     """Returns the data set.
 
@@ -158,14 +158,14 @@ def finish(
     """
     if not records:
         got = f"none; first {problems.lines[0]}" if problems.lines else "none"
-        raise BadInputError(file, "records", "at least one good picture", got)
+        raise BadInputError(file, "records", "at least one good image", got)
     return Dataset(tuple(records), tuple(classes), tuple(problems.lines))
 
 
 def _clipped(
-    thing: Thing, size: tuple[int, int], file: Path, problems: Problems
+    thing: Annotation, size: tuple[int, int], file: Path, problems: ErrorLog
 ) -> tuple[float, ...] | None:
-    """The corners, clipped to the picture; None if they make no box in it."""
+    """The corners, clipped to the image; None if they make no box in it."""
     x0, y0, x1, y1 = box = thing.box
     h, w = size
     limits = (w, h, w, h)
@@ -180,7 +180,7 @@ def _clipped(
         or clipped[2] <= clipped[0]
         or clipped[3] <= clipped[1]
     ):
-        problems.add(file, thing.where, f"a box inside the {w}×{h} picture", box)
+        problems.add(file, thing.where, f"a box inside the {w}×{h} image", box)
     else:
         return clipped
     return None

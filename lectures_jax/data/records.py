@@ -19,14 +19,14 @@ def _no_labels() -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One picture and what is known about it.
+    """One image and what is known about it.
 
     Attributes:
-        id: name of the picture, unique in its dataset.
-        image: file of the picture, or its pixels, with 1 or 3 channels.
-        boxes: `(x_min, y_min, x_max, y_max)` in pixels, continuous coordinates: the picture spans
+        id: name of the image, unique in its dataset.
+        image: file of the image, or its pixels, with 1 or 3 channels.
+        boxes: `(x_min, y_min, x_max, y_max)` in pixels, continuous coordinates: the image spans
             `[0, w] × [0, h]`.
-        labels: one class index per box; a classified picture has one label and no boxes.
+        labels: one class index per box; a classified image has one label and no boxes.
         crowd: objects that are neither to be found nor to be missed (COCO's `iscrowd`, VOC's
             `difficult`).
         mask: file or array of instance or class ids, 0 is background.
@@ -70,10 +70,10 @@ class Dataset(Sequence[Record]):
 
 
 def stack(dataset: Dataset) -> dict[str, np.ndarray]:
-    """Returns all pictures of a classified set as two arrays, for sets that fit into memory.
+    """Returns all images of a classified set as two arrays, for sets that fit into memory.
 
     Args:
-        dataset: pictures in memory, of one size, each with one label.
+        dataset: images in memory, of one size, each with one label.
 
     Returns:
         `image` float32 [n, h, w, c] in [0, 1] and `labels` int32 [n].

@@ -1,4 +1,4 @@
-"""Pictures whose every factor of variation is known."""
+"""Images whose every factor of variation is known."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ from lectures_jax.typing import Batch
 FACTORS = {"shape": 2, "size": 4, "column": 8, "row": 8}
 """The factors in the order of `factors`, and how many levels each has."""
 
-SIZE = 16  # cells of a picture, each way
+SIZE = 16  # cells of an image, each way
 FINE = 4  # samples of a cell, each way
 
 
 def factor_sprites() -> Batch:
-    """Returns a square or an ellipse in each of four sizes at each of 64 places: 512 pictures.
+    """Returns a square or an ellipse in each of four sizes at each of 64 places: 512 images.
 
     Returns:
         `image` float32 [512, 16, 16, 1] in [0, 1] with soft edges; `factors` int32 [512, 4], the

@@ -92,8 +92,8 @@ def gaussian_grid(key: Key, *, count: int, side: int = 5, deviation: float = 0.0
     Args:
         key: of the draw.
         count: points; each belongs to any Gaussian with the same probability.
-        side: Gaussians in a row; see `grid_modes` for their centres.
-        deviation: of each coordinate about the centre.
+        side: Gaussians in a row; see `grid_modes` for their centers.
+        deviation: of each coordinate about the center.
 
     Source:
         Srivastava et al. (2017), sec. 4.1.
@@ -105,7 +105,7 @@ def gaussian_grid(key: Key, *, count: int, side: int = 5, deviation: float = 0.0
 
 
 def grid_modes(*, side: int = 5) -> jax.Array:
-    """Returns the centres of `gaussian_grid`, row by row: [side², 2], two apart, about the origin.
+    """Returns the centers of `gaussian_grid`, row by row: [side², 2], two apart, about the origin.
 
     Args:
         side: Gaussians in a row.

@@ -1,4 +1,4 @@
-"""Pascal VOC: an XML file per picture, lists of names per split."""
+"""Pascal VOC: an XML file per image, lists of names per split."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +10,8 @@ from defusedxml import DefusedXmlException
 
 from lectures_jax.data.pictures import SUFFIXES, verify
 from lectures_jax.data.problems import (
-    Problems,
-    Thing,
+    Annotation,
+    ErrorLog,
     finish,
     four_numbers,
     inside,
@@ -26,7 +26,7 @@ class _Annotation(NamedTuple):
     name: str
     image: Path
     file: Path
-    things: list[Thing]
+    things: list[Annotation]
     size: tuple[int, int] | None
 
 
@@ -37,7 +37,7 @@ def read_voc(
 
     VOC counts pixels from 1 and includes both ends, so that `xmin = 1, xmax = w` is the whole
     width. In continuous coordinates this is `[xmin − 1, xmax]`, which is what the boxes hold.
-    Objects marked `difficult` become `crowd`: neither to be found nor to be missed. Every picture
+    Objects marked `difficult` become `crowd`: neither to be found nor to be missed. Every image
     is decoded once, on all cores, so that none fails later.
 
     Args:
@@ -46,7 +46,7 @@ def read_voc(
         classes: class names in order; those of this split, sorted, if not given. Give the training
             set's to the other splits.
         strict: raise at the first problem; otherwise leave out what is wrong (an object, or the
-            picture) and list it in `Dataset.problems`.
+            image) and list it in `Dataset.problems`.
 
     Raises:
         ValueError: with file, field, expected and got; also without `strict` if the list cannot be
@@ -56,7 +56,7 @@ def read_voc(
         Everingham et al. (2010), the development kit; the coordinates as in Detectron2's
         `pascal_voc.py`.
     """
-    root, problems = Path(root), Problems(strict)
+    root, problems = Path(root), ErrorLog(strict)
     file = root / "ImageSets" / "Main" / f"{split}.txt"
     listed = once(lines_of(file), file, problems)
     read = [_annotation(root, name, file, problems) for name in listed]
@@ -79,8 +79,8 @@ def read_voc(
     return finish(records, classes, problems, file)
 
 
-def _annotation(root: Path, name: str, file: Path, problems: Problems) -> _Annotation | None:
-    """Reads one XML file and finds its picture."""
+def _annotation(root: Path, name: str, file: Path, problems: ErrorLog) -> _Annotation | None:
+    """Reads one XML file and finds its image."""
     xml = inside(root, f"Annotations/{name}.xml", file, "list", problems)
     if xml is None:
         return None
@@ -107,7 +107,7 @@ def _integer(element: Element, tag: str) -> int:
     return int(element.findtext(tag) or "")
 
 
-def _thing(element: Element, i: int, xml: Path, problems: Problems) -> Thing | None:
+def _thing(element: Element, i: int, xml: Path, problems: ErrorLog) -> Annotation | None:
     corners = [element.findtext(f"bndbox/{tag}") for tag in ("xmin", "ymin", "xmax", "ymax")]
     numbers = four_numbers(corners, xml, f"object {i} bndbox", problems)
     if numbers is None:
@@ -115,4 +115,4 @@ def _thing(element: Element, i: int, xml: Path, problems: Problems) -> Thing | N
     x0, y0, x1, y1 = numbers
     name = (element.findtext("name") or "").strip()
     difficult = (element.findtext("difficult") or "").strip() == "1"
-    return Thing(name, (x0 - 1, y0 - 1, x1, y1), f"object {i}", difficult)
+    return Annotation(name, (x0 - 1, y0 - 1, x1, y1), f"object {i}", difficult)

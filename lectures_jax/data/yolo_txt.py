@@ -1,12 +1,12 @@
-"""YOLO text files: one line per object, sizes as shares of the picture."""
+"""YOLO text files: one line per object, sizes as shares of the image."""
 
 from pathlib import Path
 
 from lectures_jax.data.pictures import SUFFIXES, verify
 from lectures_jax.data.problems import (
+    Annotation,
     BadInputError,
-    Problems,
-    Thing,
+    ErrorLog,
     finish,
     four_numbers,
     inside,
@@ -21,15 +21,15 @@ from lectures_jax.data.records import Dataset, Record
 def read_yolo(root: Path | str, *, split: str = "", strict: bool = True) -> Dataset:
     """Reads `images/<split>`, `labels/<split>/*.txt` and the class names in `classes.txt`.
 
-    A line is `class c_x c_y w h`: the index of the class, then centre and size as shares of the
-    picture's width and height. A picture without a text file shows no object. Every picture is
+    A line is `class c_x c_y w h`: the index of the class, then center and size as shares of the
+    image's width and height. An image without a text file shows no object. Every image is
     decoded once, on all cores, so that none fails later.
 
     Args:
         root: folder of the data set.
         split: folder below `images` and `labels`, if there is one.
         strict: raise at the first problem; otherwise leave out what is wrong (an object, or the
-            picture) and list it in `Dataset.problems`.
+            image) and list it in `Dataset.problems`.
 
     Raises:
         ValueError: with file, field, expected and got; also without `strict` if the class names
@@ -38,13 +38,13 @@ def read_yolo(root: Path | str, *, split: str = "", strict: bool = True) -> Data
     Source:
         Redmon & Farhadi (2018), the Darknet code.
     """
-    root, problems = Path(root), Problems(strict)
+    root, problems = Path(root), ErrorLog(strict)
     file = root / "classes.txt"
-    classes = once(lines_of(file), file, Problems(strict=True))  # a gap would shift the labels
+    classes = once(lines_of(file), file, ErrorLog(strict=True))  # a gap would shift the labels
     index: dict[object, int] = {str(i): i for i in range(len(classes))}
     folder, labels = root / "images" / split, root / "labels" / split
     names = [f"images/{split}/{path.name}" for path in _found(folder, labels, problems)]
-    pictures = [inside(root, name, folder, "picture", problems) for name in names]
+    pictures = [inside(root, name, folder, "image", problems) for name in names]
     sizes = verify([path for path in pictures if path], problems)
     records = []
     for path, size in sizes.items():
@@ -54,21 +54,21 @@ def read_yolo(root: Path | str, *, split: str = "", strict: bool = True) -> Data
     return finish(records, classes, problems, folder)
 
 
-def _found(folder: Path, labels: Path, problems: Problems) -> list[Path]:
-    """The pictures; notes those that share their labels, and labels without a picture."""
+def _found(folder: Path, labels: Path, problems: ErrorLog) -> list[Path]:
+    """The images; notes those that share their labels, and labels without an image."""
     stems: dict[str, Path] = {}
     for path in sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES):
         if path.stem in stems:
-            problems.add(path, "name", "one picture per label file", f"{stems[path.stem].name} too")
+            problems.add(path, "name", "one image per label file", f"{stems[path.stem].name} too")
         else:
             stems[path.stem] = path
     for file in sorted(labels.glob("*.txt")):
         if file.stem not in stems:
-            problems.add(file, "name", "the name of a picture", file.stem)
+            problems.add(file, "name", "the name of an image", file.stem)
     return list(stems.values())
 
 
-def _things(root: Path, file: Path, size: tuple[int, int], problems: Problems) -> list[Thing]:
+def _things(root: Path, file: Path, size: tuple[int, int], problems: ErrorLog) -> list[Annotation]:
     """The lines of one file, corners in pixels."""
     if inside(root, str(file.relative_to(root)), file, "file", problems) is None:
         return []
@@ -87,5 +87,5 @@ def _things(root: Path, file: Path, size: tuple[int, int], problems: Problems) -
         if four is not None:
             cx, cy, bw, bh = four
             box = ((cx - bw / 2) * w, (cy - bh / 2) * h, (cx + bw / 2) * w, (cy + bh / 2) * h)
-            things.append(Thing(name, box, f"line {i}"))
+            things.append(Annotation(name, box, f"line {i}"))
     return things

@@ -1,17 +1,21 @@
 """One value per example, in nats where it is information; the caller averages."""
 
-from .classification import binary_cross_entropy, cross_entropy
-from .diffusion import (
+from lectures_jax.losses.classification import binary_cross_entropy, cross_entropy
+from lectures_jax.losses.diffusion import (
     SnrWeights,
     min_snr_weights,
     noise_prediction,
     velocity_prediction,
     x0_prediction,
 )
-from .diffusion_likelihood import VariationalTerms, ode_log_prob, variational_bound
-from .divergence import gaussian_kl
-from .flow import bits_per_dim, flow_nll
-from .gan import (
+from lectures_jax.losses.diffusion_likelihood import (
+    VariationalTerms,
+    ode_log_prob,
+    variational_bound,
+)
+from lectures_jax.losses.divergence import gaussian_kl
+from lectures_jax.losses.flow import bits_per_dim, flow_nll
+from lectures_jax.losses.gan import (
     discriminator_hinge,
     discriminator_minimax,
     discriminator_relativistic,
@@ -19,18 +23,25 @@ from .gan import (
     generator_minimax,
     generator_non_saturating,
     generator_wasserstein,
-    slope_penalty,
-    squared_slope,
+    gradient_penalty,
+    r1_penalty,
 )
-from .likelihood import (
+from lectures_jax.losses.likelihood import (
     bernoulli_reconstruction,
     discretized_gaussian_reconstruction,
     effective_sample_size,
     gaussian_reconstruction,
-    importance_bound,
+    iwae_bound,
 )
-from .regression import squared_error
-from .yolo import YoloTerms, ignored_slots, yolo_overlap, yolo_v1_style, yolo_v3, yolo_v3_terms
+from lectures_jax.losses.regression import squared_error
+from lectures_jax.losses.yolo import (
+    YoloTerms,
+    ignored_slots,
+    yolo_overlap,
+    yolo_v1_style,
+    yolo_v3,
+    yolo_v3_terms,
+)
 
 __all__ = [
     "SnrWeights",
@@ -46,8 +57,8 @@ __all__ = [
     "generator_minimax",
     "generator_non_saturating",
     "generator_wasserstein",
-    "slope_penalty",
-    "squared_slope",
+    "gradient_penalty",
+    "r1_penalty",
     "flow_nll",
     "ignored_slots",
     "min_snr_weights",
@@ -65,6 +76,6 @@ __all__ = [
     "gaussian_reconstruction",
     "bernoulli_reconstruction",
     "discretized_gaussian_reconstruction",
-    "importance_bound",
+    "iwae_bound",
     "effective_sample_size",
 ]

@@ -1,4 +1,4 @@
-"""What a denoising network is told: how far its noise, picture or velocity is off."""
+"""What a denoising network is told: how far its noise, image or velocity is off."""
 
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ def x0_prediction(x0: Float[Array, "b *s"], predicted: Float[Array, "b *s"]) -> 
     """Returns `‖x0 − x̂0‖²`, which is `(1 − ᾱ)/ᾱ` times the error of the noise.
 
     Args:
-        x0: pictures without noise.
+        x0: images without noise.
         predicted: x̂0.
 
     Source:
@@ -60,7 +60,7 @@ def velocity_prediction(
 def min_snr_weights(alpha_bar: Float[Array, "*b"], *, gamma: float = 5.0) -> SnrWeights:
     """Returns `min(SNR, γ)` as the weight of `‖x0 − x̂0‖²`, and what it is for the other losses.
 
-    Levels of little noise, whose noise is easy to see in the picture and hard to foretell, no
+    Levels of little noise, whose noise is easy to see in the image and hard to foretell, no
     longer outweigh the rest.
 
     Args:

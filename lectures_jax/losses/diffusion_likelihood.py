@@ -1,4 +1,4 @@
-"""How likely pictures are under a diffusion model: the variational bound, and the exact ODE."""
+"""How likely images are under a diffusion model: the variational bound, and the exact ODE."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ from lectures_jax.typing import Key
 
 
 class VariationalTerms(NamedTuple):
-    """Parts of an upper bound of −log p(x), in nats for each picture; their sum is the bound."""
+    """Denoised of an upper bound of −log p(x), in nats for each image; their sum is the bound."""
 
     prior: Float[Array, " b"]
     diffusion: Float[Array, " b"]
@@ -32,7 +32,7 @@ def variational_bound(
     levels: int,
     draws: int,
 ) -> VariationalTerms:
-    """Returns an upper bound of −log p(x) of pictures with discrete values, in nats.
+    """Returns an upper bound of −log p(x) of images with discrete values, in nats.
 
     `KL(q(x_T|x) ‖ N(0, I)) + ½ Σ_t (SNR_(t−1) − SNR_t) E‖x − x̂0(x_t)‖² − E log p(x|x_1)`. The sum
     is estimated from a number of its terms, evenly spread; the reconstruction takes for each value
@@ -40,8 +40,8 @@ def variational_bound(
 
     Args:
         key: of the noise and of which terms.
-        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Parts`.
-        x: pictures, values at `levels` even steps from -1 to 1.
+        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`.
+        x: images, values at `levels` even steps from -1 to 1.
         alpha_bar: the schedule, falling.
         levels: values that a pixel can take.
         draws: terms of the sum, at most those that there are.
@@ -71,7 +71,7 @@ def _bound(
     chosen = 1 + jnp.minimum((place * (transitions / draws)).astype(jnp.int32), transitions - 1)
 
     def term(total: Array, index: Array) -> tuple[Array, None]:
-        noise = ops.normal_by_sample(jax.random.fold_in(key_noise, index), x.shape, dtype=x.dtype)
+        noise = ops.per_sample_normal(jax.random.fold_in(key_noise, index), x.shape, dtype=x.dtype)
         ratio = alpha_bar[index]
         seen = estimate(predict, ops.add_noise(x, noise, ratio), ratio).x0
         weight = (snr[index - 1] - snr[index]) / 2
@@ -80,13 +80,13 @@ def _bound(
     total, _ = jax.lax.scan(term, jnp.zeros(len(x), x.dtype), chosen)
     last = alpha_bar[-1].astype(x.dtype)
     prior = _sum(last * x**2 - last - jnp.log1p(-last)) / 2
-    noise = ops.normal_by_sample(key_first, x.shape, dtype=x.dtype)
+    noise = ops.per_sample_normal(key_first, x.shape, dtype=x.dtype)
     first = _discrete_log_prob(x, noise, alpha_bar[0].astype(x.dtype), levels)
     return VariationalTerms(prior, total * (transitions / draws), -_sum(first))
 
 
 def _discrete_log_prob(x: Array, noise: Array, alpha_bar: Array, levels: int) -> Array:
-    """Log-probability of each value, among all levels, given the least noisy picture."""
+    """Log-probability of each value, among all levels, given the least noisy image."""
     values = jnp.linspace(-1, 1, levels, dtype=x.dtype).reshape((1,) * x.ndim + (-1,))
     noisy = ops.add_noise(x, noise, alpha_bar)[..., None]
     distance = (noisy - jnp.sqrt(alpha_bar) * values) ** 2 / (1 - alpha_bar)
@@ -103,15 +103,15 @@ def ode_log_prob(
     steps: int,
     probes: int | None = None,
 ) -> Float[Array, " b"]:
-    """Returns the log-density of pictures, in nats: the deterministic sampler is a flow.
+    """Returns the log-density of images, in nats: the deterministic sampler is a flow.
 
     `log p(x) = log N(x_T; 0, I) + ∫ tr(∂v/∂x) dφ` along `dx/dφ = v(x, φ)`, with the angle
     `φ = arccos √ᾱ` from the first ratio to the last, by the Runge-Kutta method of fourth order.
 
     Args:
         key: of the probes.
-        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Parts`; pictures must not see each other.
-        x: pictures with continuous values, in the units of the model, as if at the first ratio.
+        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`; images must not see each other.
+        x: images with continuous values, in the units of the model, as if at the first ratio.
         alpha_bar: the schedule, falling.
         steps: each calls the network four times, with its derivative.
         probes: random directions by which the trace is estimated; None takes all axes, exactly.

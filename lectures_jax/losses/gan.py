@@ -1,6 +1,6 @@
 """Losses of generative adversarial networks: of the discriminator, of the generator, penalties.
 
-The discriminator says how real a picture looks by a logit, `D(x) = σ(logit)`; a critic by a number
+The discriminator says how real an image looks by a logit, `D(x) = σ(logit)`; a critic by a number
 without that meaning. Each player minimizes its own loss, with the other one as it is.
 """
 
@@ -24,7 +24,7 @@ def discriminator_minimax(
     At its least, `D = p / (p + q)`, where it is on average `log 4 − 2 · JSD(p, q)`.
 
     Args:
-        real_logits: of real pictures.
+        real_logits: of real images.
         fake_logits: of generated ones.
 
     Source:
@@ -39,7 +39,7 @@ def generator_minimax(fake_logits: Float[Array, "*b"]) -> Float[Array, "*b"]:
     Its slope vanishes just where the generator is bad, at `D(G(z)) ≈ 0`.
 
     Args:
-        fake_logits: of generated pictures.
+        fake_logits: of generated images.
 
     Source:
         Goodfellow et al. (2014), eq. 1.
@@ -51,7 +51,7 @@ def generator_non_saturating(fake_logits: Float[Array, "*b"]) -> Float[Array, "*
     """Returns `−log D(G(z))` in nats: the same fixed point, and a slope where it is needed.
 
     Args:
-        fake_logits: of generated pictures.
+        fake_logits: of generated images.
 
     Source:
         Goodfellow et al. (2014), sec. 3.
@@ -65,7 +65,7 @@ def discriminator_hinge(
     """Returns `max(0, 1 − real) + max(0, 1 + fake)`; the generator's is `generator_wasserstein`.
 
     Args:
-        real_logits: of real pictures.
+        real_logits: of real images.
         fake_logits: of generated ones.
 
     Source:
@@ -80,7 +80,7 @@ def discriminator_wasserstein(
     """Returns `fake − real`; minus its mean is a distance only for a critic of slope 1 at most.
 
     Args:
-        real_logits: the critic's numbers for real pictures.
+        real_logits: the critic's numbers for real images.
         fake_logits: for generated ones.
 
     Source:
@@ -93,7 +93,7 @@ def generator_wasserstein(fake_logits: Float[Array, "*b"]) -> Float[Array, "*b"]
     """Returns `−fake`, also the generator's loss against `discriminator_hinge`.
 
     Args:
-        fake_logits: the critic's numbers for generated pictures.
+        fake_logits: the critic's numbers for generated images.
 
     Source:
         Arjovsky et al. (2017), sec. 3; Miyato et al. (2018), eq. 17.
@@ -109,7 +109,7 @@ def discriminator_relativistic(
     The generator's loss is the same with its arguments exchanged.
 
     Args:
-        real_logits: the critic's numbers for real pictures.
+        real_logits: the critic's numbers for real images.
         fake_logits: for generated ones, as many.
 
     Source:
@@ -118,8 +118,8 @@ def discriminator_relativistic(
     return jax.nn.softplus(fake_logits - real_logits)
 
 
-def squared_slope(critic: Critic, x: Float[Array, "b *_"]) -> Float[Array, " b"]:
-    """Returns `‖∇ critic(x)‖²`, the penalty R1 at real pictures and R2 at generated ones.
+def r1_penalty(critic: Critic, x: Float[Array, "b *_"]) -> Float[Array, " b"]:
+    """Returns `‖∇ critic(x)‖²`, the penalty R1 at real images and R2 at generated ones.
 
     Half of it, times a weight γ, is added to the discriminator's loss. It damps the circling of the
     two players around their equilibrium.
@@ -135,10 +135,10 @@ def squared_slope(critic: Critic, x: Float[Array, "b *_"]) -> Float[Array, " b"]
     return jnp.sum(slope**2, axis=tuple(range(1, x.ndim)))
 
 
-def slope_penalty(
+def gradient_penalty(
     key: Key, critic: Critic, real: Float[Array, "b *d"], fake: Float[Array, "b *d"]
 ) -> Float[Array, " b"]:
-    """Returns `(‖∇ critic(x̂)‖ − 1)²` at random points between real and generated pictures.
+    """Returns `(‖∇ critic(x̂)‖ − 1)²` at random points between real and generated images.
 
     Added to the critic's loss with weight 10 it holds the slope near 1, as
     `discriminator_wasserstein` needs it.
@@ -153,7 +153,7 @@ def slope_penalty(
         Gulrajani et al. (2017), eq. 3.
     """
     share = jax.random.uniform(key, (len(real),) + (1,) * (real.ndim - 1), real.dtype)
-    squared = squared_slope(critic, real + share * (fake - real))
+    squared = r1_penalty(critic, real + share * (fake - real))
     # A flat critic has slope 0, where the root has no derivative.
     flat = squared == 0
     norm = jnp.where(flat, 0, jnp.sqrt(jnp.where(flat, 1, squared)))

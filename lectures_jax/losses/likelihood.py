@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax import ops
-
-from .classification import binary_cross_entropy
+from lectures_jax.losses.classification import binary_cross_entropy
 
 
 def gaussian_reconstruction(
@@ -16,7 +15,7 @@ def gaussian_reconstruction(
 ) -> Float[Array, "*b"]:
     """Returns `−log N(x; mean, σ²I)`: the squared error in the units of the divergence.
 
-    `‖x − mean‖² / 2σ² + d/2 · log 2πσ²`. The variance decides how a VAE weighs the picture against
+    `‖x − mean‖² / 2σ² + d/2 · log 2πσ²`. The variance decides how a VAE weighs the image against
     the divergence; its best value is the mean squared error of one pixel.
 
     Args:
@@ -83,7 +82,7 @@ def discretized_gaussian_reconstruction(
     return -jnp.sum(_log_mass(low, high), axis=-1).astype(dtype)
 
 
-def importance_bound(log_weights: Float[Array, "*b k"]) -> Float[Array, "*b"]:
+def iwae_bound(log_weights: Float[Array, "*b k"]) -> Float[Array, "*b"]:
     """Returns `log (1/k Σ_k w_k)`: what k samples say about log p(x).
 
     With `z_k` from the prior and `w = p(x|z)` it is the course's naive estimate of E_z p(x|z); with

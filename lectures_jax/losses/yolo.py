@@ -6,14 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from lectures_jax.losses.classification import binary_cross_entropy
 from lectures_jax.ops.boxes import ciou, pairwise_iou, xyxy_to_cxcywh
 from lectures_jax.ops.yolo import YoloTarget, split_head, yolo_boxes
 
-from .classification import binary_cross_entropy
-
 
 class YoloTerms(NamedTuple):
-    """The parts of YOLO's loss, one value per picture each."""
+    """The parts of YOLO's loss, one value per image each."""
 
     box: Float[Array, "*b"]
     objectness: Float[Array, "*b"]
@@ -37,7 +36,7 @@ def _slot_geometry(
     center = geometry[..., :2] / stride
     height, width = target.boxes.shape[-4:-2]
     last = jnp.array([width - 1, height - 1], center.dtype)
-    # Not `center % 1`: a center on the far edge of the picture lies at 1 in the last cell.
+    # Not `center % 1`: a center on the far edge of the image lies at 1 in the last cell.
     cell = jnp.minimum(jnp.floor(center), last.reshape((1,) * (center.ndim - 1) + (2,)))
     anchor = anchors.astype(center.dtype).reshape((1,) * (center.ndim - 2) + anchors.shape)
     anchor = jnp.broadcast_to(anchor, center.shape)
@@ -52,7 +51,7 @@ def ignored_slots(
     Args:
         boxes: predicted boxes, xyxy pixels.
         target: what the head should predict.
-        ignore_threshold: IoU with any object of the picture above which a slot is ignored.
+        ignore_threshold: IoU with any object of the image above which a slot is ignored.
 
     Source:
         Redmon & Farhadi (2018), sec. 2.1.
@@ -77,7 +76,7 @@ def yolo_v3_terms(
 
     Responsible slots: `(2 − w h) [bce(t_x, x) + bce(t_y, y) + ½ (t_w − ŵ)² + ½ (t_h − ĥ)²]` with
     `x, y` the position in the cell, `ŵ = log(width / anchor)` and `w h` the box's share of the
-    picture; a logistic loss per class. Objectness is logistic on all slots but the ignored ones.
+    image; a logistic loss per class. Objectness is logistic on all slots but the ignored ones.
 
     Args:
         raw: output of the head.
@@ -87,7 +86,7 @@ def yolo_v3_terms(
         ignore_threshold: IoU with an object above which a slot without object is not blamed.
 
     Returns:
-        Sums over the slots, one value per picture, in nats (the two sizes in squared log units).
+        Sums over the slots, one value per image, in nats (the two sizes in squared log units).
 
     Source:
         Redmon & Farhadi (2018), sec. 2.1 and 2.2; the weight 2 − w h and the ½ are Darknet's.
@@ -175,7 +174,7 @@ def yolo_v1_style(
     `λ_coord Σ_obj [(x − x̂)² + (y − ŷ)² + (√w − √ŵ)² + (√h − √ĥ)²]`
     `+ Σ_obj (C − 1)² + λ_noobj Σ_noobj C² + Σ_obj Σ_c (p_c − p̂_c)²`
 
-    with `x, y` in cells, `w, h` as shares of the picture, `C` and `p` after the sigmoid.
+    with `x, y` in cells, `w, h` as shares of the image, `C` and `p` after the sigmoid.
 
     Args:
         raw: output of the head.

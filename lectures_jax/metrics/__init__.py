@@ -1,9 +1,20 @@
 """Scores that need a whole data set: sums over batches, then a ratio."""
 
-from .classification import ClassScores, accuracy, class_scores, confusion_matrix
-from .coco import CocoResult, coco_map
-from .detection import Matches, PrecisionRecall, match_detections, precision_recall, voc_ap
-from .disentanglement import (
+from lectures_jax.metrics.classification import (
+    ClassScores,
+    accuracy,
+    class_scores,
+    confusion_matrix,
+)
+from lectures_jax.metrics.coco import CocoResult, coco_map
+from lectures_jax.metrics.detection import (
+    Matches,
+    PrecisionRecall,
+    match_detections,
+    precision_recall,
+    voc_ap,
+)
+from lectures_jax.metrics.disentanglement import (
     DciScores,
     dci,
     dci_of_importance,
@@ -11,7 +22,7 @@ from .disentanglement import (
     mutual_information_gap,
     separated_attributes,
 )
-from .generative import (
+from lectures_jax.metrics.generative import (
     ManifoldScores,
     ModeCoverage,
     class_histogram,
@@ -19,10 +30,10 @@ from .generative import (
     kernel_distance,
     manifold_scores,
     mode_coverage,
-    nearest_neighbour_ratio,
+    nearest_neighbor_ratio,
 )
-from .image import high_frequency_energy
-from .latent import AggregateScores, active_units, aggregate_posterior
+from lectures_jax.metrics.image import high_frequency_energy
+from lectures_jax.metrics.latent import AggregateScores, active_units, aggregate_posterior
 
 __all__ = [
     "ClassScores",
@@ -43,7 +54,7 @@ __all__ = [
     "kernel_distance",
     "manifold_scores",
     "mode_coverage",
-    "nearest_neighbour_ratio",
+    "nearest_neighbor_ratio",
     "high_frequency_energy",
     "AggregateScores",
     "active_units",

@@ -9,8 +9,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Float64, Int
 
-from . import _coco_matching as matching
-from ._coco_matching import AREAS, IOU_THRESHOLDS
+from lectures_jax.metrics import _coco_matching as matching
+from lectures_jax.metrics._coco_matching import AREAS, IOU_THRESHOLDS
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 MAX_DETECTIONS = np.array([1, 10, 100])
@@ -201,7 +201,7 @@ def _before(cumulative: Array, starts: Array) -> Array:
 def _true_positives_at(num_objects: Array) -> Array:
     """Returns `[c, r]`, the fewest true positives that reach a recall, divided as COCO does."""
     total = num_objects[:, None]
-    # recall · total may be rounded to the wrong side of an integer: look at the neighbours too.
+    # recall · total may be rounded to the wrong side of an integer: look at the neighbors too.
     k = jnp.ceil(RECALLS[None] * total)[None] + jnp.arange(-1, 2)[:, None, None]
     reached = (k >= 0) & (_share(k, total[None]) >= RECALLS[None, None])
     return jnp.min(jnp.where(reached, k, jnp.inf), axis=0).astype(jnp.int32)
@@ -215,7 +215,7 @@ def _share(count: Array, total: Array) -> Array:
 def _highest_from(position: Array, precision: Array) -> Array:
     """Returns `[c, r]`, the highest precision of the class from a position on.
 
-    Only the maxima between neighbouring positions look at every detection. Positions rise, and one
+    Only the maxima between neighboring positions look at every detection. Positions rise, and one
     that is not reached is the next class's first, so no detection belongs to it.
     """
     marks = jnp.zeros(precision.size + 1, jnp.int32).at[position.ravel()].add(1)

@@ -1,4 +1,4 @@
-"""How far a set of generated pictures is from a set of real ones, and in which way."""
+"""How far a set of generated images is from a set of real ones, and in which way."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class ManifoldScores(NamedTuple):
-    """How two sets overlap, by balls around their points that reach to the k-th neighbour.
+    """How two sets overlap, by balls around their points that reach to the k-th neighbor.
 
     Attributes:
         precision: share of the samples in the ball of some real point: fidelity.
@@ -44,13 +44,13 @@ def frechet_distance(features_a: Vectors, features_b: Others) -> Float[Array, ""
 
     `‖m_a − m_b‖² + tr(C_a) + tr(C_b) − 2 tr((C_a C_b)^½)`
 
-    With `C = RᵀR`, R triangular from the centred features, the last trace is the sum of the
+    With `C = RᵀR`, R triangular from the centered features, the last trace is the sum of the
     singular values of `R_a R_bᵀ`. No root of a matrix is taken, so that the result is real and
     finite whatever the rank of the covariances. It is computed in float64, as all distances here,
     and returned in JAX's default precision.
 
     Args:
-        features_a: of one set, a row for each of at least two pictures; the distance grows with the
+        features_a: of one set, a row for each of at least two images; the distance grows with the
             square of the features' scale, so that only values of one network compare.
         features_b: of the other set.
 
@@ -75,7 +75,7 @@ def kernel_distance(features_a: Vectors, features_b: Others) -> Float[Array, ""]
     rows, and may therefore be slightly negative. All pairs count: no random subsets.
 
     Args:
-        features_a: of one set, a row for each of at least two pictures.
+        features_a: of one set, a row for each of at least two images.
         features_b: of the other set.
 
     Raises:
@@ -88,39 +88,39 @@ def kernel_distance(features_a: Vectors, features_b: Others) -> Float[Array, ""]
     return _in_float64(_kernel_distance, features_a, features_b)
 
 
-def manifold_scores(real: Vectors, fake: Others, *, neighbours: int = 5) -> ManifoldScores:
+def manifold_scores(real: Vectors, fake: Others, *, neighbors: int = 5) -> ManifoldScores:
     """Returns precision, recall, density and coverage of the samples.
 
     Args:
-        real: features of real pictures, more rows than `neighbours`.
+        real: features of real images, more rows than `neighbors`.
         fake: features of samples, likewise; about as many, as recall compares the two densities.
-        neighbours: k: a ball reaches to the k-th nearest other point of its own set.
+        neighbors: k: a ball reaches to the k-th nearest other point of its own set.
 
     Raises:
-        ValueError: if a set has no k-th neighbour, or k is not positive.
+        ValueError: if a set has no k-th neighbor, or k is not positive.
 
     Source:
         Kynkäänniemi et al. (2019), eq. 1 and 2; Naeem et al. (2020), eq. 3 and 4.
     """
-    if neighbours < 1:
-        raise ValueError(f"neighbours must be at least 1, got {neighbours}.")
-    _need(neighbours + 1, real=real, fake=fake)
-    return _in_float64(partial(_manifold, neighbours), real, fake)
+    if neighbors < 1:
+        raise ValueError(f"neighbors must be at least 1, got {neighbors}.")
+    _need(neighbors + 1, real=real, fake=fake)
+    return _in_float64(partial(_manifold, neighbors), real, fake)
 
 
-def nearest_neighbour_ratio(
+def nearest_neighbor_ratio(
     fake: Vectors, train: Others, held_out: Float[Array | np.ndarray, "k d"]
 ) -> Float[Array, ""]:
-    """Returns how far samples are from the training set, relative to new real pictures.
+    """Returns how far samples are from the training set, relative to new real images.
 
-    The median distance of a sample to its nearest training picture, over the same of pictures that
+    The median distance of a sample to its nearest training image, over the same of images that
     the model never saw. Near 1: the model generalizes; far below: it copies, be it with noise;
     far above: what it draws is not of that kind.
 
     Args:
         fake: samples, flattened or as features.
         train: what the model learnt from.
-        held_out: real pictures that it did not learn from.
+        held_out: real images that it did not learn from.
 
     Raises:
         ValueError: if a set is empty.
@@ -160,7 +160,7 @@ def mode_coverage(points: Vectors, modes: Others, *, deviation: float) -> ModeCo
 
     Args:
         points: samples.
-        modes: centres of the mixture's round Gaussians.
+        modes: centers of the mixture's round Gaussians.
         deviation: their standard deviation along each axis.
 
     Raises:

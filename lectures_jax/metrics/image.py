@@ -1,4 +1,4 @@
-"""What can be read off pictures by themselves."""
+"""What can be read off images by themselves."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ def high_frequency_energy(
 ) -> Float[Array, ""]:
     """Returns the mean square of a pixel that is due to high frequencies: blur takes it away.
 
-    Only the ratio to that of real pictures means something.
+    Only the ratio to that of real images means something.
 
     Args:
         images: at least one.
@@ -18,10 +18,10 @@ def high_frequency_energy(
             pixel has 0.5.
 
     Raises:
-        ValueError: if there is no picture.
+        ValueError: if there is no image.
 
     Source:
-        Bracewell (1986), ch. 6, Rayleigh's theorem; of generated pictures: Durall et al. (2020).
+        Bracewell (1986), ch. 6, Rayleigh's theorem; of generated images: Durall et al. (2020).
     """
     if not images.size:
         raise ValueError(f"images must hold at least one, got shape {images.shape}.")

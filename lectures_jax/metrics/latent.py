@@ -14,8 +14,8 @@ class AggregateScores(NamedTuple):
     """The two parts of the mean divergence `E_x KL(q(z|x) ‖ p(z))`, in nats.
 
     Attributes:
-        information: about the picture in its code, at most the logarithm of the pictures' number.
-        mismatch: `KL(q(z) ‖ p(z))`, of the codes of all pictures from the prior.
+        information: about the image in its code, at most the logarithm of the images' number.
+        mismatch: `KL(q(z) ‖ p(z))`, of the codes of all images from the prior.
     """
 
     information: Float[Array, ""]
@@ -23,14 +23,14 @@ class AggregateScores(NamedTuple):
 
 
 def active_units(mean: Float[Array, "n d"], *, threshold: float = 0.01) -> Int[Array, ""]:
-    """Returns the number of latent units whose posterior mean depends on the picture.
+    """Returns the number of latent units whose posterior mean depends on the image.
 
     Args:
-        mean: of the posterior of each picture.
-        threshold: variance over the pictures from which a unit counts as active.
+        mean: of the posterior of each image.
+        threshold: variance over the images from which a unit counts as active.
 
     Raises:
-        ValueError: if there is no picture.
+        ValueError: if there is no image.
 
     Source:
         Burda et al. (2016), sec. 5.2.
@@ -46,16 +46,16 @@ def aggregate_posterior(
 
     The aggregate posterior `q(z) = 1/n Σ_n q(z|x_n)` is where the decoder was trained; where it
     differs from N(0, I), samples from the prior meet codes that the decoder never saw. Estimated
-    with one code per picture. With few pictures and many units each picture has its code for
+    with one code per image. With few images and many units each image has its code for
     itself: then the information is log n, and the mismatch the rest of the divergence.
 
     Args:
         key: of the codes.
-        mean: of the posterior of each picture.
+        mean: of the posterior of each image.
         log_var: log σ² likewise.
 
     Raises:
-        ValueError: if there is no picture.
+        ValueError: if there is no image.
 
     Source:
         Hoffman & Johnson (2016), eq. 10.

@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 
 
 class DenseDecoder(nnx.Module):
-    """An `Mlp` whose outputs are the cells of a picture.
+    """An `Mlp` whose outputs are the cells of an image.
 
     Args:
         latent: size of the code.
@@ -44,7 +44,7 @@ class DenseDecoder(nnx.Module):
         self.shape = tuple(shape)
 
     def __call__(self, z: Float[Array, "b z"]) -> Float[Array, "b *shape"]:
-        """Returns the picture before it is squashed."""
+        """Returns the image before it is squashed."""
         return self.layers(z).reshape(len(z), *self.shape)
 
 
@@ -56,7 +56,7 @@ def dense_encoder(
     activation: Callable[[Array], Array] = jax.nn.relu,
     rngs: nnx.Rngs,
 ) -> Mlp:
-    """Returns the `Mlp` that turns a picture of this shape into so many numbers.
+    """Returns the `Mlp` that turns an image of this shape into so many numbers.
 
     Args:
         shape: of an example.
@@ -72,7 +72,7 @@ class ConvEncoder(nnx.Module):
     """3×3 convolutions with stride 2, then two dense layers.
 
     Args:
-        shape: of a picture; height and width divisible by 2 once per convolution.
+        shape: of an image; height and width divisible by 2 once per convolution.
         outputs: size of the code; twice that for a VAE.
         channels: of each convolution.
         hidden: size of the dense layer between.
@@ -101,7 +101,7 @@ class ConvEncoder(nnx.Module):
         self.dense = Mlp((h * w * channels[-1], hidden, outputs), activation=jax.nn.silu, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b z"]:
-        """Returns the code of pictures."""
+        """Returns the code of images."""
         for convolution in self.convolutions:
             x = jax.nn.silu(convolution(x))
         return self.dense(x)
@@ -115,7 +115,7 @@ class ConvDecoder(nnx.Module):
 
     Args:
         latent: size of the code.
-        shape: of a picture; height and width divisible by 2 once per convolution.
+        shape: of an image; height and width divisible by 2 once per convolution.
         channels: of the maps, from the coarsest on.
         hidden: size of the dense layer between.
 
@@ -144,7 +144,7 @@ class ConvDecoder(nnx.Module):
         )
 
     def __call__(self, z: Float[Array, "b z"]) -> Float[Array, "b h w c"]:
-        """Returns the picture before it is squashed."""
+        """Returns the image before it is squashed."""
         x = self.dense(z).reshape(len(z), *self.coarse)
         for convolution in self.convolutions:
             x = convolution(ops.upsample_nearest(jax.nn.silu(x)))
@@ -155,8 +155,8 @@ class Autoencoder(nnx.Module):
     """A code between an encoder and a decoder: `decode(encode(x))` should be x.
 
     Args:
-        encoder: from a picture to its code.
-        decoder: from a code to a picture before it is squashed.
+        encoder: from an image to its code.
+        decoder: from a code to an image before it is squashed.
         squash: of the decoder's output; the identity for a linear autoencoder.
 
     Source:
@@ -179,7 +179,7 @@ class Autoencoder(nnx.Module):
         return self.encoder(x)
 
     def decode(self, z: Float[Array, "b z"]) -> Float[Array, "b *shape"]:
-        """Returns the pictures of codes."""
+        """Returns the images of codes."""
         return self.squash(self.decoder(z))
 
     def __call__(self, x: Float[Array, "b *shape"]) -> Float[Array, "b *shape"]:
@@ -188,7 +188,7 @@ class Autoencoder(nnx.Module):
 
 
 def _coarse(shape: Shape, halvings: int) -> tuple[int, int, int]:
-    """Height and width of the coarsest map, and the picture's channels."""
+    """Height and width of the coarsest map, and the image's channels."""
     h, w, c = shape
     factor = 2**halvings
     if h % factor or w % factor:

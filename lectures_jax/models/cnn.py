@@ -23,7 +23,7 @@ class Cnn(nnx.Module):
     Args:
         num_classes: classes to tell apart.
         channels: of the convolutions of each stage.
-        inputs: channels of the pictures.
+        inputs: channels of the images.
         dropout: share of the mean's entries that training sets to zero.
 
     Raises:

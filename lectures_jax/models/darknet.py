@@ -1,4 +1,4 @@
-"""Darknet: a residual backbone that halves the picture at every stage."""
+"""Darknet: a residual backbone that halves the image at every stage."""
 
 from collections.abc import Sequence
 

@@ -21,7 +21,7 @@ class Denoiser(nnx.Module):
 
     Args:
         channels: of each level, from the finest; multiples of `groups`.
-        inputs: channels of the pictures.
+        inputs: channels of the images.
         num_classes: classes that can be asked for; 0 makes a network without classes.
         patch: side of the squares of pixels that become one cell, and cells pixels again at the
             end; 2 takes a quarter of the time.
@@ -94,7 +94,7 @@ class Denoiser(nnx.Module):
         """Returns the prediction.
 
         Args:
-            x_t: noisy pictures, about in [-1, 1] without noise.
+            x_t: noisy images, about in [-1, 1] without noise.
             alpha_bar: signal ratio of each.
             labels: class of each; `num_classes`, or None for all of them, leaves it open.
             key: for dropout.

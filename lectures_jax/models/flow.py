@@ -119,7 +119,7 @@ def _adapt(layer: Any, x: Array, condition: Array | None) -> Array:
         return x
     if isinstance(layer, Multiscale):
         for i, chain in enumerate(layer.chains):
-            x = _adapt(chain, ops.squeeze(x), condition)
+            x = _adapt(chain, ops.space_to_depth(x), condition)
             if i < len(layer.chains) - 1:
                 x = jnp.split(x, 2, axis=-1)[0]
         return x

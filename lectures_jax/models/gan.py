@@ -21,15 +21,15 @@ Up = Callable[..., Any]
 
 
 class Generator(nnx.Module):
-    """`generator(z)` draws pictures: a dense layer, layers that double the map, a convolution.
+    """`generator(z)` draws images: a dense layer, layers that double the map, a convolution.
 
     Batch normalization and ReLU follow all but the last, which a sigmoid takes to [0, 1] (DCGAN has
-    tanh, for pictures in [−1, 1], and draws them by its last doubling).
+    tanh, for images in [−1, 1], and draws them by its last doubling).
 
     Args:
-        image_shape: height, width and channels of a picture.
+        image_shape: height, width and channels of an image.
         latent: numbers in z.
-        channels: of the maps, from the smallest to that of the picture's size, each twice as large
+        channels: of the maps, from the smallest to that of the image's size, each twice as large
             as the one before.
         up: the layer that doubles; `TransposedConv` is DCGAN's, the default faster on CPU.
 
@@ -71,14 +71,14 @@ class Generator(nnx.Module):
 
 
 class Discriminator(nnx.Module):
-    """`discriminator(images)` gives one logit each: how real a picture looks.
+    """`discriminator(images)` gives one logit each: how real an image looks.
 
     Convolutions that halve the map, each with a leaky ReLU, then a dense layer. Unlike DCGAN's it
-    has no batch normalization: a penalty on the slope needs a logit that depends on its picture
+    has no batch normalization: a penalty on the slope needs a logit that depends on its image
     alone.
 
     Args:
-        image_shape: height, width and channels of a picture.
+        image_shape: height, width and channels of an image.
         channels: of the convolutions.
         spectral: divides every kernel by its spectral norm.
 
@@ -155,7 +155,7 @@ def dcgan(
     """Returns a generator and a discriminator of mirrored sizes.
 
     Args:
-        image_shape: height, width and channels of a picture.
+        image_shape: height, width and channels of an image.
         latent: numbers in z.
         channels: of the generator, the smallest map first: two for 8×8 pixels, three for 28×28,
             four for 32×32. The discriminator has them reversed.

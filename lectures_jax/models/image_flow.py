@@ -1,4 +1,4 @@
-"""Normalizing flows of pictures: a histogram for each pixel, or several scales."""
+"""Normalizing flows of images: a histogram for each pixel, or several scales."""
 
 import math
 from collections.abc import Sequence
@@ -30,14 +30,14 @@ def histogram_flow(
     dropout: float = 0.0,
     rngs: nnx.Rngs,
 ) -> Flow:
-    """Returns a flow for small pictures of few levels: each pixel's histogram, given those before.
+    """Returns a flow for small images of few levels: each pixel's histogram, given those before.
 
     One autoregressive layer that moves each pixel by a piecewise linear function with a bin for
     each level, then the normal's quantiles. On dequantized pixels nothing is lost to the noise: the
     flow can be as good as any model of the levels themselves.
 
     Args:
-        shape: of a picture.
+        shape: of an image.
         levels: of a pixel.
         hidden: sizes of the network's hidden layers.
         classes: that it is told.
@@ -54,7 +54,7 @@ def histogram_flow(
     return Flow(Chain(chain), size=size, classes=classes)
 
 
-def image_flow(
+def multiscale_flow(
     shape: tuple[int, int, int],
     *,
     scales: int = 2,
@@ -66,11 +66,11 @@ def image_flow(
     dropout: float = 0.0,
     rngs: nnx.Rngs,
 ) -> Flow:
-    """Returns a multiscale flow of pictures in [0, 1].
+    """Returns a multiscale flow of images in [0, 1].
 
-    A logit; two couplings on a checkerboard; then at each scale a squeeze and `steps` times an
+    A logit; two couplings on a checkerboard; then at each scale a space_to_depth and `steps` times an
     activation normalization, an invertible 1×1 convolution and a coupling of channels. Convolutions
-    see a neighbourhood: `dense` couplings of the whole coarsest map see the whole picture.
+    see a neighborhood: `dense` couplings of the whole coarsest map see the whole image.
 
     Args:
         shape: height and width, divisible by 2 to the number of scales, and channels.
@@ -84,7 +84,7 @@ def image_flow(
         rngs: for the parameters.
 
     Raises:
-        ValueError: if the scales do not divide the picture.
+        ValueError: if the scales do not divide the image.
 
     Source:
         Dinh et al. (2017), sec. 3.6; Kingma & Dhariwal (2018), fig. 2.
@@ -92,7 +92,7 @@ def image_flow(
     height, width, channels = shape
     if scales < 1 or height % 2**scales or width % 2**scales:
         raise ValueError(f"shape must be divisible by 2 {scales} times, got {shape}.")
-    board = ops.checkerboard(height=height, width=width, channels=channels)
+    board = ops.checkerboard_mask(height=height, width=width, channels=channels)
     shared = {"hidden": hidden, "condition": classes, "dropout": dropout, "rngs": rngs}
     front = [Logit(), *(MaskedCoupling(m, **shared) for m in (board, ~board))]
     chains = []

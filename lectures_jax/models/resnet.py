@@ -20,7 +20,7 @@ class Size:
     """How wide and deep a `ResNet` is.
 
     Attributes:
-        blocks: residual blocks of each stage; every stage but the first halves the picture.
+        blocks: residual blocks of each stage; every stage but the first halves the image.
         channels: of each stage; with bottlenecks a stage has four times as many outputs.
         bottleneck: blocks of 1×1, 3×3, 1×1 convolutions, not of two 3×3.
         large: for photographs: a 7×7 stem of stride 2 and pooling. Otherwise a 3×3 stem.
@@ -42,7 +42,7 @@ RESNET50 = Size((3, 4, 6, 3), bottleneck=True)
 """25,557,032 parameters for 1000 classes."""
 
 CIFAR18 = Size(large=False)
-"""ResNet-18 for pictures of 32×32: 11,173,962 parameters for 10 classes."""
+"""ResNet-18 for images of 32×32: 11,173,962 parameters for 10 classes."""
 
 CIFAR20 = Size((3, 3, 3), (16, 32, 64), large=False)
 """The smallest of He et al. (2016), sec. 4.2, with projections where the shape changes."""
@@ -104,7 +104,7 @@ class ResNet(nnx.Module):
     Args:
         num_classes: classes to tell apart.
         size: `RESNET18`, `RESNET34`, `RESNET50`, `CIFAR18`, `CIFAR20`.
-        inputs: channels of the pictures.
+        inputs: channels of the images.
 
     Source:
         He et al. (2016), table 1 and sec. 4.2; with the stride of a bottleneck on its 3×3

@@ -12,7 +12,7 @@ from lectures_jax import ops
 from lectures_jax.typing import Key
 
 
-class Kept(nnx.Variable):
+class Buffer(nnx.Variable):
     """A number that the model keeps but no optimizer moves."""
 
 
@@ -23,8 +23,8 @@ class Vae(nnx.Module):
     The model counts the steps it was trained for, which a warm-up of the divergence reads.
 
     Args:
-        encoder: from a picture to `2 z` numbers, the mean and the log σ².
-        decoder: from a code to a picture before it is squashed.
+        encoder: from an image to `2 z` numbers, the mean and the log σ².
+        decoder: from a code to an image before it is squashed.
         squash: of the decoder's output, into the range of the data.
         variance: σ² of a pixel, where training begins.
         learned_variance: let the optimizer move it; otherwise it stays, or an objective balances
@@ -46,9 +46,9 @@ class Vae(nnx.Module):
         self.encoder = encoder
         self.decoder = decoder
         self.squash = squash
-        kind = nnx.Param if learned_variance else Kept
+        kind = nnx.Param if learned_variance else Buffer
         self.pixel_log_var = kind(jnp.float32(math.log(variance)))
-        self.steps = Kept(jnp.int32(0))
+        self.steps = Buffer(jnp.int32(0))
 
     def posterior(
         self, x: Float[Array, "b *shape"]

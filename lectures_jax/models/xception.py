@@ -24,7 +24,7 @@ class Size:
     Attributes:
         stem: channels of the two ordinary convolutions.
         stem_stride: of the first.
-        entry: channels of the blocks that halve the picture.
+        entry: channels of the blocks that halve the image.
         middle: blocks that keep it.
         exit: channels of the last block, which halves once more.
         top: channels of the two separable convolutions after it.
@@ -42,7 +42,7 @@ FULL = Size()
 """As published: 22,855,952 parameters for 1000 classes."""
 
 SMALL = Size((16, 32), 1, (64, 128), 1, (128, 192), (192, 256))
-"""The same network for pictures of about 32×32 pixels."""
+"""The same network for images of about 32×32 pixels."""
 
 
 class SeparableNorm(nnx.Module):
@@ -98,7 +98,7 @@ class Xception(nnx.Module):
     Args:
         num_classes: classes to tell apart.
         size: `FULL` as published, or `SMALL`.
-        inputs: channels of the pictures.
+        inputs: channels of the images.
 
     Source:
         Chollet (2017), fig. 5.

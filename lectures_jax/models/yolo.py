@@ -12,11 +12,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from lectures_jax import ops
+from lectures_jax.models.darknet import Darknet
 from lectures_jax.nn.convolution import Conv, ConvNorm
 from lectures_jax.nn.pyramid import Lateral, Neck
 from lectures_jax.typing import Key
-
-from .darknet import Darknet
 
 STRIDES = (32, 16, 8)
 """Pixels per cell of the three heads, the coarsest first."""
@@ -58,7 +57,7 @@ SMALL = Size(12, 2, (24, 48, 96, 192), (1, 2, 2, 1), (96, 48, 32), 0)
 
 
 class Detections(NamedTuple):
-    """The objects in each picture, by falling score; rows that are not `valid` are padding."""
+    """The objects in each image, by falling score; rows that are not `valid` are padding."""
 
     boxes: Float[Array, "b k 4"]
     scores: Float[Array, "b k"]
@@ -160,7 +159,7 @@ class Yolo(nnx.Module):
         iou_threshold: float = 0.5,
         class_agnostic: bool = False,
     ) -> Detections:
-        """Returns the objects in each picture, after suppression; compiled once for a shape.
+        """Returns the objects in each image, after suppression; compiled once for a shape.
 
         A box's score for a class is σ(objectness) · σ(class). By default a box may carry several
         classes, and boxes of different classes never suppress each other, as COCO scores it; that
@@ -168,7 +167,7 @@ class Yolo(nnx.Module):
 
         Args:
             images: in [0, 1].
-            max_outputs: boxes kept per picture.
+            max_outputs: boxes kept per image.
             score_threshold: boxes with a lower score are dropped.
             iou_threshold: boxes that overlap a better one by more are suppressed.
             class_agnostic: a box carries its best class only, and suppresses any other.
@@ -209,7 +208,7 @@ def _select(
     iou_threshold: Float[Array, ""],
     class_agnostic: bool,
 ) -> tuple[Array, Array, Array, Array]:
-    """Suppresses the boxes of one picture."""
+    """Suppresses the boxes of one image."""
     if class_agnostic:
         labels = jnp.argmax(scores, axis=1).astype(jnp.int32)
         scores = jnp.max(scores, axis=1)
@@ -218,7 +217,7 @@ def _select(
         owner, labels = jnp.divmod(jnp.arange(scores.size, dtype=jnp.int32), scores.shape[1])
         scores = scores.ravel()
     # A cut before suppression: 512 candidates hold all that 100 outputs can come from, but for
-    # pictures crowded beyond what COCO scores.
+    # images crowded beyond what COCO scores.
     scores, best = jax.lax.top_k(scores, min(len(scores), max(512, 4 * max_outputs)))
     boxes, labels = boxes[owner[best]], labels[best]
     kept = ops.nms(

@@ -10,10 +10,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax import ops
+from lectures_jax.nn.initializers import he_normal, lecun_normal, normal
+from lectures_jax.nn.normalization import BatchNorm
 from lectures_jax.ops.convolution import Padding
-
-from .initializers import he_normal, lecun_normal, normal
-from .normalization import BatchNorm
 
 
 def _conv_general_dilated(
@@ -82,7 +81,7 @@ leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.1)
 class ConvNorm(nnx.Module):
     """`activation(norm(conv(x)))`, without bias since the normalization has one.
 
-    The picture is padded by half the kernel on every side, also under a stride, as in Darknet
+    The image is padded by half the kernel on every side, also under a stride, as in Darknet
     (XLA's SAME would pad the far sides only). Source: Redmon & Farhadi (2017), sec. 2.
     """
 

@@ -14,7 +14,7 @@ from lectures_jax.nn.linear import Linear
 Conv = partial(nnx.Conv, kernel_init=lecun_normal)
 """XLA's own convolution, for maps as small as these. With our formulations for CPU the digits'
 network compiles in 30 s and trains at 76 ms a step, with this one in 12 s and at 49 ms, 37 ms with
-`train.threaded_convolutions`; and samplers go forward only, which XLA does as fast inside of loops.
+`runtime.threaded_convolutions`; and samplers go forward only, which XLA does as fast inside of loops.
 """
 
 

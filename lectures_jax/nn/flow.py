@@ -182,9 +182,9 @@ class Multiscale(nnx.Module):
 
     Args:
         chains: from fine to coarse.
-        shape: of a picture, `[h, w, c]`; h and w are divisible by 2 to the number of chains.
+        shape: of an image, `[h, w, c]`; h and w are divisible by 2 to the number of chains.
 
-    Returns of `forward`: one vector per picture, the parts in the order in which they left.
+    Returns of `forward`: one vector per image, the parts in the order in which they left.
 
     Source: Dinh et al. (2017), sec. 3.6, fig. 4b.
     """
@@ -198,7 +198,7 @@ class Multiscale(nnx.Module):
         total, left, count = jnp.zeros(len(x), x.dtype), [], len(self.chains)
         keys = [None] * count if key is None else jax.random.split(key, count)
         for i, (chain, one) in enumerate(zip(self.chains, keys, strict=True)):
-            x, log_det = chain.forward(ops.squeeze(x), condition, key=one)
+            x, log_det = chain.forward(ops.space_to_depth(x), condition, key=one)
             total = total + log_det
             if i < count - 1:
                 x, done = jnp.split(x, 2, axis=-1)
@@ -218,7 +218,7 @@ class Multiscale(nnx.Module):
             if i < len(self.chains) - 1:
                 x = jnp.concatenate([x, parts.pop()], axis=-1)
             x, log_det = chain.inverse(x, condition)
-            total, x = total + log_det, ops.unsqueeze(x)
+            total, x = total + log_det, ops.depth_to_space(x)
         return x, total
 
     def _shapes(self) -> list[tuple[int, int, int]]:

@@ -38,9 +38,9 @@ class InvertibleLinear(nnx.Module):
     """
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
-        self.begin_as(jax.random.orthogonal(rngs.params(), channels))
+        self.init_from(jax.random.orthogonal(rngs.params(), channels))
 
-    def begin_as(self, kernel: Float[Array, "c c"]) -> None:
+    def init_from(self, kernel: Float[Array, "c c"]) -> None:
         """Sets W, and with it the signs and the permutation that then stay."""
         p, lower, upper = jax.scipy.linalg.lu(kernel)
         pivots = jnp.diag(upper)
@@ -105,7 +105,7 @@ class Whitening(nnx.Module):
         self.shift[...] = -mean
         centered = x + self._shift(condition)
         variance, axes = jnp.linalg.eigh(centered.T @ centered / len(x))
-        self.linear.begin_as(axes * jax.lax.rsqrt(jnp.maximum(variance, 0) + ridge)[None])
+        self.linear.init_from(axes * jax.lax.rsqrt(jnp.maximum(variance, 0) + ridge)[None])
 
     def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
         """Returns the new values and the log-determinants."""
@@ -151,7 +151,7 @@ class Probit(nnx.Module):
 
 
 class Flatten(nnx.Module):
-    """Pictures as vectors, row by row."""
+    """Images as vectors, row by row."""
 
     def __init__(self, shape: tuple[int, ...]):
         self.shape = shape
@@ -161,7 +161,7 @@ class Flatten(nnx.Module):
         return x.reshape(len(x), -1), jnp.zeros(len(x), x.dtype)
 
     def inverse(self, z: Array, condition: Condition = None) -> Moved:
-        """Returns the pictures and zeros."""
+        """Returns the images and zeros."""
         return z.reshape(len(z), *self.shape), jnp.zeros(len(z), z.dtype)
 
 

@@ -5,8 +5,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax import ops
-
-from .convolution import ConvNorm
+from lectures_jax.nn.convolution import ConvNorm
 
 
 class Neck(nnx.Module):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from .convolution import ConvNorm
+from lectures_jax.nn.convolution import ConvNorm
 
 
 class ResidualSum(nnx.Module):

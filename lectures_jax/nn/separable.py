@@ -3,7 +3,7 @@
 from flax import nnx
 from jaxtyping import Array, Float
 
-from .convolution import Conv
+from lectures_jax.nn.convolution import Conv
 
 
 class SeparableConv(nnx.Module):

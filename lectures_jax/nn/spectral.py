@@ -15,7 +15,7 @@ class SpectralNorm(nnx.Module):
     One step of power iteration at each call follows the kernel as it learns; in evaluation
     (`nnx.view(model, use_running_average=True)`) the direction stays. `nnx.SpectralNorm` writes the
     divided kernel back into the layer, and so cannot be called twice in a step, nor inside of a
-    gradient with respect to the picture, as penalties on the slope do.
+    gradient with respect to the image, as penalties on the slope do.
     Source: Miyato et al. (2018), algorithm 1.
 
     Args:

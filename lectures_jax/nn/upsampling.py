@@ -7,9 +7,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax import ops
-
-from .convolution import Conv, ConvTranspose
-from .initializers import he_normal, normal
+from lectures_jax.nn.convolution import Conv, ConvTranspose
+from lectures_jax.nn.initializers import he_normal, normal
 
 TransposedConv = partial(ConvTranspose, kernel=4, stride=2)
 """A transposed 4×4 convolution: taps and stride fit, so that each cell gets as many of them."""
@@ -30,7 +29,7 @@ class SubpixelConv(nnx.Module):
         self.conv.kernel[...] = jnp.tile(kernel, (1, 1, 1, 4))
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
-        return ops.unsqueeze(self.conv(x), factor=2)
+        return ops.depth_to_space(self.conv(x), factor=2)
 
 
 class ResizeConv(nnx.Module):

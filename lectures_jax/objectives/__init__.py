@@ -1,36 +1,36 @@
 """`(model, batch, key) -> (scalar, metrics)`: the only place where a model meets a loss."""
 
-from .classification import classification
-from .diffusion import predict_noise, predict_velocity, predict_x0
-from .flow import flow, image_flow
-from .gan import gan_discriminator, gan_generator, gan_generator_relativistic
-from .vae import (
+from lectures_jax.objectives.classification import classification
+from lectures_jax.objectives.diffusion import diffusion_noise, diffusion_velocity, diffusion_x0
+from lectures_jax.objectives.flow import flow, flow_bits_per_dim
+from lectures_jax.objectives.gan import gan_discriminator, gan_generator, gan_generator_relativistic
+from lectures_jax.objectives.vae import (
     autoencoder,
-    balanced_pixels,
-    bernoulli_pixels,
+    bernoulli_nll,
     elbo,
-    gaussian_pixels,
-    importance_weighted,
+    gaussian_nll,
+    iwae,
     naive_likelihood,
+    optimal_sigma_nll,
 )
-from .yolo import yolo
+from lectures_jax.objectives.yolo import yolo
 
 __all__ = [
     "classification",
     "flow",
-    "image_flow",
+    "flow_bits_per_dim",
     "gan_discriminator",
     "gan_generator",
     "gan_generator_relativistic",
     "yolo",
     "autoencoder",
-    "balanced_pixels",
-    "bernoulli_pixels",
+    "optimal_sigma_nll",
+    "bernoulli_nll",
     "elbo",
-    "gaussian_pixels",
-    "importance_weighted",
+    "gaussian_nll",
+    "iwae",
     "naive_likelihood",
-    "predict_noise",
-    "predict_velocity",
-    "predict_x0",
+    "diffusion_noise",
+    "diffusion_velocity",
+    "diffusion_x0",
 ]

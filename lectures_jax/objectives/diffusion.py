@@ -1,4 +1,4 @@
-"""Where a denoising network meets its loss: noise, picture or velocity, at random levels."""
+"""Where a denoising network meets its loss: noise, image or velocity, at random levels."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ class _Noisy(NamedTuple):
     predicted: Float[Array, "b h w c"]
 
 
-def predict_noise(
+def diffusion_noise(
     model,
     batch: Batch,
     key: Key,
@@ -49,7 +49,7 @@ def predict_noise(
     return _mean(losses.noise_prediction(seen.noise, seen.predicted), weights, seen)
 
 
-def predict_x0(
+def diffusion_x0(
     model,
     batch: Batch,
     key: Key,
@@ -58,10 +58,10 @@ def predict_x0(
     class_dropout: float = 0.1,
     gamma: float | None = None,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Returns the mean squared error of the predicted picture, per value.
+    """Returns the mean squared error of the predicted image, per value.
 
     Args:
-        model: as of `predict_noise`.
+        model: as of `diffusion_noise`.
         batch: likewise.
         key: likewise.
         alpha_bar: likewise.
@@ -79,7 +79,7 @@ def predict_x0(
     return _mean(losses.x0_prediction(seen.x0, seen.predicted), weights, seen)
 
 
-def predict_velocity(
+def diffusion_velocity(
     model,
     batch: Batch,
     key: Key,
@@ -91,7 +91,7 @@ def predict_velocity(
     """Returns the mean squared error of the predicted velocity, per value.
 
     Args:
-        model: as of `predict_noise`.
+        model: as of `diffusion_noise`.
         batch: likewise.
         key: likewise.
         alpha_bar: likewise.
@@ -113,7 +113,7 @@ def predict_velocity(
 def _ask(model, batch: Batch, key: Key, alpha_bar: Array, class_dropout: float) -> _Noisy:
     x0 = 2 * batch["image"] - 1
     key_noise, key_level, key_class, key_model = jax.random.split(key, 4)
-    noise = ops.normal_by_sample(key_noise, x0.shape, dtype=x0.dtype)
+    noise = ops.per_sample_normal(key_noise, x0.shape, dtype=x0.dtype)
     ratio = alpha_bar[_levels(key_level, len(x0), len(alpha_bar))]
     labels = None
     if model.num_classes:

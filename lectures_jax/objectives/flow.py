@@ -29,17 +29,17 @@ def flow(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metrics]:
     return loss, {"loss": loss}
 
 
-def image_flow(
+def flow_bits_per_dim(
     model, batch: Batch, key: Key, *, levels: int, conditional: bool = False
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Returns the mean bits per dimension of pictures, with fresh dequantization noise.
+    """Returns the mean bits per dimension of images, with fresh dequantization noise.
 
     Args:
-        model: a `Flow` of pictures in [0, 1).
+        model: a `Flow` of images in [0, 1).
         batch: `image` [b, h, w, c] in [0, 1]; `labels` [b], where `conditional`.
         key: for the noise and for dropout.
         levels: of a pixel.
-        conditional: tell the flow each picture's label.
+        conditional: tell the flow each image's label.
 
     Returns:
         The loss, and it as `loss`.

@@ -21,14 +21,14 @@ def gan_discriminator(
     r2: float = 0.0,
     gradient_penalty: float = 0.0,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Returns the discriminator's loss on real and as many generated pictures.
+    """Returns the discriminator's loss on real and as many generated images.
 
     Args:
         model: with `generator(z)`, `logits(images)` and `latent`, as `models.gan.Gan`.
         batch: `image`, real ones.
         key: draws z.
-        loss: of the logits of real and of generated pictures.
-        r1: γ, half of which weighs the squared slope at real pictures.
+        loss: of the logits of real and of generated images.
+        r1: γ, half of which weighs the squared slope at real images.
         r2: the same at generated ones.
         gradient_penalty: weight of `(slope − 1)²` between them, 10 for a Wasserstein critic.
 
@@ -54,9 +54,9 @@ def gan_discriminator(
     penalty = jnp.zeros(())
     for weight, x in ((r1, real), (r2, fake)):
         if weight:
-            penalty += weight / 2 * jnp.mean(losses.squared_slope(critic, x))
+            penalty += weight / 2 * jnp.mean(losses.r1_penalty(critic, x))
     if gradient_penalty:
-        slopes = losses.slope_penalty(key_penalty, critic, real, fake)
+        slopes = losses.gradient_penalty(key_penalty, critic, real, fake)
         penalty += gradient_penalty * jnp.mean(slopes)
     if r1 or r2 or gradient_penalty:
         metrics["penalty"] = penalty
@@ -70,13 +70,13 @@ def gan_generator(
     *,
     loss: Callable[[Array], Array] = losses.generator_non_saturating,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Returns the generator's loss on as many pictures as the batch has.
+    """Returns the generator's loss on as many images as the batch has.
 
     Args:
         model: as for `gan_discriminator`.
         batch: `image`, of which only the number counts.
         key: draws z.
-        loss: of the logits of generated pictures.
+        loss: of the logits of generated images.
 
     Source:
         Goodfellow et al. (2014), sec. 3.
@@ -86,7 +86,7 @@ def gan_generator(
 
 
 def gan_generator_relativistic(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metrics]:
-    """Returns the generator's loss where a picture shall look more real than a real one.
+    """Returns the generator's loss where an image shall look more real than a real one.
 
     Args:
         model: as for `gan_discriminator`, whose loss is `losses.discriminator_relativistic`.

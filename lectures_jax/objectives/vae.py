@@ -37,9 +37,7 @@ def autoencoder(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metric
     return loss, {"loss": loss}
 
 
-def gaussian_pixels(
-    model, x: Float[Array, "b *shape"], z: Float[Array, "b z"]
-) -> Float[Array, " b"]:
+def gaussian_nll(model, x: Float[Array, "b *shape"], z: Float[Array, "b z"]) -> Float[Array, " b"]:
     """Returns `−log N(x; decode(z), σ²I)` with the model's own variance.
 
     Args:
@@ -54,13 +52,13 @@ def gaussian_pixels(
     return losses.gaussian_reconstruction(_flat(x), _flat(model.decode(z)), log_var)
 
 
-def balanced_pixels(
+def optimal_sigma_nll(
     model, x: Float[Array, "b *shape"], z: Float[Array, "b z"], *, momentum: float = 0.99
 ) -> Float[Array, " b"]:
     """Returns `−log N(x; decode(z), σ²I)`, σ² computed: the mean squared error of training so far.
 
     A moving average that may only fall, so that reconstruction and divergence keep their balance
-    while the reconstruction improves. For training; measure with `gaussian_pixels`.
+    while the reconstruction improves. For training; measure with `gaussian_nll`.
 
     Args:
         model: a `Vae` whose variance is not learned; it is moved.
@@ -80,9 +78,7 @@ def balanced_pixels(
     return losses.gaussian_reconstruction(_flat(x), _flat(mean), log_var)
 
 
-def bernoulli_pixels(
-    model, x: Float[Array, "b *shape"], z: Float[Array, "b z"]
-) -> Float[Array, " b"]:
+def bernoulli_nll(model, x: Float[Array, "b *shape"], z: Float[Array, "b z"]) -> Float[Array, " b"]:
     """Returns the cross-entropy of the pixels, `logits(z)` being their log-odds.
 
     Args:
@@ -103,7 +99,7 @@ def elbo(
     *,
     beta: float | Schedule = 1.0,
     free_bits: float = 0.0,
-    reconstruction: Reconstruction = gaussian_pixels,
+    reconstruction: Reconstruction = gaussian_nll,
 ) -> tuple[Float[Array, ""], Metrics]:
     """Returns minus the evidence lower bound, `E_q −log p(x|z) + β · KL(q(z|x) ‖ p(z))`.
 
@@ -114,7 +110,7 @@ def elbo(
         beta: weight of the divergence, or a schedule of it, such as
             `optax.linear_schedule(0, 1, 500)` for a warm-up.
         free_bits: nats of each unit's mean divergence that cost nothing.
-        reconstruction: −log p(x|z): `gaussian_pixels`, `balanced_pixels` or `bernoulli_pixels`.
+        reconstruction: −log p(x|z): `gaussian_nll`, `optimal_sigma_nll` or `bernoulli_nll`.
 
     Returns:
         The loss, and `loss`, `reconstruction`, `divergence` (both in nats, before β and free bits),
@@ -141,13 +137,13 @@ def elbo(
     }
 
 
-def importance_weighted(
+def iwae(
     model,
     batch: Batch,
     key: Key,
     *,
     samples: int,
-    reconstruction: Reconstruction = gaussian_pixels,
+    reconstruction: Reconstruction = gaussian_nll,
 ) -> tuple[Float[Array, ""], Metrics]:
     """Returns minus the importance-weighted bound of log p(x): the IWAE's loss, and a measure.
 
@@ -178,17 +174,17 @@ def naive_likelihood(
     key: Key,
     *,
     samples: int,
-    reconstruction: Reconstruction = gaussian_pixels,
+    reconstruction: Reconstruction = gaussian_nll,
 ) -> tuple[Float[Array, ""], Metrics]:
     """Returns minus `log mean_k p(x|z_k)` with codes drawn from the prior: the course's first try.
 
-    Few codes are worth anything for a given picture; `effective_samples` says how few.
+    Few codes are worth anything for a given image; `effective_samples` says how few.
 
     Args:
         model: anything with a decoder; no encoder is used. Its latent size is asked of `posterior`.
         batch: `image`, of any shape.
         key: of the samples from the prior.
-        samples: K, drawn anew for each picture.
+        samples: K, drawn anew for each image.
         reconstruction: −log p(x|z).
 
     Returns:
@@ -209,7 +205,7 @@ def _bound(
     many = jnp.broadcast_to(x, (k, *x.shape)).reshape(k * b, *x.shape[1:])
     error = reconstruction(model, many, z.reshape(k * b, -1)).reshape(k, b)
     log_weights = (-error - divergence).T
-    bound = jnp.mean(losses.importance_bound(log_weights))
+    bound = jnp.mean(losses.iwae_bound(log_weights))
     effective = jnp.mean(losses.effective_sample_size(log_weights))
     return -bound, {"loss": -bound, "log_likelihood": bound, "effective_samples": effective}
 

@@ -21,7 +21,7 @@ def yolo(
     box_weight: float = 1.0,
     overlap_weight: float = 0.0,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Returns YOLOv3's loss, averaged over the pictures, and its parts.
+    """Returns YOLOv3's loss, averaged over the images, and its parts.
 
     Args:
         model: a `Yolo`: its raw heads, `anchors`, `strides` and `num_classes` are used.
@@ -36,7 +36,7 @@ def yolo(
 
     Returns:
         The loss, and `loss`, its terms `box`, `overlap`, `objectness`, `classes` before their
-        weights, and `lost`, the objects per picture whose slot went to an earlier one.
+        weights, and `lost`, the objects per image whose slot went to an earlier one.
 
     Source:
         Redmon & Farhadi (2018), sec. 2.
@@ -74,7 +74,7 @@ def yolo(
 
 
 def _encode(model, batch: Batch, anchor_iou: float | None) -> tuple[YoloTarget, ...]:
-    """Writes every picture's objects into the slots of all heads."""
+    """Writes every image's objects into the slots of all heads."""
     valid = batch["valid"] & ~batch["crowd"] if "crowd" in batch else batch["valid"]
     encode = partial(
         ops.yolo_encode,

@@ -1,9 +1,9 @@
 """Pure array functions, in the order of the course: no parameters, no Flax."""
 
-from .activation import activation_slope
-from .anchors import best_anchor_iou, kmeans_anchors
-from .backprop import LayerGradients, backprop, conv2d_backward, linear_backward
-from .boxes import (
+from lectures_jax.ops.activation import activation_derivative
+from lectures_jax.ops.anchors import best_anchor_iou, kmeans_anchors
+from lectures_jax.ops.backprop import LayerGradients, backprop, conv2d_backward, linear_backward
+from lectures_jax.ops.boxes import (
     box_area,
     ciou,
     clip_boxes,
@@ -16,8 +16,8 @@ from .boxes import (
     xyxy_to_cxcywh,
     xyxy_to_xywh,
 )
-from .convolution import conv2d, conv_matrix, conv_transpose2d, separable_conv2d
-from .counting import (
+from lectures_jax.ops.convolution import conv2d, conv_matrix, conv_transpose2d, separable_conv2d
+from lectures_jax.ops.counting import (
     Count,
     ReceptiveField,
     Window,
@@ -27,7 +27,7 @@ from .counting import (
     count_separable,
     receptive_field,
 )
-from .dequantization import (
+from lectures_jax.ops.dequantization import (
     dequantize,
     logit_transform,
     logit_transform_inverse,
@@ -35,36 +35,40 @@ from .dequantization import (
     probit_inverse,
     quantize,
 )
-from .diffusion import (
-    Parts,
+from lectures_jax.ops.diffusion import (
+    Denoised,
     add_noise,
     cosine_schedule,
-    derive_noise,
+    denoised_from_velocity,
     linear_schedule,
     log_snr,
-    parts_of_velocity,
+    noise_from_x0,
     predict_x0,
     velocity,
     zero_terminal_snr,
 )
-from .embedding import signal_embedding, sinusoidal_embedding
-from .flow import (
-    Shifted,
+from lectures_jax.ops.embedding import signal_embedding, sinusoidal_embedding
+from lectures_jax.ops.flow import (
+    ActNormParams,
     actnorm,
     actnorm_inverse,
     actnorm_statistics,
     affine_coupling,
     affine_coupling_inverse,
-    checkerboard,
+    checkerboard_mask,
+    depth_to_space,
     invertible_linear,
     invertible_linear_inverse,
     lu_kernel,
-    squeeze,
-    unsqueeze,
+    space_to_depth,
 )
-from .gaussian import gaussian_log_prob, reparameterize
-from .guidance import guide, predictor_of_velocity, predictor_of_x0
-from .latent import (
+from lectures_jax.ops.gaussian import gaussian_log_prob, reparameterize
+from lectures_jax.ops.guidance import (
+    classifier_free_guidance,
+    from_velocity_prediction,
+    from_x0_prediction,
+)
+from lectures_jax.ops.latent import (
     LatentMap,
     apply_latent_map,
     fisher_direction,
@@ -74,10 +78,10 @@ from .latent import (
     mean_direction,
     slerp,
 )
-from .linear import PerceptronFit, linear, perceptron, train_perceptron
-from .made import autoregressive_masks
-from .nms import Selection, nms, soft_nms
-from .normalization import (
+from lectures_jax.ops.linear import PerceptronFit, linear, perceptron, train_perceptron
+from lectures_jax.ops.made import autoregressive_masks
+from lectures_jax.ops.nms import Selection, nms, soft_nms
+from lectures_jax.ops.normalization import (
     Moments,
     SpectralNorm,
     batch_moments,
@@ -87,24 +91,24 @@ from .normalization import (
     layer_norm,
     spectral_norm,
 )
-from .pooling import max_pool, mean_pool
-from .resampling import bilinear_kernel, upsample_bilinear, upsample_nearest
-from .samplers import normal_by_sample, sample_diffusion, sample_dpm, sample_heun
-from .solvers import (
+from lectures_jax.ops.pooling import max_pool, mean_pool
+from lectures_jax.ops.resampling import bilinear_kernel, upsample_bilinear, upsample_nearest
+from lectures_jax.ops.samplers import per_sample_normal, sample_diffusion, sample_dpm, sample_heun
+from lectures_jax.ops.solvers import (
     ddim_step,
     invert_diffusion,
-    sampling_path,
+    sampling_schedule,
     solve_ddim,
     solve_dpm,
     solve_heun,
 )
-from .spline import (
+from lectures_jax.ops.spline import (
     piecewise_linear,
     piecewise_linear_inverse,
     rq_spline,
     rq_spline_inverse,
 )
-from .yolo import (
+from lectures_jax.ops.yolo import (
     Predictions,
     YoloTarget,
     shape_iou,
@@ -119,7 +123,7 @@ __all__ = [
     "PerceptronFit",
     "perceptron",
     "train_perceptron",
-    "activation_slope",
+    "activation_derivative",
     "Count",
     "count_linear",
     "count_conv",
@@ -188,17 +192,17 @@ __all__ = [
     "log_snr",
     "sinusoidal_embedding",
     "signal_embedding",
-    "Parts",
+    "Denoised",
     "add_noise",
     "predict_x0",
-    "derive_noise",
+    "noise_from_x0",
     "velocity",
-    "parts_of_velocity",
-    "predictor_of_x0",
-    "predictor_of_velocity",
-    "guide",
-    "normal_by_sample",
-    "sampling_path",
+    "denoised_from_velocity",
+    "from_x0_prediction",
+    "from_velocity_prediction",
+    "classifier_free_guidance",
+    "per_sample_normal",
+    "sampling_schedule",
     "ddim_step",
     "sample_diffusion",
     "sample_heun",
@@ -209,21 +213,21 @@ __all__ = [
     "invert_diffusion",
     "affine_coupling",
     "affine_coupling_inverse",
-    "checkerboard",
+    "checkerboard_mask",
     "rq_spline",
     "rq_spline_inverse",
     "piecewise_linear",
     "piecewise_linear_inverse",
     "autoregressive_masks",
-    "Shifted",
+    "ActNormParams",
     "actnorm",
     "actnorm_inverse",
     "actnorm_statistics",
     "invertible_linear",
     "invertible_linear_inverse",
     "lu_kernel",
-    "squeeze",
-    "unsqueeze",
+    "space_to_depth",
+    "depth_to_space",
     "dequantize",
     "quantize",
     "logit_transform",

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
-from . import _winograd as winograd
-from ._window import Window, along, pad, taps
+from lectures_jax.ops import _winograd as winograd
+from lectures_jax.ops._window import Window, along, pad, taps
 
 CANONICAL = ("NHWC", "HWIO", "NHWC")
 
@@ -83,7 +83,7 @@ def _gather(x: Array, kernel: Array, window: Window) -> Array:
 
 
 def _scatter(x: Array, kernel: Array, window: Window) -> Array:
-    """Equals `_gather`, but each cell gives to its neighbours instead of taking from them.
+    """Equals `_gather`, but each cell gives to its neighbors instead of taking from them.
 
     So the transpose with respect to x takes: it is made of slices of one map, where that of
     `_gather` would be a sum of padded ones.

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
-from ._window import Window, pad
+from lectures_jax.ops._window import Window, pad
 
 CACHE = 18e6  # bytes of transformed images worked on at once, well inside of a last-level cache
 FEWEST = 32  # channels below which the matrix products do not pay for the transformations

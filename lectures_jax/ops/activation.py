@@ -53,7 +53,9 @@ def activation_of(name: str) -> Activation:
     return ACTIVATIONS[name]
 
 
-def activation_slope(z: Float[Array, "*b"], *, activation: Name = "tanh") -> Float[Array, "*b"]:
+def activation_derivative(
+    z: Float[Array, "*b"], *, activation: Name = "tanh"
+) -> Float[Array, "*b"]:
     """Returns the derivative of an activation.
 
     At most ¼ for the sigmoid and 1 for tanh: their product over the layers is what vanishes.

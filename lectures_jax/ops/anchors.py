@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-from .yolo import shape_iou
+from lectures_jax.ops.yolo import shape_iou
 
 
 def best_anchor_iou(sizes: Float[Array, "n 2"], anchors: Float[Array, "k 2"]) -> Float[Array, " n"]:

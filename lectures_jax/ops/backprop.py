@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .activation import Name, activation_of
-from .linear import linear
+from lectures_jax.ops.activation import Name, activation_of
+from lectures_jax.ops.linear import linear
 
 Loss = Literal["squared_error", "cross_entropy", "binary_cross_entropy"]
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, ScalarLike
 
 
 def xyxy_to_cxcywh(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
-    """Converts corners to centre and size, `(x1, y1, x2, y2) → (c_x, c_y, w, h)`.
+    """Converts corners to center and size, `(x1, y1, x2, y2) → (c_x, c_y, w, h)`.
 
     Args:
         boxes: two opposite corners, the upper left one first.
@@ -21,10 +21,10 @@ def xyxy_to_cxcywh(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
 
 
 def cxcywh_to_xyxy(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
-    """Converts centre and size to corners, `(c_x, c_y, w, h) → (x1, y1, x2, y2)`.
+    """Converts center and size to corners, `(c_x, c_y, w, h) → (x1, y1, x2, y2)`.
 
     Args:
-        boxes: centre, then width and height.
+        boxes: center, then width and height.
     """
     center, size = _corners(boxes)
     return jnp.concatenate([center - size / 2, center + size / 2], axis=-1)
@@ -112,9 +112,9 @@ def giou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#
 
 
 def diou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#b"]:
-    """Returns the distance IoU, which also pulls the centres together.
+    """Returns the distance IoU, which also pulls the centers together.
 
-    `IoU − |centre(A) − centre(B)|² / d²`, where d is the diagonal of the smallest box around both.
+    `IoU − |center(A) − center(B)|² / d²`, where d is the diagonal of the smallest box around both.
 
     Args:
         a: corners; the leading axes of `a` and `b` broadcast.
@@ -183,7 +183,7 @@ def _overlap(a: Array, b: Array) -> _Overlap:
 
 
 def _center_distance(a: Array, b: Array, overlap: _Overlap) -> Array:
-    """Returns the squared distance of the centres over the squared diagonal of the hull."""
+    """Returns the squared distance of the centers over the squared diagonal of the hull."""
     (a_low, a_high), (b_low, b_high) = _corners(a), _corners(b)
     offset = (a_low + a_high - b_low - b_high) / 2
     distance = offset[..., 0] ** 2 + offset[..., 1] ** 2

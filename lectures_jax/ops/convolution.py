@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from . import _fast_convolution as fast
-from ._window import Padding, Size, check_image, explicit, pair, place
+from lectures_jax.ops import _fast_convolution as fast
+from lectures_jax.ops._window import Padding, Size, check_image, explicit, pair, place
 
 
 def conv2d(
@@ -80,7 +80,7 @@ def conv_transpose2d(
     """Returns the transposed convolution: the gradient of `conv2d` with respect to its images.
 
     Each cell of x lays down the whole kernel, times its value, `stride` cells after that of its
-    neighbour; where kernels overlap they add.
+    neighbor; where kernels overlap they add.
 
     Args:
         x: images, in the role of the gradient that reaches the output of `conv2d`.

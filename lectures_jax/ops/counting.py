@@ -138,7 +138,7 @@ def count_conv(
         inputs: channels c.
         outputs: channels d.
         kernel: k, or height and width.
-        size: of the picture, or height and width.
+        size: of the image, or height and width.
         stride: input pixels from one output pixel to the next.
         padding: as in `conv_output_size`.
         dilation: likewise.
@@ -146,7 +146,7 @@ def count_conv(
         bias: adds `d` weights, and one operation per output.
 
     Returns:
-        The two numbers, for one picture.
+        The two numbers, for one image.
 
     Raises:
         ValueError: if a size is not positive, the kernel does not fit in, or `groups` does not
@@ -185,13 +185,13 @@ def count_separable(
         inputs: channels c.
         outputs: channels d.
         kernel: k of the depth-wise part, or height and width.
-        size: of the picture, or height and width.
+        size: of the image, or height and width.
         stride: of the depth-wise part.
         padding: of the depth-wise part.
         bias: of the 1×1 part.
 
     Returns:
-        The two numbers, for one picture.
+        The two numbers, for one image.
 
     Raises:
         ValueError: if a size is not positive or the kernel does not fit in.

@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lectures_jax.ops._draws import draw
 from lectures_jax.typing import Key
-
-from ._draws import draw
 
 
 def dequantize(key: Key, x: Float[Array, "*b"], *, levels: int) -> Float[Array, "*b"]:

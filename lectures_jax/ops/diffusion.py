@@ -1,8 +1,8 @@
-"""Diffusion: how much signal is left at each step, and the parts of a noisy picture.
+"""Diffusion: how much signal is left at each step, and the parts of a noisy image.
 
 `x_t = √ᾱ x0 + √(1 − ᾱ) ε`. The signal ratio ᾱ, which the course calls α_t, falls from nearly 1 to
-nearly 0. A network may predict the noise ε, the picture x0, or the velocity `v = √ᾱ ε − √(1 − ᾱ)
-x0`; each gives the other two. Ratios have one value for all, or the leading axes of the pictures.
+nearly 0. A network may predict the noise ε, the image x0, or the velocity `v = √ᾱ ε − √(1 − ᾱ)
+x0`; each gives the other two. Ratios have one value for all, or the leading axes of the images.
 """
 
 from operator import index
@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 
-class Parts(NamedTuple):
-    """What a noisy picture `√ᾱ x0 + √(1 − ᾱ) noise` is made of."""
+class Denoised(NamedTuple):
+    """What a noisy image `√ᾱ x0 + √(1 − ᾱ) noise` is made of."""
 
     x0: Float[Array, "*s"]
     noise: Float[Array, "*s"]
@@ -77,7 +77,7 @@ def zero_terminal_snr(alpha_bar: Float[Array, " t"]) -> Float[Array, " t"]:
     """Returns the schedule with nothing left of the signal at the last step, the first as it was.
 
     `√ᾱ` is shifted and stretched. Sampling starts at pure noise, and only so does training end
-    there. Where nothing is left of the picture, the noise says nothing about it: predict x0 or v.
+    there. Where nothing is left of the image, the noise says nothing about it: predict x0 or v.
 
     Args:
         alpha_bar: falling signal ratios, at least two.
@@ -112,12 +112,12 @@ def log_snr(alpha_bar: Float[Array, "*b"]) -> Float[Array, "*b"]:
 def add_noise(
     x0: Float[Array, "*s"], noise: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
 ) -> Float[Array, "*s"]:
-    """Returns `√ᾱ x0 + √(1 − ᾱ) ε`: a picture after any number of steps, at once.
+    """Returns `√ᾱ x0 + √(1 − ᾱ) ε`: an image after any number of steps, at once.
 
     Args:
-        x0: pictures, of mean 0 and about unit range.
+        x0: images, of mean 0 and about unit range.
         noise: ε, standard normal.
-        alpha_bar: signal ratio, one or one per picture.
+        alpha_bar: signal ratio, one or one per image.
 
     Source:
         Ho et al. (2020), eq. 4.
@@ -129,12 +129,12 @@ def add_noise(
 def predict_x0(
     x_t: Float[Array, "*s"], noise: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
 ) -> Float[Array, "*s"]:
-    """Returns `(x_t − √(1 − ᾱ) ε) / √ᾱ`: what the picture is if this is its noise.
+    """Returns `(x_t − √(1 − ᾱ) ε) / √ᾱ`: what the image is if this is its noise.
 
     Args:
-        x_t: noisy pictures.
+        x_t: noisy images.
         noise: ε, as predicted.
-        alpha_bar: signal ratio; where it is 0 nothing is known of the picture, and the result is 0.
+        alpha_bar: signal ratio; where it is 0 nothing is known of the image, and the result is 0.
 
     Source:
         Ho et al. (2020), eq. 15.
@@ -143,14 +143,14 @@ def predict_x0(
     return _over(x_t - spread * noise, signal)
 
 
-def derive_noise(
+def noise_from_x0(
     x_t: Float[Array, "*s"], x0: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
 ) -> Float[Array, "*s"]:
-    """Returns `(x_t − √ᾱ x0) / √(1 − ᾱ)`: what the noise is if this is the picture.
+    """Returns `(x_t − √ᾱ x0) / √(1 − ᾱ)`: what the noise is if this is the image.
 
     Args:
-        x_t: noisy pictures.
-        x0: pictures, as predicted.
+        x_t: noisy images.
+        x0: images, as predicted.
         alpha_bar: signal ratio; where it is 1 there is no noise, and the result is 0.
 
     Source:
@@ -166,7 +166,7 @@ def velocity(
     """Returns `v = √ᾱ ε − √(1 − ᾱ) x0`, the derivative of x_t by the angle `arccos √ᾱ`.
 
     Args:
-        x0: pictures.
+        x0: images.
         noise: ε.
         alpha_bar: signal ratio.
 
@@ -177,13 +177,13 @@ def velocity(
     return signal * noise - spread * x0
 
 
-def parts_of_velocity(
+def denoised_from_velocity(
     x_t: Float[Array, "*s"], v: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
-) -> Parts:
+) -> Denoised:
     """Returns `x0 = √ᾱ x_t − √(1 − ᾱ) v` and `ε = √(1 − ᾱ) x_t + √ᾱ v`, without a division.
 
     Args:
-        x_t: noisy pictures.
+        x_t: noisy images.
         v: velocity, as predicted.
         alpha_bar: signal ratio; the ends 0 and 1 are as good as any other.
 
@@ -191,11 +191,11 @@ def parts_of_velocity(
         Salimans & Ho (2022), appendix D.
     """
     signal, spread = roots(alpha_bar, x_t)
-    return Parts(signal * x_t - spread * v, spread * x_t + signal * v)
+    return Denoised(signal * x_t - spread * v, spread * x_t + signal * v)
 
 
 def roots(alpha_bar: Array, x: Array) -> tuple[Array, Array]:
-    """`√ᾱ` and `√(1 − ᾱ)`, shaped so that they broadcast against pictures x."""
+    """`√ᾱ` and `√(1 − ᾱ)`, shaped so that they broadcast against images x."""
     ratio = jnp.asarray(alpha_bar)
     if ratio.ndim > x.ndim:
         raise ValueError(f"alpha_bar must have at most {x.ndim} axes, got shape {ratio.shape}.")

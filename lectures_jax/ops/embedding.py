@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .diffusion import log_snr
+from lectures_jax.ops.diffusion import log_snr
 
 
 def sinusoidal_embedding(

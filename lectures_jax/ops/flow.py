@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-class Shifted(NamedTuple):
+class ActNormParams(NamedTuple):
     """What data-dependent initialization gives `actnorm`."""
 
     shift: Float[Array, " c"]
@@ -111,7 +111,7 @@ def actnorm_inverse(
     return x, jnp.broadcast_to(-jnp.sum(log_scale), y.shape[:-1])
 
 
-def actnorm_statistics(x: Float[Array, "*b c"], *, epsilon: float = 1e-6) -> Shifted:
+def actnorm_statistics(x: Float[Array, "*b c"], *, epsilon: float = 1e-6) -> ActNormParams:
     """Returns the parameters with which `actnorm` gives each channel mean 0 and variance 1.
 
     Args:
@@ -133,7 +133,7 @@ def actnorm_statistics(x: Float[Array, "*b c"], *, epsilon: float = 1e-6) -> Shi
     # Of a constant channel nothing is left but rounding, which must not be blown up to 1.
     moves = var > epsilon**2 * (1 + mean**2)
     deviation = jnp.where(moves, jnp.sqrt(jnp.where(moves, var, 1)), 1)
-    return Shifted(-mean / deviation, -jnp.log(deviation))
+    return ActNormParams(-mean / deviation, -jnp.log(deviation))
 
 
 def invertible_linear(
@@ -196,7 +196,7 @@ def lu_kernel(
     return (unit @ triangular)[permutation]
 
 
-def squeeze(x: Float[Array, "*b h w c"], *, factor: int = 2) -> Float[Array, "*b i j d"]:
+def space_to_depth(x: Float[Array, "*b h w c"], *, factor: int = 2) -> Float[Array, "*b i j d"]:
     """Returns blocks of `factor × factor` cells as one cell: space becomes channels.
 
     Args:
@@ -220,8 +220,8 @@ def squeeze(x: Float[Array, "*b h w c"], *, factor: int = 2) -> Float[Array, "*b
     return jnp.moveaxis(x, -3, -4).reshape(*batch, h // factor, w // factor, factor**2 * c)
 
 
-def unsqueeze(x: Float[Array, "*b h w c"], *, factor: int = 2) -> Float[Array, "*b i j d"]:
-    """Returns what `squeeze` was given: channels become space again.
+def depth_to_space(x: Float[Array, "*b h w c"], *, factor: int = 2) -> Float[Array, "*b i j d"]:
+    """Returns what `space_to_depth` was given: channels become space again.
 
     Args:
         x: maps of `factor² d` channels.
@@ -240,8 +240,8 @@ def unsqueeze(x: Float[Array, "*b h w c"], *, factor: int = 2) -> Float[Array, "
     return jnp.moveaxis(x, -3, -4).reshape(*batch, h * factor, w * factor, c // factor**2)
 
 
-def checkerboard(*, height: int, width: int, channels: int = 1) -> Bool[Array, "h w c"]:
-    """Returns the mask that is true on the cells of one colour, that of the first cell.
+def checkerboard_mask(*, height: int, width: int, channels: int = 1) -> Bool[Array, "h w c"]:
+    """Returns the mask that is true on the cells of one color, that of the first cell.
 
     Args:
         height: cells.

@@ -28,7 +28,7 @@ def fit_latent_map(
 
     Args:
         source: the support set, encoded by one model.
-        target: the same pictures, encoded by the other.
+        target: the same images, encoded by the other.
         ridge: weight of the kernel's square; the bias is free.
         intercept: with a bias; otherwise it is zero.
 
@@ -41,12 +41,12 @@ def fit_latent_map(
     _check_support(source)
     if ridge < 0:
         raise ValueError(f"ridge must not be negative, got {ridge}.")
-    x, y, centre = _centred(source, target, intercept)
+    x, y, center = _centred(source, target, intercept)
     if ridge:
         d = x.shape[1]
         x = jnp.concatenate([x, ridge**0.5 * jnp.eye(d, dtype=x.dtype)])
         y = jnp.concatenate([y, jnp.zeros((d, y.shape[1]), y.dtype)])
-    return _finish(jnp.linalg.pinv(x) @ y, centre, target.dtype)
+    return _finish(jnp.linalg.pinv(x) @ y, center, target.dtype)
 
 
 def fit_rotation(
@@ -60,7 +60,7 @@ def fit_rotation(
 
     Args:
         source: the support set, encoded by one model.
-        target: the same pictures, encoded by the other.
+        target: the same images, encoded by the other.
         intercept: with a bias; otherwise it is zero.
 
     Raises:
@@ -70,9 +70,9 @@ def fit_rotation(
         Schönemann (1966), eq. 2.10.
     """
     _check_support(source)
-    x, y, centre = _centred(source, target, intercept)
+    x, y, center = _centred(source, target, intercept)
     u, _, vt = jnp.linalg.svd(x.T @ y, full_matrices=False)
-    return _finish(u @ vt, centre, target.dtype)
+    return _finish(u @ vt, center, target.dtype)
 
 
 def apply_latent_map(map: LatentMap, z: Float[Array, "*b d"]) -> Float[Array, "*b e"]:  # noqa: A002
@@ -142,7 +142,7 @@ def mean_direction(z: Float[Array, "n d"], present: Bool[Array, " n"]) -> Float[
     """Returns the way from the mean latent without an attribute to the mean with it.
 
     Args:
-        z: latents of pictures.
+        z: latents of images.
         present: which of them have the attribute, some but not all.
 
     Raises:
@@ -165,7 +165,7 @@ def fisher_direction(
     covariance within the two classes: Fisher's linear discriminant.
 
     Args:
-        z: latents of pictures.
+        z: latents of images.
         present: which of them have the attribute, some but not all.
         ridge: added to S, in units of its mean variance; without it S must have full rank.
 
@@ -178,8 +178,8 @@ def fisher_direction(
     _check_latents(z)
     wide = _wide(z)
     with_it, without = _class_means(wide, present)
-    centred = wide - jnp.where(present[:, None], with_it[None], without[None])
-    within = centred.T @ centred / len(z)
+    centered = wide - jnp.where(present[:, None], with_it[None], without[None])
+    within = centered.T @ centered / len(z)
     d = z.shape[1]
     within += (ridge * jnp.trace(within) / d) * jnp.eye(d, dtype=within.dtype)
     normal = jnp.linalg.solve(within, with_it - without)

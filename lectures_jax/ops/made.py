@@ -23,7 +23,7 @@ def autoregressive_masks(
     Args:
         features: numbers going in.
         hidden: sizes of the hidden layers, at least one.
-        parameters: outputs of each feature; those of one feature are neighbours.
+        parameters: outputs of each feature; those of one feature are neighbors.
         order: place of each feature, a permutation of 0, 1, …; by default as they stand.
         conditional: keep units that see no feature, for a condition that all units see.
 

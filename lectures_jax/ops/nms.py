@@ -10,8 +10,8 @@ from jax import lax
 from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Bool, Float, Int
 
-from ._greedy import ELSEWHERE, ON_CPU, float_bits, search
-from .boxes import iou
+from lectures_jax.ops._greedy import ELSEWHERE, ON_CPU, float_bits, search
+from lectures_jax.ops.boxes import iou
 
 
 class Selection(NamedTuple):

@@ -143,7 +143,7 @@ def group_norm(
         x: maps.
         scale: γ, of each channel.
         bias: β, of each channel.
-        groups: into which the channels fall, neighbours together.
+        groups: into which the channels fall, neighbors together.
         epsilon: added to the variance.
 
     Raises:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ._window import Padding, Size, Window, along, check_image, pad, pair, place
+from lectures_jax.ops._window import Padding, Size, Window, along, check_image, pad, pair, place
 
 
 def max_pool(

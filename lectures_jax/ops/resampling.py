@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ._window import Size, check_image, pair
+from lectures_jax.ops._window import Size, check_image, pair
 
 
 def upsample_nearest(
@@ -36,7 +36,7 @@ def upsample_bilinear(
 ) -> Float[Array, "*b h2 w2 c"]:
     """Returns the map enlarged by linear interpolation along rows and along columns.
 
-    Cell centres are at half integers and the border is continued, as in torch's `interpolate` with
+    Cell centers are at half integers and the border is continued, as in torch's `interpolate` with
     `align_corners=False`.
 
     Args:
@@ -78,7 +78,7 @@ def bilinear_kernel(*, factor: int, channels: int) -> Float[Array, "k k c c"]:
 
 
 def _interpolate(x: Array, factor: int, axis: int) -> Array:
-    """One axis: phase r of a cell lies `(r + ½) / factor − ½` cells after the cell's centre."""
+    """One axis: phase r of a cell lies `(r + ½) / factor − ½` cells after the cell's center."""
     length = x.shape[axis]
     before = jnp.concatenate([_part(x, axis, 0, 1), _part(x, axis, 0, length - 1)], axis)
     after = jnp.concatenate([_part(x, axis, 1, length), _part(x, axis, length - 1, length)], axis)

@@ -1,4 +1,4 @@
-"""From noise to a picture: DDIM, DDPM, the course's two readings, Heun, DPM-Solver++(2M)."""
+"""From noise to an image: DDIM, DDPM, the course's two readings, Heun, DPM-Solver++(2M)."""
 
 from functools import partial
 from typing import Any
@@ -7,15 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lectures_jax.ops._draws import draw
+from lectures_jax.ops.diffusion import add_noise
+from lectures_jax.ops.guidance import Predictor, as_partial
+from lectures_jax.ops.solvers import estimate, move, sampling_schedule, solve_dpm, solve_heun
 from lectures_jax.typing import Key
 
-from ._draws import draw
-from .diffusion import add_noise
-from .guidance import Predictor, as_partial
-from .solvers import estimate, move, sampling_path, solve_dpm, solve_heun
 
-
-def normal_by_sample(
+def per_sample_normal(
     key: Key, shape: tuple[int, ...], *, first: Any = 0, dtype: Any = None
 ) -> Float[Array, "*_"]:
     """Returns standard normal numbers, those of each sample from a key of its own.
@@ -51,10 +50,10 @@ def sample_diffusion(
     eta: float = 0.0,
     fresh_noise: bool = False,
     clip: float | None = None,
-    rederive: bool = False,
+    recompute_noise: bool = False,
     first: int | Int[Array, ""] = 0,
 ) -> Float[Array, "*_"]:
-    """Returns pictures made from noise in a number of steps, as one compiled program.
+    """Returns images made from noise in a number of steps, as one compiled program.
 
     The course's reverse step removes the predicted noise and adds "noise" again for the next
     level. Read as the *predicted* noise this is DDIM, η = 0; read as *fresh* noise it is another
@@ -62,14 +61,14 @@ def sample_diffusion(
 
     Args:
         key: sample i draws numbers of its own from it, whatever the batch.
-        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Parts`.
+        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`.
         shape: of the result, samples first.
         alpha_bar: the schedule of the training, falling.
         steps: calls of the network, evenly spaced over the schedule.
         eta: share of fresh noise: 0 is DDIM, 1 is DDPM.
         fresh_noise: the course's other reading: all noise is drawn afresh at each step.
         clip: if given, every estimate of x0 is cut to [-clip, clip].
-        rederive: after the cut, use the noise that belongs to the cut estimate.
+        recompute_noise: after the cut, use the noise that belongs to the cut estimate.
         first: number of the first sample, for a batch that continues another.
 
     Raises:
@@ -83,17 +82,17 @@ def sample_diffusion(
     return _sample(
         key,
         as_partial(predict_noise),
-        sampling_path(alpha_bar, steps=steps),
+        sampling_schedule(alpha_bar, steps=steps),
         first,
         shape=tuple(shape),
         eta=float(eta),
         fresh_noise=fresh_noise,
         clip=clip,
-        rederive=rederive,
+        recompute_noise=recompute_noise,
     )
 
 
-@partial(jax.jit, static_argnames=("shape", "eta", "fresh_noise", "clip", "rederive"))
+@partial(jax.jit, static_argnames=("shape", "eta", "fresh_noise", "clip", "recompute_noise"))
 def _sample(
     key: Key,
     predict: Predictor,
@@ -104,14 +103,14 @@ def _sample(
     eta: float,
     fresh_noise: bool,
     clip: float | None,
-    rederive: bool,
+    recompute_noise: bool,
 ) -> Array:
     key_start, key_steps = jax.random.split(key)
-    draw = partial(normal_by_sample, shape=shape, first=first, dtype=path.dtype)
+    draw = partial(per_sample_normal, shape=shape, first=first, dtype=path.dtype)
 
     def step(x: Array, now: tuple[Array, Array, Array]) -> tuple[Array, None]:
         number, ratio, ratio_next = now
-        parts = estimate(predict, x, ratio, clip=clip, rederive=rederive)
+        parts = estimate(predict, x, ratio, clip=clip, recompute_noise=recompute_noise)
         if not (eta or fresh_noise):
             return move(parts, ratio, ratio_next), None
         noise = draw(jax.random.fold_in(key_steps, number))
@@ -133,11 +132,11 @@ def sample_heun(
     clip: float | None = None,
     first: int | Int[Array, ""] = 0,
 ) -> Float[Array, "*_"]:
-    """Returns pictures made from noise by Heun's method: two calls a step, error of second order.
+    """Returns images made from noise by Heun's method: two calls a step, error of second order.
 
     Args:
         key: sample i draws numbers of its own from it, whatever the batch.
-        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Parts`.
+        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`.
         shape: of the result, samples first.
         alpha_bar: the schedule of the training, falling.
         steps: each calls the network twice.
@@ -147,9 +146,9 @@ def sample_heun(
     Source:
         Karras et al. (2022), algorithm 1.
     """
-    path = sampling_path(alpha_bar, steps=steps)
+    path = sampling_schedule(alpha_bar, steps=steps)
     key_start, _ = jax.random.split(key)
-    noise = normal_by_sample(key_start, shape, first=first, dtype=path.dtype)
+    noise = per_sample_normal(key_start, shape, first=first, dtype=path.dtype)
     return solve_heun(predict_noise, noise, path, clip=clip)
 
 
@@ -163,11 +162,11 @@ def sample_dpm(
     clip: float | None = None,
     first: int | Int[Array, ""] = 0,
 ) -> Float[Array, "*_"]:
-    """Returns pictures made from noise by DPM-Solver++(2M): one call a step, second order.
+    """Returns images made from noise by DPM-Solver++(2M): one call a step, second order.
 
     Args:
         key: sample i draws numbers of its own from it, whatever the batch.
-        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Parts`.
+        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`.
         shape: of the result, samples first.
         alpha_bar: the schedule of the training, falling.
         steps: calls of the network.
@@ -177,7 +176,7 @@ def sample_dpm(
     Source:
         Lu et al. (2022), algorithm 2.
     """
-    path = sampling_path(alpha_bar, steps=steps)
+    path = sampling_schedule(alpha_bar, steps=steps)
     key_start, _ = jax.random.split(key)
-    noise = normal_by_sample(key_start, shape, first=first, dtype=path.dtype)
+    noise = per_sample_normal(key_start, shape, first=first, dtype=path.dtype)
     return solve_dpm(predict_noise, noise, path, clip=clip)

@@ -1,6 +1,6 @@
 """One step of a sampler, and whole paths without chance: DDIM, Heun, DPM-Solver++(2M), inversion.
 
-A path is a row of signal ratios; a solver takes pictures from the first to the last of them, as one
+A path is a row of signal ratios; a solver takes images from the first to the last of them, as one
 compiled program.
 """
 
@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .diffusion import Parts, derive_noise, log_snr, predict_x0, roots
-from .guidance import Predictor, as_partial
+from lectures_jax.ops.diffusion import Denoised, log_snr, noise_from_x0, predict_x0, roots
+from lectures_jax.ops.guidance import Predictor, as_partial
 
 
 def ddim_step(
@@ -24,22 +24,22 @@ def ddim_step(
     eta: float = 0.0,
     fresh_noise: Float[Array, "*s"] | None = None,
     clip: float | None = None,
-    rederive: bool = False,
+    recompute_noise: bool = False,
 ) -> Float[Array, "*s"]:
-    """Returns the pictures one step on: less noise, the rest of it the predicted, η of it fresh.
+    """Returns the images one step on: less noise, the rest of it the predicted, η of it fresh.
 
     `√ᾱ' x̂0 + √(1 − ᾱ' − σ²) ε + σ z`, `σ² = η² (1 − ᾱ')/(1 − ᾱ) (1 − ᾱ/ᾱ')`. η = 0 is DDIM and
     η = 1 is DDPM.
 
     Args:
-        x_t: noisy pictures.
+        x_t: noisy images.
         noise: ε, as predicted.
         alpha_bar: signal ratio of `x_t`.
         alpha_bar_next: ᾱ', signal ratio of the result; below ᾱ, with η = 0, it adds noise.
         eta: share of fresh noise, 0 to 1.
         fresh_noise: z, standard normal; needed where η is not 0.
         clip: if given, x̂0 is cut to [-clip, clip].
-        rederive: after the cut, use the noise that belongs to the cut x̂0.
+        recompute_noise: after the cut, use the noise that belongs to the cut x̂0.
 
     Raises:
         ValueError: if η is not 0 and there is no fresh noise.
@@ -49,8 +49,8 @@ def ddim_step(
     """
     if eta and fresh_noise is None:
         raise ValueError(f"fresh_noise must be given where eta is not 0, got eta={eta}.")
-    parts = Parts(predict_x0(x_t, noise, alpha_bar), noise)
-    parts = _cut(parts, x_t, alpha_bar, clip=clip, rederive=rederive)
+    parts = Denoised(predict_x0(x_t, noise, alpha_bar), noise)
+    parts = _cut(parts, x_t, alpha_bar, clip=clip, recompute_noise=recompute_noise)
     return move(parts, alpha_bar, alpha_bar_next, eta=eta, fresh_noise=fresh_noise)
 
 
@@ -60,16 +60,16 @@ def solve_ddim(
     path: Float[Array, " n"],
     *,
     clip: float | None = None,
-    rederive: bool = False,
+    recompute_noise: bool = False,
 ) -> tuple[Float[Array, "n *s"], Float[Array, "m *s"]]:
-    """Returns the pictures at all levels along a path, and the x0 seen in each but the last.
+    """Returns the images at all levels along a path, and the x0 seen in each but the last.
 
     Args:
-        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Parts`.
-        x: pictures at the first ratio.
+        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`.
+        x: images at the first ratio.
         path: signal ratios; rising takes noise away.
         clip: if given, every estimate of x0 is cut to [-clip, clip].
-        rederive: after the cut, use the noise that belongs to the cut estimate.
+        recompute_noise: after the cut, use the noise that belongs to the cut estimate.
 
     Raises:
         ValueError: if the path is empty.
@@ -78,15 +78,17 @@ def solve_ddim(
         Song et al. (2021a), eq. 13.
     """
     _check_path(path)
-    return _solve_ddim(as_partial(predict_noise), x, path, clip=clip, rederive=rederive)
+    return _solve_ddim(
+        as_partial(predict_noise), x, path, clip=clip, recompute_noise=recompute_noise
+    )
 
 
-@partial(jax.jit, static_argnames=("clip", "rederive"))
+@partial(jax.jit, static_argnames=("clip", "recompute_noise"))
 def _solve_ddim(
-    predict: Predictor, x: Array, path: Array, *, clip: float | None, rederive: bool
+    predict: Predictor, x: Array, path: Array, *, clip: float | None, recompute_noise: bool
 ) -> tuple[Array, Array]:
     def step(x: Array, now: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        parts = estimate(predict, x, now[0], clip=clip, rederive=rederive)
+        parts = estimate(predict, x, now[0], clip=clip, recompute_noise=recompute_noise)
         return move(parts, *now), (x, parts.x0)
 
     last, (levels, seen) = jax.lax.scan(step, x, (path[:-1], path[1:]))
@@ -100,15 +102,15 @@ def solve_heun(
     *,
     clip: float | None = None,
 ) -> Float[Array, "*s"]:
-    """Returns the pictures at the end of a path, by the mean of the noise at both ends of a step.
+    """Returns the images at the end of a path, by the mean of the noise at both ends of a step.
 
     A step of DDIM is Euler's in the noise-to-signal ratio `σ = √((1 − ᾱ) / ᾱ)`; here it is tried,
     and done again with the mean. The step to ᾱ = 1, and one from ᾱ = 0, where σ is infinite, are
     Euler's. A first σ of many hundreds, as the cosine schedule has it, makes the mean a bad guess.
 
     Args:
-        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Parts`; called twice a step.
-        x: pictures at the first ratio.
+        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`; called twice a step.
+        x: images at the first ratio.
         path: signal ratios.
         clip: if given, every estimate of x0 is cut to [-clip, clip], and the noise follows.
 
@@ -126,11 +128,11 @@ def solve_heun(
 def _solve_heun(predict: Predictor, x: Array, path: Array, *, clip: float | None) -> Array:
     def step(x: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
         ratio, ratio_next = now
-        start = estimate(predict, x, ratio, clip=clip, rederive=True)
+        start = estimate(predict, x, ratio, clip=clip, recompute_noise=True)
         tried = move(start, ratio, ratio_next)
-        end = estimate(predict, tried, ratio_next, clip=clip, rederive=True)
+        end = estimate(predict, tried, ratio_next, clip=clip, recompute_noise=True)
         mean = (start.noise + end.noise) / 2
-        better = move(Parts(predict_x0(x, mean, ratio), mean), ratio, ratio_next)
+        better = move(Denoised(predict_x0(x, mean, ratio), mean), ratio, ratio_next)
         return jnp.where((ratio > 0) & (ratio_next < 1), better, tried), None
 
     return jax.lax.scan(step, x, (path[:-1], path[1:]))[0]
@@ -143,14 +145,14 @@ def solve_dpm(
     *,
     clip: float | None = None,
 ) -> Float[Array, "*s"]:
-    """Returns the pictures at the end of a path, x0 extrapolated along the log-SNR.
+    """Returns the images at the end of a path, x0 extrapolated along the log-SNR.
 
     `D = x̂0 + h / (2 h_before) (x̂0 − x̂0_before)`, with h a step in half the log-SNR, takes the
     place of x̂0 in a step of DDIM. The first step, and one to ᾱ = 1, are DDIM's.
 
     Args:
-        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Parts`; called once a step.
-        x: pictures at the first ratio.
+        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`; called once a step.
+        x: images at the first ratio.
         path: signal ratios.
         clip: if given, every estimate of x0 is cut to [-clip, clip].
 
@@ -177,11 +179,11 @@ def _solve_dpm(predict: Predictor, x: Array, path: Array, *, clip: float | None)
         carry: tuple[Array, Array], now: tuple[Array, Array, Array]
     ) -> tuple[tuple[Array, Array], None]:
         (x, past), (ratio, ratio_next, share) = carry, now
-        parts = estimate(predict, x, ratio, clip=clip, rederive=True)
+        parts = estimate(predict, x, ratio, clip=clip, recompute_noise=True)
         x0 = parts.x0 + share * (parts.x0 - past)
         # Where nothing is extrapolated the predicted noise is exact, the derived one rounded.
-        noise = jnp.where(share == 0, parts.noise, derive_noise(x, x0, ratio))
-        return (move(Parts(x0, noise), ratio, ratio_next), parts.x0), None
+        noise = jnp.where(share == 0, parts.noise, noise_from_x0(x, x0, ratio))
+        return (move(Denoised(x0, noise), ratio, ratio_next), parts.x0), None
 
     return jax.lax.scan(step, (x, jnp.zeros_like(x)), (path[:-1], path[1:], share))[0][0]
 
@@ -194,17 +196,17 @@ def invert_diffusion(
     steps: int,
     iterations: int = 3,
 ) -> Float[Array, "*s"]:
-    """Returns the noise from which DDIM makes these pictures in the same number of steps.
+    """Returns the noise from which DDIM makes these images in the same number of steps.
 
     Each step solves `ddim_step(x_t, ε(x_t), ᾱ, ᾱ') = x'` for x_t by repeated substitution.
 
     Args:
-        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Parts`.
-        x0: pictures.
+        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`.
+        x0: images.
         alpha_bar: the schedule of the training, falling.
         steps: as of the sampler that shall lead back.
         iterations: substitutions per step, each calls the network; 1 is the usual inversion, which
-            takes the noise of the less noisy picture, more come closer to the inverse.
+            takes the noise of the less noisy image, more come closer to the inverse.
 
     Raises:
         ValueError: if steps is out of range, or there is no iteration.
@@ -214,7 +216,7 @@ def invert_diffusion(
     """
     if iterations < 1:
         raise ValueError(f"iterations must be at least 1, got {iterations}.")
-    path = sampling_path(alpha_bar, steps=steps)
+    path = sampling_schedule(alpha_bar, steps=steps)
     return _invert(as_partial(predict_noise), x0, path[::-1], iterations=iterations)
 
 
@@ -234,7 +236,7 @@ def _invert(predict: Predictor, x: Array, path: Array, *, iterations: int) -> Ar
     return jax.lax.scan(step, x, (path[:-1], path[1:]))[0]
 
 
-def sampling_path(alpha_bar: Float[Array, " t"], *, steps: int) -> Float[Array, " {steps}+1"]:
+def sampling_schedule(alpha_bar: Float[Array, " t"], *, steps: int) -> Float[Array, " {steps}+1"]:
     """Returns the signal ratios that a sampler visits: evenly spaced steps from the last, then 1.
 
     Args:
@@ -265,23 +267,25 @@ def estimate(
     alpha_bar: Array,
     *,
     clip: float | None = None,
-    rederive: bool = False,
-) -> Parts:
-    """Asks the predictor, and completes its answer to picture and noise."""
+    recompute_noise: bool = False,
+) -> Denoised:
+    """Asks the predictor, and completes its answer to image and noise."""
     found = predict(x, alpha_bar)
-    parts = found if isinstance(found, Parts) else Parts(predict_x0(x, found, alpha_bar), found)
-    return _cut(parts, x, alpha_bar, clip=clip, rederive=rederive)
+    parts = (
+        found if isinstance(found, Denoised) else Denoised(predict_x0(x, found, alpha_bar), found)
+    )
+    return _cut(parts, x, alpha_bar, clip=clip, recompute_noise=recompute_noise)
 
 
 def move(
-    parts: Parts,
+    parts: Denoised,
     alpha_bar: Array,
     alpha_bar_next: Array,
     *,
     eta: float = 0.0,
     fresh_noise: Array | None = None,
 ) -> Array:
-    """Puts a picture and its noise together at another level."""
+    """Puts an image and its noise together at another level."""
     signal, spread = roots(alpha_bar_next, parts.x0)
     if not eta or fresh_noise is None:
         return signal * parts.x0 + spread * parts.noise
@@ -293,8 +297,10 @@ def move(
     return signal * parts.x0 + spread * (kept * parts.noise + fresh * fresh_noise)
 
 
-def _cut(parts: Parts, x: Array, alpha_bar: Array, *, clip: float | None, rederive: bool) -> Parts:
+def _cut(
+    parts: Denoised, x: Array, alpha_bar: Array, *, clip: float | None, recompute_noise: bool
+) -> Denoised:
     if clip is None:
         return parts
     x0 = jnp.clip(parts.x0, -clip, clip)
-    return Parts(x0, derive_noise(x, x0, alpha_bar) if rederive else parts.noise)
+    return Denoised(x0, noise_from_x0(x, x0, alpha_bar) if recompute_noise else parts.noise)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .boxes import cxcywh_to_xyxy, iou, xyxy_to_cxcywh
+from lectures_jax.ops.boxes import cxcywh_to_xyxy, iou, xyxy_to_cxcywh
 
 
 class Predictions(NamedTuple):
@@ -19,14 +19,14 @@ class Predictions(NamedTuple):
 
 
 class YoloTarget(NamedTuple):
-    """What one head should predict for one picture.
+    """What one head should predict for one image.
 
     Attributes:
         boxes: the true box of each slot, xyxy pixels; zeros where no object is assigned.
         responsible: the slots to which an object is assigned.
         classes: one-hot class of each responsible slot, zeros elsewhere.
         lost: objects whose own slot on this head went to an earlier object.
-        true_boxes: all objects of the picture, whichever head they belong to.
+        true_boxes: all objects of the image, whichever head they belong to.
         true_valid: which of them are objects and not padding.
     """
 
@@ -103,7 +103,7 @@ def yolo_decode(
         stride: pixels per cell.
 
     Returns:
-        Boxes in xyxy pixels, not clipped to the picture; objectness and classes as logits.
+        Boxes in xyxy pixels, not clipped to the image; objectness and classes as logits.
 
     Raises:
         ValueError: if the channels do not divide among the anchors.
@@ -166,7 +166,7 @@ def _assign(
     count, anchors = best.shape
     limit = jnp.array([width - 1, height - 1], jnp.int32)[None]
     center = xyxy_to_cxcywh(boxes)[:, :2]
-    # A center on the right or lower edge of the picture still has a cell: the last one.
+    # A center on the right or lower edge of the image still has a cell: the last one.
     column, row = jnp.minimum((center / stride).astype(jnp.int32), limit).T
 
     # The smallest rank wins a slot: first come, first served, and an object's best anchor goes
@@ -195,7 +195,7 @@ def yolo_encode(
     num_classes: int,
     anchor_iou: float | None = None,
 ) -> tuple[YoloTarget, ...]:
-    """Returns what each head should predict for the objects of one picture.
+    """Returns what each head should predict for the objects of one image.
 
     An object belongs to the cell that holds its center, and there to the anchor, among those of all
     heads, whose shape overlaps it most. Where two objects claim the same slot the earlier one has
@@ -204,11 +204,11 @@ def yolo_encode(
     Args:
         boxes: xyxy pixels; invalid rows are padding.
         labels: class of each object, in [0, `num_classes`).
-        valid: which rows are objects. Boxes of no area, or with their center outside the picture,
+        valid: which rows are objects. Boxes of no area, or with their center outside the image,
             are left out too.
         anchors: width and height in pixels, `[s, a, 2]` or flat `[s * a, 2]`, heads in the order of
             `strides`.
-        image_size: height and width of the picture in pixels, multiples of every stride.
+        image_size: height and width of the image in pixels, multiples of every stride.
         strides: pixels per cell of each head.
         num_classes: length of the one-hot class vectors.
         anchor_iou: None assigns the best anchor alone, as the course defines it; a number assigns
@@ -218,7 +218,7 @@ def yolo_encode(
         One target per head, in the order of `strides`.
 
     Raises:
-        ValueError: if a stride does not divide the picture, or the heads the anchors.
+        ValueError: if a stride does not divide the image, or the heads the anchors.
 
     Source:
         Redmon & Farhadi (2018), sec. 2.1 and 2.3.

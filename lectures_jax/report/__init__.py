@@ -1,18 +1,18 @@
-"""NumPy in, file out: curves, pictures with boxes, and one page that shows a whole run.
+"""NumPy in, file out: curves, images with boxes, and one page that shows a whole run.
 
 The dataclasses that a page is made of are in `lectures_jax.report.page`.
 """
 
 try:
-    from .anchors import anchors
-    from .boxes import draw_boxes
-    from .classification import confusion, worst_mistakes
-    from .curves import curves, precision_recall
-    from .detection import precision_recall_by_class, predictions, worst_errors
-    from .images import grid
-    from .latent import latent_plane, latent_units
-    from .page import page
-    from .training import configuration, timing, training
+    from lectures_jax.report.anchors import anchors
+    from lectures_jax.report.boxes import draw_boxes
+    from lectures_jax.report.classification import confusion, worst_mistakes
+    from lectures_jax.report.curves import curves, precision_recall_curves
+    from lectures_jax.report.detection import precision_recall_by_class, predictions, worst_errors
+    from lectures_jax.report.images import grid
+    from lectures_jax.report.latent import latent_plane, latent_units
+    from lectures_jax.report.page import page
+    from lectures_jax.report.training import configuration, timing, training
 except ModuleNotFoundError as error:
     raise ImportError(
         f"lectures_jax.report needs {error.name}: pip install 'lectures_jax[experiments]'"
@@ -28,7 +28,7 @@ __all__ = [
     "latent_plane",
     "latent_units",
     "page",
-    "precision_recall",
+    "precision_recall_curves",
     "precision_recall_by_class",
     "predictions",
     "timing",

@@ -6,14 +6,14 @@ import numpy as np
 from jaxtyping import Float, Num
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from .theme import PALETTE, PAPER, plot
+from lectures_jax.report.theme import PALETTE, PAPER, plot
 
 
 def anchors(sizes: Num[np.ndarray, "n 2"], anchors: Num[np.ndarray, "a 2"], path: Path) -> None:
     """Draws each box as a point, width by height, and the anchors over them.
 
     The title says how well the anchors fit: the mean, over the boxes, of the best IoU with an
-    anchor when both are centred.
+    anchor when both are centered.
 
     Args:
         sizes: width and height of the boxes in pixels, positive.
@@ -38,7 +38,7 @@ def anchors(sizes: Num[np.ndarray, "n 2"], anchors: Num[np.ndarray, "a 2"], path
             s=7,
             alpha=min(0.6, 20 / len(sizes) ** 0.5),
             linewidths=0,
-            # Thousands of points are a picture inside the drawing: a smaller file, faster to show.
+            # Thousands of points are an image inside the drawing: a smaller file, faster to show.
             rasterized=len(sizes) > 500,
         )
         disc = {"facecolors": PAPER, "edgecolors": PALETTE[1], "linewidths": 1.5}
@@ -61,7 +61,7 @@ def anchors(sizes: Num[np.ndarray, "n 2"], anchors: Num[np.ndarray, "a 2"], path
 def _best_iou(
     sizes: Float[np.ndarray, "n 2"], anchors: Float[np.ndarray, "a 2"]
 ) -> Float[np.ndarray, " n"]:
-    """The IoU of each box with the anchor that is most like it, both centred."""
+    """The IoU of each box with the anchor that is most like it, both centered."""
     overlap = np.minimum(sizes[:, None], anchors[None]).prod(axis=2)
     union = sizes.prod(axis=1)[:, None] + anchors.prod(axis=1)[None] - overlap
     return np.max(overlap / union, axis=1)

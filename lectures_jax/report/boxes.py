@@ -1,4 +1,4 @@
-"""Boxes drawn on a picture."""
+"""Boxes drawn on an image."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, Num, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from .images import to_rgb
-from .theme import color
+from lectures_jax.report.images import to_rgb
+from lectures_jax.report.theme import color
 
 Rectangle = tuple[int, int, int, int]
 """First and last column and row, `(left, top, right, bottom)`, as Pillow draws them."""
@@ -27,20 +27,20 @@ def draw_boxes(
     truth: bool = False,
     scale: int = 1,
 ) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Returns the picture with its boxes, each with its class and score.
+    """Returns the image with its boxes, each with its class and score.
 
     Args:
-        image: grey or RGB, float in [0, 1] or uint8.
+        image: gray or RGB, float in [0, 1] or uint8.
         boxes: xyxy in pixels of `image`; boxes with NaN or infinity are left out.
         labels: index into `classes` of each box.
         scores: written after the class, where given; the highest are drawn last.
         classes: names.
         valid: False for padding; all are drawn by default.
-        truth: draws white dashes, for true boxes; otherwise each class has its colour.
-        scale: enlarges the picture first, so that labels find room; 400 pixels wide is good.
+        truth: draws white dashes, for true boxes; otherwise each class has its color.
+        scale: enlarges the image first, so that labels find room; 400 pixels wide is good.
 
     Raises:
-        ValueError: if a label is not an index into `classes`, or `image` is not a picture.
+        ValueError: if a label is not an index into `classes`, or `image` is not an image.
     """
     valid = np.ones(len(boxes), bool) if valid is None else valid
     shown = valid & np.isfinite(boxes).all(axis=1)
@@ -63,7 +63,7 @@ def draw_boxes(
 
 
 def _pixels(box: Num[np.ndarray, "4"], size: tuple[int, int], *, margin: int) -> Rectangle:
-    """The pixels on the border of a box; an edge outside of the picture stays outside."""
+    """The pixels on the border of a box; an edge outside of the image stays outside."""
     corners = np.rint(np.clip(box, -margin, np.array(size * 2) + margin)).astype(int)
     left, right = sorted(corners[[0, 2]].tolist())
     top, bottom = sorted(corners[[1, 3]].tolist())
@@ -75,7 +75,7 @@ def _outline(
 ) -> None:
     left, top, right, bottom = rectangle
     if not dashed:
-        # A dark rim shows it also on ground of its own colour.
+        # A dark rim shows it also on ground of its own color.
         draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline="black", width=line + 2)
         draw.rectangle(rectangle, outline=fill, width=line)
         return

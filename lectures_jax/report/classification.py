@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
-from .page import Figure, Section, Table
-from .theme import color, plot
+from lectures_jax.report.page import Figure, Section, Table
+from lectures_jax.report.theme import color, plot
 
 
 def confusion(counts: Integer[np.ndarray, "c c"], path: Path, *, classes: Sequence[str]) -> Section:
-    """Returns the confusion matrix as a picture, and precision and recall of each class.
+    """Returns the confusion matrix as an image, and precision and recall of each class.
 
     Args:
         counts: examples of each class (row) taken for each class (column).
@@ -55,11 +55,11 @@ def worst_mistakes(
     """Returns the wrong answers that the classifier was most sure of.
 
     Args:
-        images: pictures.
+        images: images.
         labels: their true classes.
         probabilities: of the classes.
         classes: names, in the order of the labels.
-        shown: how many pictures.
+        shown: how many images.
     """
     said, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(said != labels)
@@ -85,6 +85,6 @@ def _share(part: int | np.integer, whole: int | np.integer) -> float | None:
 
 
 def _enlarged(image: Num[np.ndarray, "h w c"]) -> Num[np.ndarray, "_ _ c"]:
-    """Repeats the pixels of a small picture, so that a browser does not blur them."""
+    """Repeats the pixels of a small image, so that a browser does not blur them."""
     factor = max(1, 140 // max(image.shape[:2]))
     return image.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Num
 from matplotlib.axes import Axes
 
-from .theme import INK, MUTED, color, plot
+from lectures_jax.report.theme import INK, MUTED, color, plot
 
 History = Sequence[Mapping[str, float | int | None]]
 """Rows with "step"; None, as JSON's null, stands for NaN."""
@@ -69,7 +69,7 @@ def _line(ax: Axes, history: History, name: str) -> None:
     ax.plot(steps, values, marker=marker, markevery=marked, markersize=2.5, label=label)
 
 
-def precision_recall(curves: Mapping[str, Num[np.ndarray, " r"]], path: Path) -> None:
+def precision_recall_curves(curves: Mapping[str, Num[np.ndarray, " r"]], path: Path) -> None:
     """Draws precision over recall for each class, and their mean.
 
     The average precision in the legend is the mean of a curve. Of more than ten classes it names

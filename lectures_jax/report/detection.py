@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from .boxes import draw_boxes
-from .curves import precision_recall
-from .images import grid
-from .page import Figure, Section, Table
+from lectures_jax.report.boxes import draw_boxes
+from lectures_jax.report.curves import precision_recall_curves
+from lectures_jax.report.images import grid
+from lectures_jax.report.page import Figure, Section, Table
 
 
 class Boxes(NamedTuple):
-    """Boxes of several pictures, padded to the same number in each.
+    """Boxes of several images, padded to the same number in each.
 
     Attributes:
         boxes: xyxy pixels.
@@ -38,15 +38,15 @@ def predictions(
     classes: Sequence[str],
     scale: int = 2,
 ) -> Section:
-    """Returns the truth beside the prediction, a figure per picture.
+    """Returns the truth beside the prediction, a figure per image.
 
     Args:
-        images: pictures.
+        images: images.
         truth: their objects.
         found: their detections.
-        names: of the pictures.
+        names: of the images.
         classes: names, in the order of the labels.
-        scale: enlarges the pictures.
+        scale: enlarges the images.
     """
     figures = []
     for i, image in enumerate(images):
@@ -82,7 +82,7 @@ def precision_recall_by_class(
         path: where the figure goes, `.svg`.
         classes: names, in the order of the labels.
     """
-    precision_recall({name: precision[0, :, i] for i, name in enumerate(classes)}, path)
+    precision_recall_curves({name: precision[0, :, i] for i, name in enumerate(classes)}, path)
     rows = [
         (name, float(precision[0, :, i].mean()), float(precision[:, :, i].mean()))
         for i, name in enumerate(classes)
@@ -106,16 +106,16 @@ def worst_errors(
     shown: int = 6,
     scale: int = 2,
 ) -> Section:
-    """Returns the pictures with most errors: missed objects dashed, wrong detections coloured.
+    """Returns the images with most errors: missed objects dashed, wrong detections colored.
 
     Args:
-        images: pictures.
+        images: images.
         missed: objects, `valid` where no detection found them.
         wrong: detections, `valid` where they are wrong.
-        names: of the pictures.
+        names: of the images.
         classes: names, in the order of the labels.
-        shown: how many pictures.
-        scale: enlarges the pictures.
+        shown: how many images.
+        scale: enlarges the images.
     """
     errors = missed.valid.sum(axis=1) + wrong.valid.sum(axis=1)
     figures = []
@@ -144,6 +144,6 @@ def worst_errors(
     return Section(
         "Worst errors",
         f"{missed.valid.sum()} objects are missed (dashed) and {wrong.valid.sum()} confident "
-        "detections are wrong (coloured), at IoU 0.5.",
+        "detections are wrong (colored), at IoU 0.5.",
         figures=figures,
     )

@@ -1,4 +1,4 @@
-"""Pictures as arrays: one form for all, contact sheets, files."""
+"""Images as arrays: one form for all, contact sheets, files."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -9,10 +9,10 @@ from PIL import Image
 
 
 def to_rgb(image: Num[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns a picture as uint8 RGB.
+    """Returns an image as uint8 RGB.
 
     Args:
-        image: grey (no channel axis, or 1) or RGB (3); uint8, or float in [0, 1], which is clipped.
+        image: gray (no channel axis, or 1) or RGB (3); uint8, or float in [0, 1], which is clipped.
 
     Raises:
         ValueError: if the shape or the dtype is another, or a float is not finite.
@@ -37,18 +37,18 @@ def grid(
     columns: int | None = None,
     gap: int = 4,
 ) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Returns pictures side by side in rows, as one; smaller ones are centred in their cell.
+    """Returns images side by side in rows, as one; smaller ones are centered in their cell.
 
     Args:
         images: as `to_rgb` takes them, of any sizes.
-        columns: pictures in a row; by default as many columns as rows, or one more.
-        gap: grey pixels between pictures.
+        columns: images in a row; by default as many columns as rows, or one more.
+        gap: gray pixels between images.
 
     Raises:
-        ValueError: if there is no picture.
+        ValueError: if there is no image.
     """
     if not len(images):
-        raise ValueError("images must hold at least one picture, got none.")
+        raise ValueError("images must hold at least one image, got none.")
     pictures = [to_rgb(image) for image in images]
     columns = min(columns or int(np.ceil(len(pictures) ** 0.5)), len(pictures))
     h, w = np.max([picture.shape[:2] for picture in pictures], axis=0)
@@ -62,10 +62,10 @@ def grid(
 
 
 def encode(image: Num[np.ndarray, "h w *c"]) -> tuple[str, bytes]:
-    """Returns a picture as a small file: its media type and its bytes.
+    """Returns an image as a small file: its media type and its bytes.
 
-    Plots and small pictures stay exact (PNG); larger photographs become JPEG of quality 90 with
-    full colour resolution, which keeps thin coloured lines sharp.
+    Plots and small images stay exact (PNG); larger photographs become JPEG of quality 90 with
+    full color resolution, which keeps thin colored lines sharp.
     """
     picture = Image.fromarray(to_rgb(image))
     exact, photograph = BytesIO(), BytesIO()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Integer
 
-from .theme import INK, MUTED, color, plot
+from lectures_jax.report.theme import INK, MUTED, color, plot
 
 
 def latent_plane(
@@ -17,7 +17,7 @@ def latent_plane(
     classes: Sequence[str],
     names: tuple[str, str] = ("first unit", "second unit"),
 ) -> None:
-    """Draws codes as points in the colours of their classes.
+    """Draws codes as points in the colors of their classes.
 
     Args:
         points: two numbers of each code.
@@ -48,9 +48,9 @@ def latent_units(
     """Draws each unit's divergence from the prior as a bar, the largest first.
 
     Args:
-        divergence: mean over the pictures, in nats.
+        divergence: mean over the images, in nats.
         path: file to write: `.svg`, `.png` or `.pdf`.
-        threshold: bars below are grey: the unit has collapsed to the prior.
+        threshold: bars below are gray: the unit has collapsed to the prior.
 
     Raises:
         ValueError: if there is no unit.

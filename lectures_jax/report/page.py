@@ -12,20 +12,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .images import encode, to_rgb
-from .style import STYLE
+from lectures_jax.report.images import encode, to_rgb
+from lectures_jax.report.style import STYLE
 
 _RASTER = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".gif": "gif"}
-_SMALL = 96  # pixels; narrower pictures are enlarged, each pixel a square
+_SMALL = 96  # pixels; narrower images are enlarged, each pixel a square
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot or a picture.
+    """A plot or an image.
 
     Attributes:
-        source: an `.svg` (a plot, which follows the theme), another picture file, or an array that
-            is grey or RGB, uint8 or float in [0, 1].
+        source: an `.svg` (a plot, which follows the theme), another image file, or an array that
+            is gray or RGB, uint8 or float in [0, 1].
         caption: one sentence under it.
         alt: what it shows, for readers who do not see it; by default the caption.
     """
@@ -79,10 +79,10 @@ def page(
         sections: in order.
         summary: one sentence under the title.
         numbers: the results to read first, by name.
-        footer: versions, device and revision, as `train.environment` tells them.
+        footer: versions, device and revision, as `runtime.environment` tells them.
 
     Raises:
-        ValueError: if a figure is neither a known kind of file nor a picture.
+        ValueError: if a figure is neither a known kind of file nor an image.
     """
     fresh = count(1)
     body = "\n".join(_section(section, i, fresh) for i, section in enumerate(sections))

@@ -1,6 +1,6 @@
-"""The style sheet of a report page. Its colours are those of the plots."""
+"""The style sheet of a report page. Its colors are those of the plots."""
 
-from .theme import DARK, GRID, INK, MUTED, PAPER
+from lectures_jax.report.theme import DARK, GRID, INK, MUTED, PAPER
 
 _LIGHT = {"ink": INK, "muted": MUTED, "line": GRID, "paper": PAPER}
 _LIGHT_TINTS = {"card": "#f4f6f9", "link": "#1a5fbf"}

@@ -27,7 +27,7 @@ PALETTE = (
 
 INK, MUTED, GRID, PAPER = "#1f2530", "#5a6372", "#e1e4ea", "#fefeff"
 DARK = {INK: "#e7eaf0", MUTED: "#a4adbb", GRID: "#323945", PAPER: "#1b1f27"}
-"""What the colours of text, lines and background turn into on a dark page."""
+"""What the colors of text, lines and background turn into on a dark page."""
 
 WIDTH = 440 / 96
 """Width of a plot in inches: 440 CSS pixels, so that its text stays readable on a telephone."""
@@ -62,7 +62,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def color(index: int) -> str:
-    """Returns the colour of a class, the same in every plot and picture."""
+    """Returns the color of a class, the same in every plot and image."""
     return PALETTE[index % len(PALETTE)]
 
 
@@ -80,7 +80,7 @@ def plot(
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        yield list(figure.subplots(rows, columns, sharex=columns == 1, squeeze=False).flat)
+        yield list(figure.subplots(rows, columns, sharex=columns == 1, space_to_depth=False).flat)
         _write(figure, Path(path))
 
 
@@ -88,8 +88,8 @@ def _write(figure: Figure, path: Path) -> None:
     if path.suffix != ".svg":
         figure.savefig(path, dpi=200, facecolor=PAPER)
         return
-    # The file stays a plain SVG in light colours, which any program shows; a browser whose reader
-    # prefers dark repaints the four colours that are not data.
+    # The file stays a plain SVG in light colors, which any program shows; a browser whose reader
+    # prefers dark repaints the four colors that are not data.
     repaint = "".join(
         f'[style*="{what}: {light}"]{{{what}:{dark}!important}}'
         for light, dark in DARK.items()

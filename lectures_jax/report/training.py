@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .curves import curves
-from .page import Figure, Section, Table
+from lectures_jax.report.curves import curves
+from lectures_jax.report.page import Figure, Section, Table
 
 
 def training(

@@ -3,9 +3,10 @@
 import json
 import logging
 import math
-import os
 from importlib.util import find_spec
 from pathlib import Path
+
+from lectures_jax.runtime import atomic_write
 
 Row = dict[str, int | float]
 """What was measured at one step: `step`, then scalars by name."""
@@ -26,9 +27,8 @@ class History:
             return
         path = out / "metrics.jsonl"
         self.rows = [row for row in _read(path) if row["step"] <= step]
-        scratch = path.with_suffix(".tmp")
-        scratch.write_text("".join(map(_line, self.rows)))
-        os.replace(scratch, path)
+        with atomic_write(path) as scratch:
+            scratch.write_text("".join(map(_line, self.rows)))
         self._file = path.open("a")
         self._events = _event_writer(out / "tensorboard", step)
 

@@ -10,12 +10,12 @@ from typing import Any
 import optax
 from flax import nnx
 
+from lectures_jax.runtime import StopRequest, stop_request
 from lectures_jax.train.checkpoint import Checkpoints
 from lectures_jax.train.diagnosis import NonFiniteError, explain
 from lectures_jax.train.history import History, Row
 from lectures_jax.train.progress import open_progress
 from lectures_jax.train.run import Run
-from lectures_jax.train.signals import Stopped, StopRequest, stop_request
 from lectures_jax.train.state import TrainState, init, rebuild
 from lectures_jax.train.step import Augment, Step, make_step
 from lectures_jax.train.stream import Stream
@@ -23,6 +23,10 @@ from lectures_jax.typing import Batch, Key, Objective
 
 Evaluate = Callable[[Any], dict[str, float]]
 """`model -> metrics`."""
+
+
+class Stopped(Exception):  # noqa: N818  (it reports a request that was met, not an error)
+    """Training ended early on SIGTERM, after a checkpoint. The same call again resumes."""
 
 
 def fit(
@@ -42,7 +46,6 @@ def fit(
     best: str | None = None,
     save_every: int = 500,
     log_every: int = 50,
-    compiler_options: dict[str, str] | None = None,
 ) -> tuple[Any, list[Row]]:
     """Trains a model, and returns it with what was measured on the way.
 
@@ -74,7 +77,6 @@ def fit(
         best: metric of `evaluate` to maximize: its best checkpoint is kept and returned.
         save_every: steps between checkpoints; the last step is always saved.
         log_every: steps between rows.
-        compiler_options: of the step's `jax.jit`, such as `threaded_convolutions()`.
 
     Returns:
         The model, with averaged parameters where they are on, dropout off and batch norm on its
@@ -98,7 +100,6 @@ def fit(
         optimizer,
         ema_decay=ema_decay,
         augment=augment,
-        compiler_options=compiler_options,
     )
     return drive(
         step,

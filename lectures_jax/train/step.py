@@ -28,7 +28,6 @@ def make_step(
     *,
     ema_decay: float | None = None,
     augment: Augment | None = None,
-    compiler_options: dict[str, str] | None = None,
 ) -> Step:
     """Returns one training step, compiled on its first call.
 
@@ -45,7 +44,6 @@ def make_step(
         augment: `(key, batch) -> batch`, applied to the whole batch before the objective, inside
             the compiled step. A function of one example is passed as
             `lambda key, batch: jax.vmap(one)(jax.random.split(key, n), batch)`.
-        compiler_options: of `jax.jit`.
 
     Returns:
         `step(state, batch) -> (state, metrics)`: the objective's metrics, `loss`, `grad_norm`, and
@@ -80,7 +78,7 @@ def make_step(
         metrics = {**metrics, "loss": loss, "grad_norm": grad_norm}
         return advance(state, proposed, finite, batch), metrics | _learning_rate(optimizer_state)
 
-    return jax.jit(step, donate_argnums=0, compiler_options=compiler_options)
+    return jax.jit(step, donate_argnums=0)
 
 
 def norm(tree: Any) -> Float[Array, ""]:

@@ -1,8 +1,8 @@
 """Parameters in files: our own, and other people's."""
 
 try:
-    from .safetensors_io import load_safetensors, save_safetensors
-    from .yolo import Detector, load_yolo, save_yolo
+    from lectures_jax.weights.safetensors_io import load_safetensors, save_safetensors
+    from lectures_jax.weights.yolo import Detector, load_yolo, save_yolo
 except ModuleNotFoundError as error:
     raise ImportError(
         f"lectures_jax.weights needs {error.name}: pip install 'lectures_jax[experiments]'"

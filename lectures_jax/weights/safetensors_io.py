@@ -1,6 +1,5 @@
 """Parameters as safetensors files: nested dictionaries of arrays, under names joined by dots."""
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+from lectures_jax.runtime import atomic_write
 
 Tree = dict[Any, Any]
 """Arrays in nested dictionaries, as `nnx.to_pure_dict` makes them: the keys are attributes' names,
@@ -33,14 +34,8 @@ def save_safetensors(path: Path, tree: Tree, *, metadata: Mapping[str, str] | No
             the format knows.
     """
     arrays = dict(_flatten(tree, ()))
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(arrays, unfinished, metadata=None if metadata is None else dict(metadata))
-        with unfinished.open("rb+") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic_write(path) as scratch:
+        save_file(arrays, scratch, metadata=None if metadata is None else dict(metadata))
 
 
 def load_safetensors(path: Path | str) -> tuple[Tree, dict[str, str]]:

@@ -9,12 +9,11 @@ from typing import NamedTuple
 from flax import nnx
 
 from lectures_jax.models.yolo import FULL, Size, Yolo
-
-from .safetensors_io import load_safetensors, save_safetensors
+from lectures_jax.weights.safetensors_io import load_safetensors, save_safetensors
 
 
 class Detector(NamedTuple):
-    """A detector that is ready to look at pictures."""
+    """A detector that is ready to look at images."""
 
     model: Yolo
     classes: tuple[str, ...]
@@ -30,7 +29,7 @@ def save_yolo(
         path: of the file.
         model: its parameters and moving averages are written.
         classes: names, in the order of the labels.
-        image_size: height and width of the pictures that it was trained on, in pixels.
+        image_size: height and width of the images that it was trained on, in pixels.
     """
     config = {
         "classes": list(classes),

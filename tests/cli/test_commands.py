@@ -4,8 +4,7 @@ import tempfile
 import pytest
 
 from lectures_jax.cli import doctor, main
-
-from .conftest import EXPERIMENT
+from tests.cli.conftest import EXPERIMENT
 
 
 @pytest.mark.parametrize(

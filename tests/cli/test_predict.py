@@ -26,17 +26,17 @@ class Detector:
 
 @pytest.fixture
 def detector(monkeypatch):
-    """A run's folder whose detector is known, and a folder with a picture."""
+    """A run's folder whose detector is known, and a folder with an image."""
     monkeypatch.setattr(weights, "load_yolo", lambda path: (Detector(), ("cat", "dog"), (64, 64)))
     Path("run").mkdir()
     Path("run/model.safetensors").touch()
-    Path("pictures").mkdir()
+    Path("images").mkdir()
     # Twice as wide as high: on the canvas of 64 it is 64×32, 16 below the top.
-    Image.new("RGB", (128, 64), "grey").save("pictures/12.png")
+    Image.new("RGB", (128, 64), "gray").save("images/12.png")
 
 
 def test_predictions_are_in_pixels_of_the_picture_and_in_coco_format(detector, capsys):
-    assert main(["predict", "run", "pictures/12.png", "--score", "0.25"]) == 0
+    assert main(["predict", "run", "images/12.png", "--score", "0.25"]) == 0
     assert json.loads(Path("run/predictions/predictions.json").read_text()) == [
         {
             "image_id": 12,
@@ -54,14 +54,14 @@ def test_predictions_are_in_pixels_of_the_picture_and_in_coco_format(detector, c
 
 
 def test_an_unreadable_picture_is_told_and_the_others_are_done(detector, error_line):
-    Path("pictures/broken.jpg").write_bytes(b"no picture")
-    Path("pictures/notes.txt").touch()
-    argv = ["predict", "run", "pictures", "--out", "found", "--score", "0.25"]
+    Path("images/broken.jpg").write_bytes(b"no image")
+    Path("images/notes.txt").touch()
+    argv = ["predict", "run", "images", "--out", "found", "--score", "0.25"]
     assert main(argv) == 2
-    assert "pictures/broken.jpg" in error_line()
+    assert "images/broken.jpg" in error_line()
     assert sorted(os.listdir("found")) == ["12.png", "predictions.json"]
 
 
 def test_pictures_are_never_overwritten(detector, error_line):
-    assert main(["predict", "run", "pictures", "--out", "pictures", "--score", "0.25"]) == 2
+    assert main(["predict", "run", "images", "--out", "images", "--score", "0.25"]) == 2
     assert "another folder" in error_line()

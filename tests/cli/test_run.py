@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from lectures_jax.cli import main
-
-from .conftest import EXPERIMENT
+from tests.cli.conftest import EXPERIMENT
 
 
 def test_a_run_leaves_its_configuration_and_its_metrics(toy, capsys):

@@ -9,14 +9,14 @@ from PIL import Image
 
 
 def picture(path: Path, height: int = 8, width: int = 10, mode: str = "RGB") -> Path:
-    """Writes a picture in the format of the suffix."""
+    """Writes an image in the format of the suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, (width, height)).save(path)
     return path
 
 
 def noise(path: Path, height: int = 40, width: int = 50) -> np.ndarray:
-    """Writes a picture that does not compress."""
+    """Writes an image that does not compress."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     Image.fromarray(pixels).save(path)

@@ -24,7 +24,7 @@ NO_SHIFT = jnp.zeros(2)
 
 
 def example(h=12, w=12, box=(2, 3, 7, 11)):
-    """A noisy dark picture with one white rectangle, its box and its mask, and one empty row."""
+    """A noisy dark image with one white rectangle, its box and its mask, and one empty row."""
     x0, y0, x1, y1 = box
     image = np.random.default_rng(0).uniform(0, 0.3, (h, w, 3)).astype(np.float32)
     mask = np.zeros((h, w), np.int32)
@@ -197,7 +197,7 @@ def test_a_vmapped_augmentation_is_a_loop_and_jit_changes_nothing():
 def recoloured(image, brightness=0.0, contrast=1.0, saturation=1.0, hue=0.0):
     image = jnp.array(image, jnp.float32).reshape(1, 1, 3)
     numbers = (jnp.float32(v) for v in (brightness, contrast, saturation, hue))
-    return data.recolour(image, *numbers).ravel()
+    return data.color_jitter(image, *numbers).ravel()
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_files_need_a_folder():
 
 
 def tiles(folder, counts, *, size=4, mode="RGB"):
-    """One folder per class, each picture of a shade of its own; returns the shades by class."""
+    """One folder per class, each image of a shade of its own; returns the shades by class."""
     shades = {}
     for label, (name, count) in enumerate(counts.items()):
         (folder / name).mkdir(parents=True)
@@ -147,13 +147,13 @@ def climbing(folder):
     ("make", "message"),
     [
         (not_a_zip, "x.zip: file: expected a zip file"),
-        (nothing, "pictures: expected one to 500000, in one folder per class, got 0"),
+        (nothing, "images: expected one to 500000, in one folder per class, got 0"),
         (other_size, "9.png: size: expected 4×4, as a/0.png, got 5×4"),
-        (no_picture, "a/0.png: content: expected a picture that decodes"),
+        (no_picture, "a/0.png: content: expected an image that decodes"),
         (bomb, "a/b.png: size: expected at most 20000000 bytes, got 30000000"),
         (lying_bomb, "a/b.png: content: expected a file in a zip"),
-        (one_only, "b: pictures: expected at least two, got 1"),
-        (climbing, "pictures: expected one to 500000"),
+        (one_only, "b: images: expected at least two, got 1"),
+        (climbing, "images: expected one to 500000"),
     ],
 )
 def test_what_is_wrong_with_pictures_is_told_in_one_line(make, message, tmp_path):

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from lectures_jax import data
-
-from .files import noise, picture, text, truncate
+from tests.data.files import noise, picture, text, truncate
 
 
 def content(**tables):
@@ -80,7 +79,7 @@ def third(**row):
         (third(file_name="c.png"), "image 30 file_name: expected the name of a file"),
         (third(file_name="../a.json"), "image 30 file_name: expected a path inside"),
         (third(file_name="/etc/hostname"), "image 30 file_name: expected a path inside"),
-        (third(file_name="a.png"), "image 30 file_name: expected each picture once"),
+        (third(file_name="a.png"), "image 30 file_name: expected each image once"),
         (third(file_name=5), r"images\[2\].file_name: expected str, got 5"),
         (third(id=20, file_name="b.png"), r"images\[2\].id: expected each id once, got 20"),
     ],

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from lectures_jax import data
-
-from .files import noise, picture, text, truncate
+from tests.data.files import noise, picture, text, truncate
 
 
 def tree(root):
@@ -32,7 +31,7 @@ def test_other_and_hidden_files_are_passed_over(tmp_path):
 def test_a_class_without_a_picture_is_a_problem(tmp_path):
     root = tree(tmp_path)
     (root / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty: pictures: expected at least one, got none"):
+    with pytest.raises(ValueError, match="empty: images: expected at least one, got none"):
         data.read_image_folder(root)
     dataset = data.read_image_folder(root, strict=False)
     assert dataset.classes == ("cat", "dog", "empty")
@@ -62,5 +61,5 @@ def test_a_link_that_leaves_the_root_is_refused(tmp_path, link):
 
 @pytest.mark.parametrize("name", ["", "missing"])
 def test_a_root_without_pictures_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="expected at least one good picture, got none"):
+    with pytest.raises(ValueError, match="expected at least one good image, got none"):
         data.read_image_folder(tmp_path / name, strict=False)

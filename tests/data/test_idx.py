@@ -74,7 +74,7 @@ def test_labels_and_pictures_of_different_numbers_are_refused(tmp_path):
 
 
 def test_an_empty_set_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="at least one good picture, got none"):
+    with pytest.raises(ValueError, match="at least one good image, got none"):
         read(tmp_path, images=content(PIXELS[:0]), labels=content(LABELS[:0]))
 
 

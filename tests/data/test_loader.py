@@ -10,7 +10,7 @@ from lectures_jax.data.records import Dataset, Record
 
 
 def numbered(n, boxes=1):
-    """Pictures that show their own number, with some boxes of that number as the label."""
+    """Images that show their own number, with some boxes of that number as the label."""
     return Dataset(
         tuple(
             Record(

@@ -3,8 +3,7 @@ import pytest
 
 from lectures_jax import data
 from lectures_jax.data.pictures import decode_mask
-
-from .files import noise, picture, text, truncate
+from tests.data.files import noise, picture, text, truncate
 
 
 def tree(root, names=("a", "b")):
@@ -43,7 +42,7 @@ def test_a_missing_mask_is_an_error_or_leaves_out_its_picture(tmp_path):
 def test_a_list_that_names_what_is_not_there_is_refused(tmp_path, name):
     root = tree(tmp_path)
     names = text(root / "train.txt", f"a\n{name}\n")
-    with pytest.raises(ValueError, match=r"train\.txt: picture: expected"):
+    with pytest.raises(ValueError, match=r"train\.txt: image: expected"):
         read(root, names=names)
     assert [record.id for record in read(root, names=names, strict=False)] == ["a"]
 

@@ -3,9 +3,8 @@ import pytest
 from PIL import Image
 
 from lectures_jax.data.pictures import decode_mask, decode_picture, verify
-from lectures_jax.data.problems import Problems
-
-from .files import noise, picture, png_header, truncate
+from lectures_jax.data.problems import ErrorLog
+from tests.data.files import noise, picture, png_header, truncate
 
 
 def test_a_picture_decodes_to_its_pixels(tmp_path):
@@ -27,10 +26,10 @@ def test_a_palette_with_transparency_becomes_rgb_without_a_warning(tmp_path):
 
 def test_the_numbers_of_a_mask_are_kept(tmp_path):
     mask = np.array([[0, 1], [255, 7]], np.uint8)
-    Image.fromarray(mask).save(tmp_path / "grey.png")
-    np.testing.assert_array_equal(decode_mask(tmp_path / "grey.png"), mask)
+    Image.fromarray(mask).save(tmp_path / "gray.png")
+    np.testing.assert_array_equal(decode_mask(tmp_path / "gray.png"), mask)
     palette = Image.fromarray(mask)
-    palette.putpalette([9, 9, 9] * 256)  # colours, which do not matter
+    palette.putpalette([9, 9, 9] * 256)  # colors, which do not matter
     palette.save(tmp_path / "palette.png")
     np.testing.assert_array_equal(decode_mask(tmp_path / "palette.png"), mask)
     deep = np.array([[0, 1], [300, 65535]], np.uint16)
@@ -54,14 +53,14 @@ def test_a_truncated_picture_is_refused(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     noise(path)
     truncate(path)
-    with pytest.raises(ValueError, match=rf"a\.{suffix}: content: expected a picture that decodes"):
+    with pytest.raises(ValueError, match=rf"a\.{suffix}: content: expected an image that decodes"):
         decode_picture(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG", b"<html></html>", bytes(1000)])
 def test_a_file_that_is_no_picture_is_refused(tmp_path, content):
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.png: content: expected a picture that decodes"):
+    with pytest.raises(ValueError, match=r"a\.png: content: expected an image that decodes"):
         decode_picture(tmp_path / "a.png")
 
 
@@ -72,7 +71,7 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_a_format_not_listed_is_refused_whatever_its_name(tmp_path):
     Image.new("RGB", (4, 3)).save(tmp_path / "a.png", format="TIFF")
-    with pytest.raises(ValueError, match="a picture that decodes, got UnidentifiedImageError"):
+    with pytest.raises(ValueError, match="an image that decodes, got UnidentifiedImageError"):
         decode_picture(tmp_path / "a.png")
 
 
@@ -94,9 +93,9 @@ def test_verifying_returns_the_sizes_and_notes_what_does_not_decode(tmp_path):
     good = picture(tmp_path / "good.png", 3, 4)
     noise(tmp_path / "bad.png")
     truncate(tmp_path / "bad.png")
-    problems = Problems(strict=False)
+    problems = ErrorLog(strict=False)
     assert verify([tmp_path / "bad.png", good], problems) == {good: (3, 4)}
     assert len(problems.lines) == 1
     assert "bad.png" in problems.lines[0]
     with pytest.raises(ValueError, match=r"bad\.png"):
-        verify([good, tmp_path / "bad.png"], Problems(strict=True))
+        verify([good, tmp_path / "bad.png"], ErrorLog(strict=True))

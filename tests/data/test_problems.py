@@ -6,23 +6,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from lectures_jax.data.problems import Problems, Thing, finish, four_numbers, inside, objects
-
-from .files import picture
+from lectures_jax.data.problems import Annotation, ErrorLog, finish, four_numbers, inside, objects
+from tests.data.files import picture
 
 FILE = Path("labels.txt")
 CLASSES = {"cat": 0, "dog": 1}
 
 
 def read(*things, strict=False):
-    problems = Problems(strict)
+    problems = ErrorLog(strict)
     return objects(things, (20, 30), CLASSES, FILE, problems), problems.lines
 
 
 def test_good_objects_become_arrays():
     (boxes, labels, crowd), lines = read(
-        Thing("dog", (1.0, 2.0, 3.5, 4.0), "line 1"),
-        Thing("cat", (0.0, 0.0, 30.0, 20.0), "2", True),
+        Annotation("dog", (1.0, 2.0, 3.5, 4.0), "line 1"),
+        Annotation("cat", (0.0, 0.0, 30.0, 20.0), "2", True),
     )
     np.testing.assert_array_equal(boxes, np.array([[1, 2, 3.5, 4], [0, 0, 30, 20]], np.float32))
     np.testing.assert_array_equal(labels, np.array([1, 0], np.int32))
@@ -43,21 +42,21 @@ def test_no_objects_become_empty_arrays():
     [
         ((2.0, 2.0, 2.0, 5.0), "positive width and height"),
         ((5.0, 2.0, 3.0, 6.0), "positive width and height"),
-        ((-5.0, 2.0, 3.0, 6.0), "inside the 30×20 picture"),
-        ((2.0, 2.0, 3.0, 21.5), "inside the 30×20 picture"),
-        ((40.0, 2.0, 45.0, 6.0), "inside the 30×20 picture"),
-        ((30.0, 2.0, 30.5, 6.0), "inside the 30×20 picture"),
+        ((-5.0, 2.0, 3.0, 6.0), "inside the 30×20 image"),
+        ((2.0, 2.0, 3.0, 21.5), "inside the 30×20 image"),
+        ((40.0, 2.0, 45.0, 6.0), "inside the 30×20 image"),
+        ((30.0, 2.0, 30.5, 6.0), "inside the 30×20 image"),
         (
             (2.0, 2.0, math.nextafter(2.0, 3.0), 5.0),
-            "inside the 30×20 picture",
+            "inside the 30×20 image",
         ),  # no area in float32
         ((math.nan, 2.0, 3.0, 6.0), "finite corners"),
         ((1.0, 2.0, math.inf, 6.0), "finite corners"),
     ],
 )
 def test_a_wrong_box_is_an_error_or_is_left_out(box, expected):
-    good = Thing("cat", (1.0, 1.0, 2.0, 2.0), "line 1")
-    bad = Thing("cat", box, "line 2")
+    good = Annotation("cat", (1.0, 1.0, 2.0, 2.0), "line 1")
+    bad = Annotation("cat", box, "line 2")
     (boxes, _, _), lines = read(good, bad)
     np.testing.assert_array_equal(boxes, [[1, 1, 2, 2]])
     assert len(lines) == 1
@@ -67,7 +66,7 @@ def test_a_wrong_box_is_an_error_or_is_left_out(box, expected):
 
 @given(st.lists(st.floats(), min_size=4, max_size=4))
 def test_whatever_the_corners_the_boxes_kept_have_an_area_in_the_picture(box):
-    (boxes, _, _), lines = read(Thing("cat", tuple(box), "line 1"))
+    (boxes, _, _), lines = read(Annotation("cat", tuple(box), "line 1"))
     assert len(boxes) + len(lines) == 1
     for x0, y0, x1, y1 in boxes:
         assert 0 <= x0 < x1 <= 30
@@ -75,18 +74,18 @@ def test_whatever_the_corners_the_boxes_kept_have_an_area_in_the_picture(box):
 
 
 def test_a_box_may_stick_out_by_a_pixel_of_rounding_and_is_clipped():
-    (boxes, _, _), lines = read(Thing("cat", (-1.0, -0.3, 31.0, 20.0), "line 1"))
+    (boxes, _, _), lines = read(Annotation("cat", (-1.0, -0.3, 31.0, 20.0), "line 1"))
     np.testing.assert_array_equal(boxes, [[0, 0, 30, 20]])
     assert lines == []
 
 
 def test_an_unknown_class_is_named():
     with pytest.raises(ValueError, match=r"expected a class among \['cat', 'dog'\], got cow"):
-        read(Thing("cow", (1.0, 1.0, 2.0, 2.0), "line 1"), strict=True)
+        read(Annotation("cow", (1.0, 1.0, 2.0, 2.0), "line 1"), strict=True)
 
 
 def test_the_same_object_twice_counts_once():
-    thing = Thing("cat", (1.0, 1.0, 2.0, 2.0), "line 1")
+    thing = Annotation("cat", (1.0, 1.0, 2.0, 2.0), "line 1")
     (boxes, _, _), lines = read(thing, thing)
     assert len(boxes) == 1
     assert "each object once" in lines[0]
@@ -97,15 +96,15 @@ def test_the_same_object_twice_counts_once():
 )
 def test_what_is_not_four_numbers_is_a_problem(values):
     with pytest.raises(ValueError, match=r"labels.txt: line 1: expected four numbers"):
-        four_numbers(values, FILE, "line 1", Problems(strict=True))
+        four_numbers(values, FILE, "line 1", ErrorLog(strict=True))
 
 
 def test_four_numbers_may_be_text():
-    assert four_numbers(["1", "2.5", 3, 4.0], FILE, "", Problems(strict=True)) == (1, 2.5, 3, 4)
+    assert four_numbers(["1", "2.5", 3, 4.0], FILE, "", ErrorLog(strict=True)) == (1, 2.5, 3, 4)
 
 
 def test_a_message_is_one_short_line():
-    problems = Problems(strict=False)
+    problems = ErrorLog(strict=False)
     problems.add(FILE, "field", "something", "a\nb" * 10**5)
     assert "\n" not in problems.lines[0]
     assert len(problems.lines[0]) < 300
@@ -113,7 +112,7 @@ def test_a_message_is_one_short_line():
 
 @pytest.fixture
 def tree(tmp_path):
-    """A folder with a picture, one outside of it, and links to both."""
+    """A folder with an image, one outside of it, and links to both."""
     root = tmp_path / "root"
     picture(root / "in" / "a.png")
     picture(tmp_path / "secret.png")
@@ -126,7 +125,7 @@ def tree(tmp_path):
 
 @pytest.mark.parametrize("name", ["in/a.png", "inner.png", "./in/a.png"])
 def test_a_path_inside_the_root_is_found(tree, name):
-    assert inside(tree, name, FILE, "list", Problems(strict=True)) == tree / name
+    assert inside(tree, name, FILE, "list", ErrorLog(strict=True)) == tree / name
 
 
 @pytest.mark.parametrize(
@@ -134,11 +133,11 @@ def test_a_path_inside_the_root_is_found(tree, name):
 )
 def test_a_path_that_climbs_out_of_the_root_is_refused(tree, name):
     with pytest.raises(ValueError, match=r"labels.txt: list: expected a path inside .*root, got"):
-        inside(tree, name, FILE, "list", Problems(strict=True))
+        inside(tree, name, FILE, "list", ErrorLog(strict=True))
 
 
 def test_an_absolute_path_is_refused(tree):
-    problems = Problems(strict=False)
+    problems = ErrorLog(strict=False)
     assert inside(tree, str(tree.parent / "secret.png"), FILE, "list", problems) is None
     assert "a path inside" in problems.lines[0]
 
@@ -146,11 +145,11 @@ def test_an_absolute_path_is_refused(tree):
 @pytest.mark.parametrize("name", ["missing.png", "in", "", "loop", "a" * 5000, "a\0b"])
 def test_a_name_that_is_no_file_is_refused(tree, name):
     with pytest.raises(ValueError, match=r"labels.txt: list: expected the name of a file in"):
-        inside(tree, name, FILE, "list", Problems(strict=True))
+        inside(tree, name, FILE, "list", ErrorLog(strict=True))
 
 
 def test_a_set_without_a_good_picture_is_refused_even_when_not_strict():
-    problems = Problems(strict=False)
+    problems = ErrorLog(strict=False)
     problems.add(FILE, "line 1", "this", "that")
-    with pytest.raises(ValueError, match=r"at least one good picture, got none; first labels.txt"):
+    with pytest.raises(ValueError, match=r"at least one good image, got none; first labels.txt"):
         finish([], ["cat"], problems, FILE)

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from lectures_jax import data
-
-from .files import noise, picture, text, truncate
+from tests.data.files import noise, picture, text, truncate
 
 CAT = {"name": "cat", "box": (1, 2, 6, 8)}
 DOG = {"name": "dog", "box": (3, 1, 10, 4)}
@@ -23,7 +22,7 @@ def xml(*objects, size=(8, 10)):
 
 
 def tree(root, annotations, listed=None):
-    """Writes a data set of 8×10 pictures with these annotations."""
+    """Writes a data set of 8×10 images with these annotations."""
     for name, content in annotations.items():
         picture(root / "JPEGImages" / f"{name}.jpg")
         text(root / "Annotations" / f"{name}.xml", content)
@@ -99,7 +98,7 @@ def test_a_bad_annotation_is_an_error_or_leaves_out_its_picture(tmp_path, conten
     ("thing", "message"),
     [
         ({"name": "cat", "box": (5, 2, 3, 8)}, "positive width and height"),
-        ({"name": "cat", "box": (5, 2, 30, 8)}, "inside the 10×8 picture"),
+        ({"name": "cat", "box": (5, 2, 30, 8)}, "inside the 10×8 image"),
         ({"name": "cat", "box": ("nan", 2, 3, 8)}, "finite corners"),
         ({"name": "cat", "box": ("", 2, 3, 8)}, "four numbers"),
         ({"name": "cow", "box": (1, 2, 3, 8)}, "a class among"),
@@ -120,7 +119,7 @@ def test_a_truncated_picture_is_an_error_or_is_left_out(tmp_path):
     root = tree(tmp_path, {"a": xml(CAT), "b": xml(CAT)})
     noise(root / "JPEGImages" / "b.jpg")
     truncate(root / "JPEGImages" / "b.jpg")
-    with pytest.raises(ValueError, match=r"b\.jpg: content: expected a picture that decodes"):
+    with pytest.raises(ValueError, match=r"b\.jpg: content: expected an image that decodes"):
         read(root)
     assert [record.id for record in read(root, strict=False)] == ["a"]
 

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from lectures_jax import data
-
-from .files import noise, picture, text, truncate
+from tests.data.files import noise, picture, text, truncate
 
 
 def tree(root, labels, classes="cat\ndog\n", split=""):
@@ -16,7 +15,7 @@ def tree(root, labels, classes="cat\ndog\n", split=""):
 
 
 def test_shares_of_the_picture_become_pixels(tmp_path):
-    # on 10 × 8 pixels: centre (5, 4), size 4 × 2
+    # on 10 × 8 pixels: center (5, 4), size 4 × 2
     dataset = data.read_yolo(tree(tmp_path, {"a": "1 0.5 0.5 0.4 0.25\n\n0 0.5 0.5 1 1\n"}))
     np.testing.assert_allclose(dataset[0].boxes, [[3, 3, 7, 5], [0, 0, 10, 8]], rtol=1e-6)
     np.testing.assert_array_equal(dataset[0].labels, [1, 0])
@@ -32,7 +31,7 @@ def test_pictures_without_objects_are_read(tmp_path):
 def test_a_split_is_a_folder(tmp_path):
     root = tree(tmp_path, {"a": "0 0.5 0.5 1 1"}, split="train")
     assert len(data.read_yolo(root, split="train")) == 1
-    with pytest.raises(ValueError, match="at least one good picture, got none"):
+    with pytest.raises(ValueError, match="at least one good image, got none"):
         data.read_yolo(root, split="val")
 
 
@@ -47,8 +46,8 @@ def test_a_split_is_a_folder(tmp_path):
         ("0 0.5 0.5 1 x", "four numbers"),
         ("0 0.5 0.5 0 0.5", "positive width and height"),
         ("0 0.5 0.5 -0.5 0.5", "positive width and height"),
-        ("0 0.5 0.5 2 0.5", "inside the 10×8 picture"),
-        ("0 5 4 4 2", "inside the 10×8 picture"),
+        ("0 0.5 0.5 2 0.5", "inside the 10×8 image"),
+        ("0 5 4 4 2", "inside the 10×8 image"),
         ("0 nan 0.5 0.5 0.5", "finite corners"),
         ("1 0.5 0.5 0.4 0.25", "each object once"),
     ],
@@ -65,7 +64,7 @@ def test_a_bad_line_is_an_error_or_is_left_out(tmp_path, line, message):
 def test_labels_without_a_picture_are_a_problem(tmp_path):
     root = tree(tmp_path, {"a": "0 0.5 0.5 1 1"})
     text(root / "labels" / "b.txt", "")
-    with pytest.raises(ValueError, match=r"b\.txt: name: expected the name of a picture"):
+    with pytest.raises(ValueError, match=r"b\.txt: name: expected the name of an image"):
         data.read_yolo(root)
     assert len(data.read_yolo(root, strict=False).problems) == 1
 
@@ -73,7 +72,7 @@ def test_labels_without_a_picture_are_a_problem(tmp_path):
 def test_pictures_that_share_their_labels_are_a_problem(tmp_path):
     root = tree(tmp_path, {"a": "0 0.5 0.5 1 1"})
     picture(root / "images" / "a.jpg")
-    with pytest.raises(ValueError, match="expected one picture per label file"):
+    with pytest.raises(ValueError, match="expected one image per label file"):
         data.read_yolo(root)
     assert [record.id for record in data.read_yolo(root, strict=False)] == ["a"]
 

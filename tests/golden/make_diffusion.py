@@ -31,7 +31,7 @@ def ddim_steps(arrays: dict[str, np.ndarray]) -> None:
     arrays |= {"x_t": x.numpy(), "output": output.numpy(), "fresh": fresh.numpy()}
     for kind in ("epsilon", "sample", "v_prediction"):
         for clip in (False, True):
-            for rederive in (False, True):
+            for recompute_noise in (False, True):
                 for eta in (0.0, 0.3, 1.0):
                     scheduler = DDIMScheduler(
                         clip_sample=clip, prediction_type=kind, timestep_spacing="trailing"
@@ -43,10 +43,10 @@ def ddim_steps(arrays: dict[str, np.ndarray]) -> None:
                             t,
                             x,
                             eta=eta,
-                            use_clipped_model_output=rederive,
+                            use_clipped_model_output=recompute_noise,
                             variance_noise=fresh,
                         )
-                        name = f"{kind}/{int(clip)}/{int(rederive)}/{eta}/{t}"
+                        name = f"{kind}/{int(clip)}/{int(recompute_noise)}/{eta}/{t}"
                         arrays[name] = y.prev_sample.numpy()
 
 
@@ -61,7 +61,7 @@ def whole_runs(arrays: dict[str, np.ndarray]) -> None:
     )
     for name, scheduler in {"heun": heun, "dpm": multistep}.items():
         scheduler.set_timesteps(STEPS)
-        # Heun's pictures are x_t / √ᾱ, of spread σ; its own scale has one more of the noise.
+        # Heun's images are x_t / √ᾱ, of spread σ; its own scale has one more of the noise.
         x = start * (scheduler.sigmas[0] ** 2 + 1).sqrt() if name == "heun" else start
         for t in scheduler.timesteps:
             seen = scheduler.scale_model_input(x, t)

@@ -19,11 +19,11 @@ MEAN, DEVIATION = 0.5, 0.6
 
 
 def gaussian(x, alpha_bar):
-    """Picture and noise that are expected in x if the pictures are N(MEAN, DEVIATION²)."""
+    """Image and noise that are expected in x if the images are N(MEAN, DEVIATION²)."""
     variance = alpha_bar * DEVIATION**2 + 1 - alpha_bar
     away = x - jnp.sqrt(alpha_bar) * MEAN
     x0 = MEAN + DEVIATION**2 * jnp.sqrt(alpha_bar) / variance * away
-    return ops.Parts(x0, jnp.sqrt(1 - alpha_bar) * away / variance)
+    return ops.Denoised(x0, jnp.sqrt(1 - alpha_bar) * away / variance)
 
 
 CONTRACT = {
@@ -66,7 +66,7 @@ def test_the_three_losses_weigh_a_mistake_alike():
     x0, seen, noise = (jnp.asarray(RNG.normal(size=(4, 6)), jnp.float32) for _ in range(3))
     ratio = jnp.asarray(RATIO)
     x_t = ops.add_noise(x0, noise, ratio)
-    believed = ops.derive_noise(x_t, seen, ratio)
+    believed = ops.noise_from_x0(x_t, seen, ratio)
     weights = losses.min_snr_weights(ratio)
     expected = weights.x0 * losses.x0_prediction(x0, seen)
     np.testing.assert_allclose(

@@ -25,12 +25,12 @@ CONTRACT = {
     "discriminator_wasserstein": Contract(PAIR),
     "generator_wasserstein": Contract([(FAKE,)]),
     "discriminator_relativistic": Contract(PAIR, edges=[(100 * REAL, 100 * FAKE)]),
-    "squared_slope": Contract(
-        [(POINTS,)], op=lambda x: losses.squared_slope(critic, x), edges=[(0 * POINTS,)]
+    "r1_penalty": Contract(
+        [(POINTS,)], op=lambda x: losses.r1_penalty(critic, x), edges=[(0 * POINTS,)]
     ),
-    "slope_penalty": Contract(
+    "gradient_penalty": Contract(
         [(POINTS, POINTS[::-1] + 1)],
-        op=lambda a, b: losses.slope_penalty(jax.random.key(0), critic, a, b),
+        op=lambda a, b: losses.gradient_penalty(jax.random.key(0), critic, a, b),
         edges=[(0 * POINTS, 0 * POINTS)],
     ),
 }
@@ -98,7 +98,7 @@ def dirac_gan(generator_loss, *, gamma, alternating):
 
     def discriminator(psi, theta):
         loss = losses.discriminator_minimax(psi * real, jnp.full(1, psi * theta))
-        return jnp.sum(loss + gamma / 2 * losses.squared_slope(lambda x: psi * x, real))
+        return jnp.sum(loss + gamma / 2 * losses.r1_penalty(lambda x: psi * x, real))
 
     def step(point, _):
         theta, psi = point
@@ -125,15 +125,17 @@ def test_the_dirac_gan_circles_without_a_penalty_and_arrives_with_r1(loss, alter
 def test_the_slope_of_a_linear_critic_is_its_weight():
     weight = jnp.array([3.0, 4.0])
     x, y = jnp.ones((2, 2)), jnp.zeros((2, 2))
-    np.testing.assert_allclose(losses.squared_slope(lambda x: x @ weight, x), [25, 25])
-    found = losses.slope_penalty(jax.random.key(0), lambda x: x @ weight, x, y)
+    np.testing.assert_allclose(losses.r1_penalty(lambda x: x @ weight, x), [25, 25])
+    found = losses.gradient_penalty(jax.random.key(0), lambda x: x @ weight, x, y)
     np.testing.assert_allclose(found, [16, 16], rtol=1e-6)
 
 
 def test_the_penalty_is_measured_between_real_and_fake():
     # ‖∇ ½x²‖ = |x|: between 3 and 5 the penalty lies between (3 − 1)² and (5 − 1)²
     real, fake = jnp.full((200, 1), 3.0), jnp.full((200, 1), 5.0)
-    found = losses.slope_penalty(jax.random.key(1), lambda x: jnp.sum(x**2, axis=1) / 2, real, fake)
+    found = losses.gradient_penalty(
+        jax.random.key(1), lambda x: jnp.sum(x**2, axis=1) / 2, real, fake
+    )
     points = np.sqrt(found) + 1
     assert np.all((points >= 3) & (points <= 5))
     np.testing.assert_allclose(points.mean(), 4, atol=0.15)
@@ -143,7 +145,7 @@ def test_a_flat_critic_has_a_finite_gradient():
     def loss(weight):
         x = jnp.ones((2, 3))
         return jnp.sum(
-            losses.slope_penalty(jax.random.key(0), lambda x: x @ weight, x, jnp.zeros_like(x))
+            losses.gradient_penalty(jax.random.key(0), lambda x: x @ weight, x, jnp.zeros_like(x))
         )
 
     value, slope = jax.value_and_grad(loss)(jnp.zeros(3))

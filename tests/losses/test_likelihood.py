@@ -29,7 +29,7 @@ CONTRACT = {
         differentiable=(1, 2),
         edges=[(X, X, np.float32(-12)), (1 - X.round(), X.round(), np.float32(-6))],
     ),
-    "importance_bound": Contract([(WEIGHTS,)], edges=[(0 * WEIGHTS,)]),
+    "iwae_bound": Contract([(WEIGHTS,)], edges=[(0 * WEIGHTS,)]),
     "effective_sample_size": Contract([(WEIGHTS,)], edges=[(0 * WEIGHTS,)]),
 }
 
@@ -89,18 +89,18 @@ def test_one_level_is_refused():
 
 def test_the_bound_and_the_sample_size_by_hand():
     log_weights = jnp.log(jnp.array([1.0, 2, 5]))
-    np.testing.assert_allclose(losses.importance_bound(log_weights), np.log(8 / 3), rtol=1e-6)
+    np.testing.assert_allclose(losses.iwae_bound(log_weights), np.log(8 / 3), rtol=1e-6)
     np.testing.assert_allclose(losses.effective_sample_size(log_weights), 64 / 30, rtol=1e-6)
 
 
 def test_weights_far_below_float32_s_range_do_not_underflow():
     log_weights = jnp.array([-1000.0, -1000])
-    np.testing.assert_allclose(losses.importance_bound(log_weights), -1000)
+    np.testing.assert_allclose(losses.iwae_bound(log_weights), -1000)
     np.testing.assert_allclose(losses.effective_sample_size(log_weights), 2)
 
 
 def test_no_weight_has_no_mean():
-    for function in (losses.importance_bound, losses.effective_sample_size):
+    for function in (losses.iwae_bound, losses.effective_sample_size):
         with pytest.raises(ValueError, match="log_weights must hold at least one"):
             function(jnp.zeros((3, 0)))
 
@@ -182,7 +182,7 @@ def test_the_importance_weighted_bound_rises_with_the_samples_and_stays_below(li
     mean, covariance = linear.posterior(x)
     log_var = np.broadcast_to(np.log(np.diag(covariance)) + 0.8, mean.shape)  # a poor posterior
     w = log_weights(jax.random.key(0), linear, *map(jnp.asarray, (x, mean + 0.3, log_var)), 64)
-    bounds = [float(jnp.mean(losses.importance_bound(w[:, :k]))) for k in (1, 4, 16, 64)]
+    bounds = [float(jnp.mean(losses.iwae_bound(w[:, :k]))) for k in (1, 4, 16, 64)]
     assert np.all(np.diff(bounds) > 0.005)
     assert bounds[-1] < linear.log_prob(x[0])
     assert bounds[-1] > linear.log_prob(x[0]) - 0.05
@@ -192,5 +192,5 @@ def test_the_naive_estimate_arrives_too_but_few_samples_count(linear, float64):
     x = RNG.normal(size=(1, 6))
     zero = jnp.zeros((1, 2))
     w = log_weights(jax.random.key(0), linear, jnp.asarray(x), zero, zero, 200_000)
-    np.testing.assert_allclose(losses.importance_bound(w), linear.log_prob(x), atol=0.05)
+    np.testing.assert_allclose(losses.iwae_bound(w), linear.log_prob(x), atol=0.05)
     assert losses.effective_sample_size(w)[0] < 0.2 * w.shape[-1]

@@ -69,7 +69,7 @@ def bce(logit, y):
 
 
 def one_cell(box):
-    """A head of a single cell with one anchor of 10×20 and one class; the picture is 32×32."""
+    """A head of a single cell with one anchor of 10×20 and one class; the image is 32×32."""
     return ops.yolo_encode(
         jnp.array([box], jnp.float32),
         jnp.array([0]),

@@ -95,7 +95,7 @@ def test_manifold_scores_equal_a_count_over_all_pairs(k):
     between = cdist(A, B)
     in_real = between <= reach(A)[:, None]
     in_fake = between <= reach(B)
-    found = metrics.manifold_scores(A, B, neighbours=k)
+    found = metrics.manifold_scores(A, B, neighbors=k)
     expected = {
         "precision": in_real.any(axis=0).mean(),
         "recall": in_fake.any(axis=1).mean(),
@@ -111,7 +111,7 @@ def test_manifold_scores_equal_a_count_over_all_pairs(k):
 def test_manifold_scores_of_a_line_by_hand():
     # k = 1: the real balls are [−1, 1], [0, 2] and [1, 19]
     real, fake = np.array([[0.0], [1], [10]]), np.array([[-0.5], [2.5], [30]])
-    found = metrics.manifold_scores(real, fake, neighbours=1)
+    found = metrics.manifold_scores(real, fake, neighbors=1)
     np.testing.assert_allclose(found.precision, 2 / 3)  # −0.5 in the first, 2.5 in the last
     np.testing.assert_allclose(found.recall, 1)  # −0.5 and 2.5 reach 3 far, 30 down to 2.5
     np.testing.assert_allclose(found.density, 2 / 3)
@@ -119,9 +119,9 @@ def test_manifold_scores_of_a_line_by_hand():
 
 
 def test_a_set_compared_with_itself_overlaps_wholly():
-    found = metrics.manifold_scores(A, A, neighbours=4)
+    found = metrics.manifold_scores(A, A, neighbors=4)
     assert (found.precision, found.recall, found.coverage) == (1, 1, 1)
-    np.testing.assert_allclose(found.density, 5 / 4)  # k neighbours' balls and its own
+    np.testing.assert_allclose(found.density, 5 / 4)  # k neighbors' balls and its own
 
 
 def test_distant_sets_do_not_overlap():
@@ -133,16 +133,16 @@ def test_copies_with_noise_are_flagged_and_new_pictures_are_not():
     rng = np.random.default_rng(2)
     train, held_out, fresh = rng.normal(size=(3, 200, 8))
     copies = train + 0.05 * rng.normal(size=train.shape)
-    assert metrics.nearest_neighbour_ratio(copies, train, held_out) < 0.15
-    assert 0.9 < metrics.nearest_neighbour_ratio(fresh, train, held_out) < 1.1
-    assert metrics.nearest_neighbour_ratio(train, train, held_out) == 0
-    assert metrics.nearest_neighbour_ratio(5 * fresh, train, held_out) > 3
+    assert metrics.nearest_neighbor_ratio(copies, train, held_out) < 0.15
+    assert 0.9 < metrics.nearest_neighbor_ratio(fresh, train, held_out) < 1.1
+    assert metrics.nearest_neighbor_ratio(train, train, held_out) == 0
+    assert metrics.nearest_neighbor_ratio(5 * fresh, train, held_out) > 3
 
 
 def test_the_ratio_by_hand():
     train, held_out = np.array([[0.0], [10]]), np.array([[2.0], [7], [14]])  # 2, 3, 4 away
     fake = np.array([[1.0], [11.5], [4]])  # 1, 1.5, 4 away
-    np.testing.assert_allclose(metrics.nearest_neighbour_ratio(fake, train, held_out), 1.5 / 3)
+    np.testing.assert_allclose(metrics.nearest_neighbor_ratio(fake, train, held_out), 1.5 / 3)
 
 
 def test_class_shares_by_hand():
@@ -163,8 +163,8 @@ def test_modes_and_quality_by_hand():
         (lambda: metrics.frechet_distance(A[:1], B), "features_a must have at least 2 rows, got 1"),
         (lambda: metrics.kernel_distance(A, B[:1]), "features_b must have at least 2 rows, got 1"),
         (lambda: metrics.manifold_scores(A[:5], B), "real must have at least 6 rows, got 5"),
-        (lambda: metrics.manifold_scores(A, B, neighbours=0), "neighbours must be at least 1"),
-        (lambda: metrics.nearest_neighbour_ratio(A, A[:0], B), "train must have at least 1 rows"),
+        (lambda: metrics.manifold_scores(A, B, neighbors=0), "neighbors must be at least 1"),
+        (lambda: metrics.nearest_neighbor_ratio(A, A[:0], B), "train must have at least 1 rows"),
         (lambda: metrics.class_histogram(jnp.zeros(0, int), num_classes=3), "labels must have"),
         (lambda: metrics.mode_coverage(A, B[:0], deviation=1.0), "modes must have at least 1"),
     ],

@@ -14,7 +14,7 @@ from lectures_jax.models.flow import (
     autoregressive_flow,
     coupling_flow,
 )
-from lectures_jax.models.image_flow import histogram_flow, image_flow
+from lectures_jax.models.image_flow import histogram_flow, multiscale_flow
 from lectures_jax.nn.transforms import Affine, Spline
 from tests.nn.flows import check_flow, moved
 
@@ -80,7 +80,7 @@ def test_maf_and_iaf_are_each_other_s_inverse():
     assert not calls(iaf.inverse)
 
 
-@pytest.mark.parametrize("kind", ["coupling", "spline", "picture", "histogram"])
+@pytest.mark.parametrize("kind", ["coupling", "spline", "image", "histogram"])
 def test_whole_models_are_exact(kind):
     with jax.enable_x64(True):
         rngs = nnx.Rngs(0)
@@ -96,15 +96,15 @@ def test_whole_models_are_exact(kind):
             shape, told = (4, 4, 1), jnp.array([0, 2, 1])
             x = jax.random.uniform(key, (3, *shape), jnp.float64, 0.05, 0.95)
             flow = (
-                image_flow(shape, scales=2, steps=1, hidden=2, dense=2, classes=3, rngs=rngs)
-                if kind == "picture"
+                multiscale_flow(shape, scales=2, steps=1, hidden=2, dense=2, classes=3, rngs=rngs)
+                if kind == "image"
                 else histogram_flow(shape, levels=4, hidden=(20,), classes=3, rngs=rngs)
             )
         check_flow(moved(flow, dtype=jnp.float64), x, told)
 
 
 def test_adapting_normalizes_what_every_normalization_gives():
-    flow = image_flow((4, 4, 1), scales=1, steps=1, hidden=4, rngs=nnx.Rngs(0))
+    flow = multiscale_flow((4, 4, 1), scales=1, steps=1, hidden=4, rngs=nnx.Rngs(0))
     x = jax.random.beta(jax.random.key(0), 2, 5, (64, 4, 4, 1))
     adapt(flow, x)
     z, _ = jax.jit(flow.forward)(
@@ -115,7 +115,9 @@ def test_adapting_normalizes_what_every_normalization_gives():
 
 
 def test_adapting_centres_each_class():
-    flow = image_flow((4, 4, 1), scales=1, steps=1, hidden=4, dense=1, classes=2, rngs=nnx.Rngs(0))
+    flow = multiscale_flow(
+        (4, 4, 1), scales=1, steps=1, hidden=4, dense=1, classes=2, rngs=nnx.Rngs(0)
+    )
     labels = jnp.arange(64) % 2
     x = jax.random.beta(jax.random.key(0), 2, jnp.where(labels == 0, 2, 8)[:, None, None, None])
     x = x * jax.random.uniform(jax.random.key(1), (64, 4, 4, 1), minval=0.7)
@@ -140,7 +142,7 @@ def test_without_a_class_the_density_is_the_mean_over_the_classes():
 def test_even_pixels_cost_log2_of_the_levels():
     flow = histogram_flow((2, 2, 1), levels=17, hidden=(9,), rngs=nnx.Rngs(0))
     batch = {"image": jax.random.randint(jax.random.key(0), (50, 2, 2, 1), 0, 17) / 16}
-    objective = jax.jit(partial(objectives.image_flow, flow, levels=17))
+    objective = jax.jit(partial(objectives.flow_bits_per_dim, flow, levels=17))
     bits, metrics = objective(batch, jax.random.key(1))
     # The log-determinant of the histogram is 0; the normal's quantiles undo its density.
     np.testing.assert_allclose(bits, np.log2(17), rtol=1e-5)
@@ -152,7 +154,7 @@ def test_even_pixels_cost_log2_of_the_levels():
     [
         (lambda: coupling_flow(1, rngs=nnx.Rngs(0)), "features must be at least 2, got 1"),
         (
-            lambda: image_flow((6, 4, 1), rngs=nnx.Rngs(0)),
+            lambda: multiscale_flow((6, 4, 1), rngs=nnx.Rngs(0)),
             r"shape must be divisible by 2 2 times, got \(6, 4, 1\)",
         ),
     ],

@@ -17,7 +17,7 @@ from lectures_jax.models.yolo import Size, Yolo
 CONV, DOWN, POOL = (3, 1), (3, 2), (2, 2)
 BLOCK = [(1, 1), (3, 1)]  # Darknet's: 1×1, then 3×3
 
-# The longest way from the picture to the map, as (size, stride) of its convolutions and poolings.
+# The longest way from the image to the map, as (size, stride) of its convolutions and poolings.
 CASES = {
     "cnn": (
         lambda: Cnn(3, channels=((2,), (2, 2), (2,)), rngs=nnx.Rngs(0)),
@@ -57,10 +57,10 @@ CASES = {
 
 
 def support(build, name: str, side: int) -> int:
-    """Rows of the picture on which the gradient of the map's middle row is not 0.
+    """Rows of the image on which the gradient of the map's middle row is not 0.
 
     All weights are positive, so nothing cancels. Where a maximum passes only its winner on, a
-    picture that rises and one that falls show the two ends.
+    image that rises and one that falls show the two ends.
     """
     model = nnx.view(
         build(), use_running_average=True, deterministic=True, raise_if_not_found=False
@@ -79,7 +79,7 @@ def support(build, name: str, side: int) -> int:
     ramp = np.linspace(1, 2, side, dtype=np.float32)[:, None, None]
     rows = np.asarray(seen(np.stack([ramp, ramp[::-1]]) * np.ones((1, side, 32, 3), np.float32)))
     found = np.flatnonzero(rows.any(axis=0))
-    assert min(found[0], side - 1 - found[-1]) > 0, "the picture is too small to see an end"
+    assert min(found[0], side - 1 - found[-1]) > 0, "the image is too small to see an end"
     return int(found[-1] - found[0] + 1)
 
 

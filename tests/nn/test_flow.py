@@ -18,8 +18,7 @@ from lectures_jax.nn.flow import (
 )
 from lectures_jax.nn.invertible import ActNorm, Flatten, InvertibleLinear, Logit, Probit, Whitening
 from lectures_jax.nn.transforms import Affine, Histogram, Spline
-
-from .flows import check_flow, moved
+from tests.nn.flows import check_flow, moved
 
 RNGS = nnx.Rngs(0)
 
@@ -45,7 +44,7 @@ def glow_step(channels):
     return Chain([*layers, Coupling(conditioner, Affine(), stay=channels // 2)])
 
 
-BOARD = ops.checkerboard(height=4, width=4)
+BOARD = ops.checkerboard_mask(height=4, width=4)
 LAYERS = {  # layer, shape of an example, size of the condition
     "affine coupling": (Coupling(dense(2, 3, Affine()), Affine(), stay=2), (5,), 0),
     "spline coupling": (

@@ -29,11 +29,11 @@ class Spy:
 
 
 X0 = 2 * IMAGES - 1
-NOISE = lambda x, a: ops.derive_noise(x, X0, a)
+NOISE = lambda x, a: ops.noise_from_x0(x, X0, a)
 PERFECT = {
-    "noise": (objectives.predict_noise, NOISE),
-    "x0": (objectives.predict_x0, lambda x, a: X0),
-    "velocity": (objectives.predict_velocity, lambda x, a: ops.velocity(X0, NOISE(x, a), a)),
+    "noise": (objectives.diffusion_noise, NOISE),
+    "x0": (objectives.diffusion_x0, lambda x, a: X0),
+    "velocity": (objectives.diffusion_velocity, lambda x, a: ops.velocity(X0, NOISE(x, a), a)),
 }
 
 
@@ -58,7 +58,7 @@ def test_weights_are_those_of_the_target(name):
 def test_the_noise_is_normal_and_each_example_s_own():
     batch = {"image": jnp.full((4000, 2, 2, 1), 0.5), "labels": jnp.zeros(4000, jnp.int32)}
     spy = Spy(lambda x, a: x)
-    objectives.predict_noise(spy, batch, KEY, alpha_bar=ALPHA_BAR)
+    objectives.diffusion_noise(spy, batch, KEY, alpha_bar=ALPHA_BAR)
     x_t, ratio, _ = spy.asked
     noise = np.asarray(x_t / jnp.sqrt(1 - ratio)[:, None, None, None]).reshape(4000, 4)
     np.testing.assert_allclose(np.cov(noise, rowvar=False), np.eye(4), atol=0.1)
@@ -68,7 +68,7 @@ def test_the_noise_is_normal_and_each_example_s_own():
 def test_all_levels_are_drawn_equally_often():
     batch = {"image": jnp.zeros((1000, 1, 1, 1)), "labels": jnp.zeros(1000, jnp.int32)}
     spy = Spy(lambda x, a: x)
-    objectives.predict_noise(spy, batch, KEY, alpha_bar=ALPHA_BAR)
+    objectives.diffusion_noise(spy, batch, KEY, alpha_bar=ALPHA_BAR)
     _, counts = np.unique(np.asarray(spy.asked[1]), return_counts=True)
     assert len(counts) == 100
     assert counts.min() >= 9
@@ -80,7 +80,7 @@ def test_a_share_of_the_classes_is_not_told(dropout, kept):
     labels = jnp.tile(jnp.arange(6), 500)
     batch = {"image": jnp.zeros((3000, 1, 1, 1)), "labels": labels}
     spy = Spy(lambda x, a: x)
-    objectives.predict_x0(spy, batch, KEY, alpha_bar=ALPHA_BAR, class_dropout=dropout)
+    objectives.diffusion_x0(spy, batch, KEY, alpha_bar=ALPHA_BAR, class_dropout=dropout)
     told = np.asarray(spy.asked[2])
     same = told == np.asarray(labels)
     assert np.all(told[~same] == Spy.num_classes)
@@ -90,11 +90,11 @@ def test_a_share_of_the_classes_is_not_told(dropout, kept):
 def test_a_network_without_classes_is_told_none():
     spy = Spy(lambda x, a: x)
     spy.num_classes = 0
-    objectives.predict_velocity(spy, {"image": IMAGES}, KEY, alpha_bar=ALPHA_BAR)
+    objectives.diffusion_velocity(spy, {"image": IMAGES}, KEY, alpha_bar=ALPHA_BAR)
     assert spy.asked[2] is None
 
 
 def test_it_works_under_jit():
-    objective = partial(objectives.predict_noise, alpha_bar=ALPHA_BAR)
+    objective = partial(objectives.diffusion_noise, alpha_bar=ALPHA_BAR)
     loss = jax.jit(lambda batch, key: objective(Spy(lambda x, a: 0 * x), batch, key)[0])
     np.testing.assert_allclose(loss(BATCH, KEY), 1, atol=0.3)

@@ -30,7 +30,7 @@ def test_pictures_cost_bits_and_the_label_is_told_where_asked():
         "image": jax.random.randint(key, (6, 2, 2, 1), 0, 5) / 4,
         "labels": jnp.array([0, 1, 2, 0, 1, 2]),
     }
-    objective = partial(objectives.image_flow, flow, levels=5, conditional=True)
+    objective = partial(objectives.flow_bits_per_dim, flow, levels=5, conditional=True)
     loss, _ = jax.jit(objective)(batch, key)
     x = ops.dequantize(jax.random.split(key)[0], batch["image"], levels=5)
     nats = -jax.jit(flow.log_prob)(x, batch["labels"]).mean()

@@ -80,16 +80,16 @@ def test_the_computed_variance_follows_the_error_and_never_rises():
     model = make(variance=0.5)
     z = jnp.zeros((5, 2))
     error = np.mean((X - model.decode(z)) ** 2)
-    found = objectives.balanced_pixels(model, X, z, momentum=0.9)
+    found = objectives.optimal_sigma_nll(model, X, z, momentum=0.9)
     np.testing.assert_allclose(np.exp(model.pixel_log_var[...]), 0.9 * 0.5 + 0.1 * error, rtol=1e-5)
-    np.testing.assert_allclose(found, objectives.gaussian_pixels(model, X, z), rtol=1e-6)
+    np.testing.assert_allclose(found, objectives.gaussian_nll(model, X, z), rtol=1e-6)
     model.pixel_log_var[...] = jnp.log(jnp.float32(error / 2))
-    objectives.balanced_pixels(model, X, z)
+    objectives.optimal_sigma_nll(model, X, z)
     np.testing.assert_allclose(np.exp(model.pixel_log_var[...]), error / 2, rtol=1e-5)
 
 
 def test_the_computed_variance_is_kept_by_training():
-    balanced = partial(objectives.elbo, reconstruction=objectives.balanced_pixels)
+    balanced = partial(objectives.elbo, reconstruction=objectives.optimal_sigma_nll)
     batches = ({"image": X} for _ in range(30))
     model, _ = train.fit(KEY, make(variance=1.0), balanced, optax.adam(1e-2), batches, steps=30)
     assert np.exp(model.pixel_log_var[...]) < 0.99**30 + 0.1
@@ -124,7 +124,7 @@ def linear() -> tuple[Vae, stats.rv_continuous]:
 @pytest.mark.parametrize("samples", [1, 7])
 def test_with_the_true_posterior_every_bound_is_the_likelihood(samples):
     model, truth = linear()
-    bound = partial(objectives.importance_weighted, samples=samples)
+    bound = partial(objectives.iwae, samples=samples)
     _, found = bound(model, {"image": X}, KEY)
     np.testing.assert_allclose(found["log_likelihood"], truth.logpdf(X).mean(), rtol=1e-5)
     np.testing.assert_allclose(found["effective_samples"], samples, rtol=1e-3)
@@ -151,4 +151,4 @@ def test_the_naive_estimate_arrives_from_below():
 def test_bernoulli_pixels_read_the_logits():
     model, z = make(), jnp.ones((5, 2))
     expected = losses.bernoulli_reconstruction(X, model.logits(z))
-    np.testing.assert_allclose(objectives.bernoulli_pixels(model, X, z), expected)
+    np.testing.assert_allclose(objectives.bernoulli_nll(model, X, z), expected)

@@ -14,8 +14,8 @@ from tests.contract import Contract
 Z = np.array([[-3.0, -0.7, 0.2], [1.3, 30.0, -30.0]], np.float32)
 
 CONTRACT = {
-    f"activation_slope {name}": Contract(
-        [(Z,)], edges=[(0 * Z,)], op=partial(ops.activation_slope, activation=name)
+    f"activation_derivative {name}": Contract(
+        [(Z,)], edges=[(0 * Z,)], op=partial(ops.activation_derivative, activation=name)
     )
     for name in ACTIVATIONS
 }
@@ -25,7 +25,9 @@ CONTRACT = {
     ("activation", "slope"), [("sigmoid", 1 / 4), ("tanh", 1), ("softplus", 1 / 2), ("gelu", 1 / 2)]
 )
 def test_slopes_at_zero_by_hand(activation, slope):
-    np.testing.assert_allclose(ops.activation_slope(jnp.zeros(1), activation=activation), [slope])
+    np.testing.assert_allclose(
+        ops.activation_derivative(jnp.zeros(1), activation=activation), [slope]
+    )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -33,10 +35,10 @@ def test_a_slope_is_the_derivative_also_where_it_jumps(activation):
     with jax.enable_x64(True):
         z = jnp.append(jnp.asarray(Z.ravel(), jnp.float64), 0.0)
         expected = jax.vmap(jax.grad(ACTIVATIONS[activation].value))(z)
-        got = ops.activation_slope(z, activation=activation)
+        got = ops.activation_derivative(z, activation=activation)
         np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-15)
 
 
 def test_an_unknown_activation_is_refused():
     with pytest.raises(ValueError, match=r"activation must be one of identity, .*, got 'swish'"):
-        ops.activation_slope.__wrapped__(jnp.zeros(1), activation="swish")
+        ops.activation_derivative.__wrapped__(jnp.zeros(1), activation="swish")

@@ -1,4 +1,4 @@
-"""Schedules against diffusers, the parts of a noisy picture by hand and as each other's inverse."""
+"""Schedules against diffusers, the parts of a noisy image by hand and as each other's inverse."""
 
 from functools import partial
 from pathlib import Path
@@ -29,12 +29,12 @@ CONTRACT = {
     ),
     "add_noise": Contract([(X, NOISE, RATIO)], edges=[(X, NOISE, ENDS)]),
     "predict_x0": Contract([(X, NOISE, RATIO)], edges=[(X, NOISE, ENDS)]),
-    "derive_noise": Contract([(X, NOISE, RATIO)], edges=[(X, NOISE, ENDS)]),
+    "noise_from_x0": Contract([(X, NOISE, RATIO)], edges=[(X, NOISE, ENDS)]),
     "velocity": Contract([(X, NOISE, RATIO)], edges=[(X, NOISE, ENDS)]),
-    "parts_of_velocity": Contract([(X, NOISE, RATIO)], edges=[(X, NOISE, ENDS)]),
-    "predictor_of_x0": "makes a function of a function",
-    "predictor_of_velocity": "makes a function of a function",
-    "guide": "makes a function of two functions",
+    "denoised_from_velocity": Contract([(X, NOISE, RATIO)], edges=[(X, NOISE, ENDS)]),
+    "from_x0_prediction": "makes a function of a function",
+    "from_velocity_prediction": "makes a function of a function",
+    "classifier_free_guidance": "makes a function of two functions",
 }
 
 
@@ -80,8 +80,8 @@ def test_conversions_are_each_other_s_inverse(ratio):
     x0, noise, ratio = jnp.asarray(X), jnp.asarray(NOISE), jnp.asarray(ratio)
     x_t = ops.add_noise(x0, noise, ratio)
     np.testing.assert_allclose(ops.predict_x0(x_t, noise, ratio), x0, atol=1e-6)
-    np.testing.assert_allclose(ops.derive_noise(x_t, x0, ratio), noise, atol=1e-6)
-    parts = ops.parts_of_velocity(x_t, ops.velocity(x0, noise, ratio), ratio)
+    np.testing.assert_allclose(ops.noise_from_x0(x_t, x0, ratio), noise, atol=1e-6)
+    parts = ops.denoised_from_velocity(x_t, ops.velocity(x0, noise, ratio), ratio)
     np.testing.assert_allclose(parts.x0, x0, atol=1e-6)
     np.testing.assert_allclose(parts.noise, noise, atol=1e-6)
 
@@ -116,7 +116,9 @@ def test_the_embedding_of_a_ratio_tells_all_ratios_apart():
 def test_guidance_goes_past_the_class():
     towards, without = (lambda x, _, c=c: 0 * x + c for c in (3.0, 1.0))
     for scale, expected in [(0.0, 1), (1.0, 3), (2.5, 6)]:
-        guided = ops.guide(towards, without, scale=scale)(jnp.zeros(2), jnp.float32(0.5))
+        guided = ops.classifier_free_guidance(towards, without, scale=scale)(
+            jnp.zeros(2), jnp.float32(0.5)
+        )
         np.testing.assert_allclose(guided, [expected] * 2)
 
 
@@ -124,8 +126,8 @@ def test_predictors_of_x0_and_velocity_give_both_parts():
     x0, noise, ratio = jnp.asarray(X), jnp.asarray(NOISE), jnp.float32(0.3)
     x_t, v = ops.add_noise(x0, noise, ratio), ops.velocity(x0, noise, ratio)
     for predict in (
-        ops.predictor_of_x0(lambda x, _: x0),
-        ops.predictor_of_velocity(lambda x, _: v),
+        ops.from_x0_prediction(lambda x, _: x0),
+        ops.from_velocity_prediction(lambda x, _: v),
     ):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),

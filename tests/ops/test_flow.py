@@ -32,9 +32,9 @@ CONTRACT = {
     "invertible_linear": Contract([(X, KERNEL)], shared=(1,)),
     "invertible_linear_inverse": Contract([(X, KERNEL)], shared=(1,)),
     "lu_kernel": Contract([LU], differentiable=(0, 1, 2)),
-    "squeeze": Contract([(MAPS,)], exact=True),
-    "unsqueeze": Contract([(MAPS.reshape(3, 2, 3, 8),)], exact=True),
-    "checkerboard": "it takes sizes, not arrays: by hand below",
+    "space_to_depth": Contract([(MAPS,)], exact=True),
+    "depth_to_space": Contract([(MAPS.reshape(3, 2, 3, 8),)], exact=True),
+    "checkerboard_mask": "it takes sizes, not arrays: by hand below",
 }
 
 
@@ -84,7 +84,7 @@ def test_the_log_determinant_is_that_of_the_jacobian_and_the_inverse_undoes(name
 
 
 def test_a_map_s_mask_sums_over_the_whole_map():
-    mask = ops.checkerboard(height=4, width=6, channels=2)
+    mask = ops.checkerboard_mask(height=4, width=6, channels=2)
     _, log_det = ops.affine_coupling(*(jnp.asarray(MAPS) for _ in range(3)), mask)
     np.testing.assert_allclose(log_det, np.where(mask, 0, MAPS).sum((1, 2, 3)), rtol=1e-5)
 
@@ -129,17 +129,18 @@ def test_a_singular_kernel_has_no_volume():
 
 def test_squeezing_by_hand_and_back():
     x = jnp.arange(16.0).reshape(4, 4, 1)
-    y = ops.squeeze(x)
+    y = ops.space_to_depth(x)
     np.testing.assert_array_equal(y[0, 1], [2, 3, 6, 7])
-    np.testing.assert_array_equal(ops.unsqueeze(y), x)
-    np.testing.assert_array_equal(ops.unsqueeze(ops.squeeze(jnp.asarray(MAPS))), MAPS)
+    np.testing.assert_array_equal(ops.depth_to_space(y), x)
+    np.testing.assert_array_equal(ops.depth_to_space(ops.space_to_depth(jnp.asarray(MAPS))), MAPS)
     with pytest.raises(ValueError, match="factor must divide the 4×4 cells of x, got 3"):
-        ops.squeeze(x, factor=3)
+        ops.space_to_depth(x, factor=3)
     with pytest.raises(ValueError, match="factor² must divide the 1 channels of x, got factor=2"):
-        ops.unsqueeze(x)
+        ops.depth_to_space(x)
 
 
 def test_a_checkerboard_by_hand():
     np.testing.assert_array_equal(
-        ops.checkerboard(height=2, width=3)[..., 0], [[True, False, True], [False, True, False]]
+        ops.checkerboard_mask(height=2, width=3)[..., 0],
+        [[True, False, True], [False, True, False]],
     )

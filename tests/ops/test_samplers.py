@@ -22,7 +22,7 @@ HALF = np.float32(0.5)
 
 
 def gaussian(x, alpha_bar):
-    """The noise that is expected in x if the pictures are N(MEAN, DEVIATION²)."""
+    """The noise that is expected in x if the images are N(MEAN, DEVIATION²)."""
     variance = alpha_bar * DEVIATION**2 + 1 - alpha_bar
     return jnp.sqrt(1 - alpha_bar) * (x - jnp.sqrt(alpha_bar) * MEAN) / variance
 
@@ -30,20 +30,20 @@ def gaussian(x, alpha_bar):
 def gaussian_parts(x, alpha_bar):
     noise = gaussian(x, alpha_bar)
     gain = DEVIATION**2 * jnp.sqrt(alpha_bar) / (alpha_bar * DEVIATION**2 + 1 - alpha_bar)
-    return ops.Parts(MEAN + gain * (x - jnp.sqrt(alpha_bar) * MEAN), noise)
+    return ops.Denoised(MEAN + gain * (x - jnp.sqrt(alpha_bar) * MEAN), noise)
 
 
 CONTRACT = {
-    "normal_by_sample": Contract(
-        [(KEY,)], op=lambda key: ops.normal_by_sample(key, (2, 3)), differentiable=False
+    "per_sample_normal": Contract(
+        [(KEY,)], op=lambda key: ops.per_sample_normal(key, (2, 3)), differentiable=False
     ),
-    "sampling_path": Contract([(SCHEDULE,)], op=partial(ops.sampling_path, steps=2)),
+    "sampling_schedule": Contract([(SCHEDULE,)], op=partial(ops.sampling_schedule, steps=2)),
     "ddim_step": Contract([(X, NOISE, HALF, np.float32(0.7))], edges=[(X, NOISE, 0 * HALF, HALF)]),
     "ddim_step with fresh noise": Contract(
         [(X, NOISE, HALF, np.float32(0.7), FRESH)],
         edges=[(X, NOISE, 0 * HALF, HALF, FRESH)],
         op=lambda x, noise, a, b, fresh_noise: ops.ddim_step(
-            x, noise, a, b, eta=0.5, fresh_noise=fresh_noise, clip=2.0, rederive=True
+            x, noise, a, b, eta=0.5, fresh_noise=fresh_noise, clip=2.0, recompute_noise=True
         ),
     ),
     "sample_diffusion": Contract(
@@ -77,17 +77,17 @@ CONTRACT = {
 
 
 KINDS = {
-    "epsilon": lambda x, output, ratio: ops.Parts(ops.predict_x0(x, output, ratio), output),
-    "sample": lambda x, output, ratio: ops.Parts(output, ops.derive_noise(x, output, ratio)),
-    "v_prediction": ops.parts_of_velocity,
+    "epsilon": lambda x, output, ratio: ops.Denoised(ops.predict_x0(x, output, ratio), output),
+    "sample": lambda x, output, ratio: ops.Denoised(output, ops.noise_from_x0(x, output, ratio)),
+    "v_prediction": ops.denoised_from_velocity,
 }
 
 
 @pytest.mark.parametrize(
-    ("kind", "clip", "rederive", "eta"),
+    ("kind", "clip", "recompute_noise", "eta"),
     [*itertools.product(KINDS, (0, 1), (0, 1), (0.0, 0.3, 1.0))],
 )
-def test_steps_equal_diffusers(kind, clip, rederive, eta):
+def test_steps_equal_diffusers(kind, clip, recompute_noise, eta):
     x, output, fresh = (jnp.asarray(GOLDEN[name]) for name in ("x_t", "output", "fresh"))
     linear = jnp.asarray(GOLDEN["linear"])
     for t in (999, 499, 49):
@@ -101,9 +101,9 @@ def test_steps_equal_diffusers(kind, clip, rederive, eta):
             eta=eta,
             fresh_noise=fresh,
             clip=1.0 if clip else None,
-            rederive=bool(rederive),
+            recompute_noise=bool(recompute_noise),
         )
-        expected = GOLDEN[f"{kind}/{clip}/{rederive}/{eta}/{t}"]
+        expected = GOLDEN[f"{kind}/{clip}/{recompute_noise}/{eta}/{t}"]
         scale = max(1.0, float(np.abs(expected).max()))
         np.testing.assert_allclose(got, expected, atol=2e-6 * scale, rtol=0)
 
@@ -115,7 +115,7 @@ def network(x, alpha_bar):
 @pytest.mark.parametrize("name", ["heun", "dpm"])
 def test_whole_runs_equal_diffusers(name):
     solve = {"heun": ops.solve_heun, "dpm": ops.solve_dpm}[name]
-    path = ops.sampling_path(jnp.asarray(GOLDEN["linear"]), steps=20)
+    path = ops.sampling_schedule(jnp.asarray(GOLDEN["linear"]), steps=20)
     got = solve(network, jnp.asarray(GOLDEN["start"]), path)
     np.testing.assert_allclose(got, GOLDEN[name], rtol=2e-4, atol=2e-5)
 
@@ -139,7 +139,7 @@ def test_ddpm_is_ddim_with_all_noise_fresh():
 )
 def test_samples_of_gaussian_data_have_the_moments_of_the_recursion(options):
     count, alpha_bar = 40_000, ops.linear_schedule(1000)
-    path = np.asarray(ops.sampling_path(alpha_bar, steps=8), np.float64)
+    path = np.asarray(ops.sampling_schedule(alpha_bar, steps=8), np.float64)
     mean, variance = 0.0, 1.0
     for now, later in itertools.pairwise(path):
         at = lambda x, now=now: [np.float64(p) for p in gaussian_parts(jnp.float32(x), now)]
@@ -163,7 +163,7 @@ def test_predicted_and_fresh_noise_are_two_samplers():
     alpha_bar = ops.linear_schedule(1000)
     sample = partial(ops.sample_diffusion, KEY, gaussian, (4000, 1), alpha_bar, steps=200)
     predicted, fresh = sample(), sample(fresh_noise=True)
-    start = ops.normal_by_sample(jax.random.split(KEY)[0], (4000, 1))
+    start = ops.per_sample_normal(jax.random.split(KEY)[0], (4000, 1))
     along = lambda x: np.corrcoef(np.asarray(x)[:, 0], np.asarray(start)[:, 0])[0, 1]
     assert along(predicted) > 0.999
     assert abs(along(fresh)) < 0.1
@@ -233,7 +233,7 @@ def test_inversion_finds_the_noise_that_leads_back(iterations):
     alpha_bar, steps = ops.linear_schedule(1000), 20
     x0 = jnp.asarray(X)
     noise = ops.invert_diffusion(gaussian_parts, x0, alpha_bar, steps=steps, iterations=iterations)
-    path = ops.sampling_path(alpha_bar, steps=steps)
+    path = ops.sampling_schedule(alpha_bar, steps=steps)
     levels, seen = ops.solve_ddim(gaussian_parts, noise, path)
     assert levels.shape == (21, 2, 3)
     assert seen.shape == (20, 2, 3)
@@ -243,8 +243,8 @@ def test_inversion_finds_the_noise_that_leads_back(iterations):
 
 def test_a_path_begins_at_the_last_step_and_ends_without_noise():
     alpha_bar = jnp.arange(10, 0, -1, dtype=jnp.float32) / 20
-    np.testing.assert_allclose(ops.sampling_path(alpha_bar, steps=2), [1 / 20, 6 / 20, 1])
-    np.testing.assert_allclose(ops.sampling_path(alpha_bar, steps=10)[:-1], alpha_bar[::-1])
+    np.testing.assert_allclose(ops.sampling_schedule(alpha_bar, steps=2), [1 / 20, 6 / 20, 1])
+    np.testing.assert_allclose(ops.sampling_schedule(alpha_bar, steps=10)[:-1], alpha_bar[::-1])
 
 
 def test_clipping_bounds_the_samples():
@@ -271,7 +271,10 @@ def test_parameters_of_a_partial_do_not_compile_again():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda a: ops.sampling_path(a, steps=6), r"steps must be between 1 and len\(alpha_bar\)"),
+        (
+            lambda a: ops.sampling_schedule(a, steps=6),
+            r"steps must be between 1 and len\(alpha_bar\)",
+        ),
         (
             lambda a: ops.sample_diffusion(
                 KEY, gaussian, (1, 1), a, steps=2, eta=1.0, fresh_noise=True

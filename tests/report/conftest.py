@@ -22,7 +22,7 @@ def page(tmp_path_factory) -> Path:
     report.curves(rows, folder / "curves.svg")
     sizes = rng.uniform(10, 90, (600, 2))
     report.anchors(sizes, sizes[:6], folder / "anchors.svg")
-    report.precision_recall(
+    report.precision_recall_curves(
         {"cat": np.linspace(1, 0, 101), HOSTILE: np.ones(101)}, folder / "p.svg"
     )
     photograph = rng.uniform(size=(300, 500, 3))

@@ -5,7 +5,7 @@ from lectures_jax import report
 
 
 def test_the_title_is_the_mean_iou_with_the_best_anchor(tmp_path):
-    # 10×10 fits exactly; 10×20 with 10×10 centred: 100 / 200.
+    # 10×10 fits exactly; 10×20 with 10×10 centered: 100 / 200.
     sizes = np.array([[10, 10], [10, 20]])
     report.anchors(sizes, np.array([[10.0, 10.0]]), tmp_path / "a.svg")
     assert "<!-- 2 boxes, mean best IoU 0.750 -->" in (tmp_path / "a.svg").read_text()

@@ -21,7 +21,7 @@ def draw(boxes, labels, scores=None, image=GREY, **options):
 
 
 def has(picture, color):
-    """The pixels of a colour."""
+    """The pixels of a color."""
     return (picture == ImageColor.getrgb(color)).all(axis=-1)
 
 

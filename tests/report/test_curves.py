@@ -9,7 +9,7 @@ from lectures_jax.report.theme import DARK, INK, PALETTE
 
 
 def lines(path: Path, color: str) -> list[str]:
-    """The drawn lines of one colour: their path commands."""
+    """The drawn lines of one color: their path commands."""
     drawn = re.findall(r'<path d="([^"]*)"[^>]*style="([^"]*)"', path.read_text())
     return [d for d, style in drawn if "fill: none" in style and f"stroke: {color}" in style]
 
@@ -79,7 +79,7 @@ def test_names_are_no_formulas(tmp_path):
 
 def test_average_precision_is_the_mean_of_the_curve(tmp_path):
     curves = {"cat": np.full(101, 0.25), "dog": np.full(101, 0.75), "none": np.full(101, -1.0)}
-    report.precision_recall(curves, tmp_path / "a.svg")
+    report.precision_recall_curves(curves, tmp_path / "a.svg")
     text = (tmp_path / "a.svg").read_text()
     # Matplotlib keeps the text of a label as a comment beside its outlines.
     assert "<!-- cat  0.250 -->" in text
@@ -89,7 +89,7 @@ def test_average_precision_is_the_mean_of_the_curve(tmp_path):
 
 def test_many_classes_name_the_five_lowest(tmp_path):
     curves = {f"c{i}": np.full(11, 1 - i / 100) for i in range(80)}
-    report.precision_recall(curves, tmp_path / "a.svg")
+    report.precision_recall_curves(curves, tmp_path / "a.svg")
     named = re.findall(r"<!-- (c\d+)  ", (tmp_path / "a.svg").read_text())
     assert sorted(named) == ["c75", "c76", "c77", "c78", "c79"]
 
@@ -99,4 +99,4 @@ def test_many_classes_name_the_five_lowest(tmp_path):
 )
 def test_curves_that_cannot_be_compared_are_told(tmp_path, curves):
     with pytest.raises(ValueError, match="curves must have"):
-        report.precision_recall(curves, tmp_path / "a.svg")
+        report.precision_recall_curves(curves, tmp_path / "a.svg")

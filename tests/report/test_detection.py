@@ -10,7 +10,7 @@ NAMES = ("first", "second", "third")
 
 
 def boxes(valid, scores=None):
-    """The same two boxes in each picture, shown where `valid`."""
+    """The same two boxes in each image, shown where `valid`."""
     valid = np.array(valid, bool)
     corners = np.array([[5, 15, 25, 35], [30, 15, 55, 35]], np.float32)
     scores = None if scores is None else np.full(valid.shape, scores, np.float32)
@@ -29,7 +29,7 @@ def test_predictions_stand_beside_the_truth():
     ]
     second = section.figures[1].source
     middle = second.shape[1] // 2
-    assert second.shape[1] >= 4 * 60  # two pictures, each twice its size
+    assert second.shape[1] >= 4 * 60  # two images, each twice its size
     assert second[:, :middle].max() == 255  # the white dashes of the truth
     left, right = second[20:60, 10:110], second[20:60, middle + 10 : middle + 110]
     assert left.any()

@@ -50,7 +50,7 @@ def test_smaller_pictures_are_centred():
 
 
 def test_a_sheet_of_nothing_is_told():
-    with pytest.raises(ValueError, match="at least one picture"):
+    with pytest.raises(ValueError, match="at least one image"):
         report.grid([])
 
 

@@ -18,7 +18,7 @@ def test_each_class_has_its_colour_and_its_name(tmp_path):
 
 
 def bars(path) -> list[str]:
-    """The colours of the bars from left to right."""
+    """The colors of the bars from left to right."""
     return re.findall(r"clip-path[^>]*style=\"fill: (#\w+)", path.read_text())
 
 

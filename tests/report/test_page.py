@@ -7,8 +7,7 @@ import pytest
 
 from lectures_jax import report
 from lectures_jax.report.page import Figure, Section, Table
-
-from .conftest import HOSTILE
+from tests.report.conftest import HOSTILE
 
 WIDTHS = (400, 1400)
 THEMES = ("light", "dark")
@@ -145,7 +144,7 @@ def test_every_picture_and_plot_has_a_description(page):
 def test_a_photograph_is_compressed(tmp_path):
     image = np.random.default_rng(0).uniform(size=(600, 800, 3)).astype(np.float32)
     smooth = image * 0.05 + np.linspace(0, 0.9, 800, dtype=np.float32)[None, :, None]
-    section = Section("Pictures", figures=[Figure(smooth)] * 10)
+    section = Section("Images", figures=[Figure(smooth)] * 10)
     report.page(tmp_path / "a.html", title="a", sections=[section])
     assert (tmp_path / "a.html").stat().st_size < 5e6
 

@@ -57,7 +57,7 @@ def points(count, *, size=8, seed=0):
 
 
 def pictures(count, *, size=4, seed=0):
-    """Batches of 6×6 pictures whose target is their mean."""
+    """Batches of 6×6 images whose target is their mean."""
     random = np.random.default_rng(seed)
     for _ in range(count):
         x = random.normal(size=(size, 6, 6, 1)).astype(np.float32)

@@ -10,8 +10,7 @@ import pytest
 from flax import nnx
 
 from lectures_jax import train
-
-from .nets import arrays, assert_same
+from tests.train.nets import arrays, assert_same
 
 
 class Net(nnx.Module):

@@ -12,8 +12,7 @@ from flax import nnx
 
 from lectures_jax import train
 from lectures_jax.train.checkpoint import Checkpoints
-
-from .nets import Affine, Net, assert_same, points, squared
+from tests.train.nets import Affine, Net, assert_same, points, squared
 
 
 def state_at(step, *, model=None):

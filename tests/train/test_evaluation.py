@@ -6,8 +6,7 @@ import pytest
 from flax import nnx
 
 from lectures_jax import train
-
-from .nets import Affine, Net, arrays, assert_same, points, squared
+from tests.train.nets import Affine, Net, arrays, assert_same, points, squared
 
 
 def whole_loss(model, batches):

@@ -11,10 +11,9 @@ import optax
 import pytest
 from flax import nnx
 
-from lectures_jax import train
+from lectures_jax import runtime, train
 from lectures_jax.train.progress import Bar, _describe, open_progress
-
-from .nets import Affine, Net, arrays, assert_same, points, squared
+from tests.train.nets import Affine, Net, arrays, assert_same, points, squared
 
 
 def fit(batches, *, model=None, **options):
@@ -234,7 +233,7 @@ def test_grain_batches_are_trained_on_as_they_come():
 
 
 def test_the_environment_can_be_written_as_json():
-    found = json.loads(json.dumps(train.environment()))
+    found = json.loads(json.dumps(runtime.environment()))
     assert found["packages"]["jax"] == jax.__version__
     assert found["backend"] == "cpu"
     assert len(found["devices"]) == len(jax.devices())

@@ -15,8 +15,7 @@ import pytest
 from flax import nnx
 
 from lectures_jax import train
-
-from .nets import Net, arrays, assert_same, points, squared
+from tests.train.nets import Net, arrays, assert_same, points, squared
 
 STEPS = 80
 

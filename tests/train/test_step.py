@@ -7,8 +7,7 @@ from flax import nnx
 
 from lectures_jax import train
 from lectures_jax.train.step import norm
-
-from .nets import Affine, Net, assert_same, points, squared
+from tests.train.nets import Affine, Net, assert_same, points, squared
 
 
 def make(model, optimizer, *, objective=squared, ema_decay=None, **options):

@@ -6,10 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Stopped(Exception):  # noqa: N818  (it reports a request that was met, not an error)
-    """Training ended early on SIGTERM, after a checkpoint. The same call again resumes."""
-
-
 class StopRequest:
     """Whether SIGTERM has arrived.
 
