@@ -23,7 +23,7 @@ PALETTE = (
     "#b07040",
     "#6b7fa3",
 )
-"""Colours of the data. Each has a contrast of 3 or more on white and on the dark page alike."""
+"""Colors of the data. Each has a contrast of 3 or more on the white and on the dark page."""
 
 INK, MUTED, GRID, PAPER = "#1f2530", "#5a6372", "#e1e4ea", "#fefeff"
 DARK = {INK: "#e7eaf0", MUTED: "#a4adbb", GRID: "#323945", PAPER: "#1b1f27"}
@@ -80,7 +80,7 @@ def plot(
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        yield list(figure.subplots(rows, columns, sharex=columns == 1, space_to_depth=False).flat)
+        yield list(figure.subplots(rows, columns, sharex=columns == 1, squeeze=False).flat)
         _write(figure, Path(path))
 
 
