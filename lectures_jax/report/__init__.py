@@ -9,7 +9,7 @@ try:
     from lectures_jax.report.classification import confusion, worst_mistakes
     from lectures_jax.report.curves import curves, precision_recall_curves
     from lectures_jax.report.detection import precision_recall_by_class, predictions, worst_errors
-    from lectures_jax.report.images import grid
+    from lectures_jax.report.images import enlarge, grid, sheet
     from lectures_jax.report.latent import latent_plane, latent_units
     from lectures_jax.report.page import page
     from lectures_jax.report.training import configuration, timing, training
@@ -24,6 +24,7 @@ __all__ = [
     "confusion",
     "curves",
     "draw_boxes",
+    "enlarge",
     "grid",
     "latent_plane",
     "latent_units",
@@ -31,6 +32,7 @@ __all__ = [
     "precision_recall_curves",
     "precision_recall_by_class",
     "predictions",
+    "sheet",
     "timing",
     "training",
     "worst_errors",

@@ -1,4 +1,4 @@
-"""What a classifier takes for what, as sections of a page."""
+"""A classifier's confusion matrix and its worst mistakes, as sections of a page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,19 +6,20 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
+from lectures_jax.report.images import enlarge
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import color, plot
 
 
 def confusion(counts: Integer[np.ndarray, "c c"], path: Path, *, classes: Sequence[str]) -> Section:
-    """Returns the confusion matrix as an image, and precision and recall of each class.
+    """Draws the confusion matrix, and lists precision and recall of each class.
 
     Args:
-        counts: examples of each class (row) taken for each class (column).
+        counts: number of examples by true class (row) and predicted class (column).
         path: where the figure goes, `.svg`.
         classes: names, in the order of the labels.
     """
-    right, true, said = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    right, true, predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
     share = counts / np.maximum(true[:, None], 1)
     number = len(classes)
     with plot(path, height=1.6 + 0.36 * number) as (ax,):
@@ -33,13 +34,13 @@ def confusion(counts: Integer[np.ndarray, "c c"], path: Path, *, classes: Sequen
         ax.set_xlabel("predicted class")
         ax.grid(visible=False)
     rows = [
-        (name, _share(right[i], said[i]), _share(right[i], true[i]))
+        (name, _share(right[i], predicted[i]), _share(right[i], true[i]))
         for i, name in enumerate(classes)
     ]
     return Section(
         "Confusion",
-        "Examples of each class (row) that were taken for each class (column).",
-        figures=[Figure(path, "Right ones on the diagonal.")],
+        "Number of examples by true class (row) and predicted class (column).",
+        figures=[Figure(path, "Correct predictions are on the diagonal.")],
         table=Table(("class", "precision", "recall"), rows),
     )
 
@@ -52,39 +53,34 @@ def worst_mistakes(
     classes: Sequence[str],
     shown: int = 12,
 ) -> Section:
-    """Returns the wrong answers that the classifier was most sure of.
+    """Returns the wrong answers that the classifier gave with the highest confidence.
 
     Args:
-        images: images.
-        labels: their true classes.
-        probabilities: of the classes.
+        images: gray or RGB, uint8 or float in [0, 1].
+        labels: the true classes.
+        probabilities: one for each class, adding to 1.
         classes: names, in the order of the labels.
-        shown: how many images.
+        shown: number of images at most.
     """
-    said, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    wrong = np.flatnonzero(said != labels)
-    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:shown]
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    factor = max(1, 140 // max(images.shape[1:3]))
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:shown]
     figures = [
         Figure(
-            _enlarged(images[i]),
-            f"{classes[int(labels[i])]}, taken for {classes[int(said[i])]} "
-            f"with probability {sure[i]:.2f}.",
+            enlarge(images[i], factor=factor),
+            f"{classes[int(labels[i])]}, predicted as {classes[int(predicted[i])]} "
+            f"with probability {confidence[i]:.2f}.",
         )
         for i in worst.tolist()
     ]
-    text = f"{len(wrong)} of {len(labels)} answers are wrong"
+    text = f"{len(wrong)} of {len(labels)} predictions are wrong"
     return Section(
         "Worst mistakes",
-        f"{text}. Shown are those it was most sure of." if len(wrong) else f"{text}.",
+        f"{text}. Shown are those of the highest confidence." if len(wrong) else f"{text}.",
         figures=figures,
     )
 
 
 def _share(part: int | np.integer, whole: int | np.integer) -> float | None:
     return float(part / whole) if whole else None
-
-
-def _enlarged(image: Num[np.ndarray, "h w c"]) -> Num[np.ndarray, "_ _ c"]:
-    """Repeats the pixels of a small image, so that a browser does not blur them."""
-    factor = max(1, 140 // max(image.shape[:2]))
-    return image.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -49,16 +49,43 @@ def grid(
     """
     if not len(images):
         raise ValueError("images must hold at least one image, got none.")
-    pictures = [to_rgb(image) for image in images]
-    columns = min(columns or int(np.ceil(len(pictures) ** 0.5)), len(pictures))
-    h, w = np.max([picture.shape[:2] for picture in pictures], axis=0)
-    rows = -(-len(pictures) // columns)
-    sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), 128, np.uint8)
-    for i, picture in enumerate(pictures):
-        y = i // columns * (h + gap) + (h - picture.shape[0]) // 2
-        x = i % columns * (w + gap) + (w - picture.shape[1]) // 2
-        sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
-    return sheet
+    cells = [to_rgb(image) for image in images]
+    columns = min(columns or int(np.ceil(len(cells) ** 0.5)), len(cells))
+    h, w = np.max([cell.shape[:2] for cell in cells], axis=0)
+    rows = -(-len(cells) // columns)
+    canvas = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), 128, np.uint8)
+    for i, cell in enumerate(cells):
+        y = i // columns * (h + gap) + (h - cell.shape[0]) // 2
+        x = i % columns * (w + gap) + (w - cell.shape[1]) // 2
+        canvas[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
+    return canvas
+
+
+def enlarge(images: Num[np.ndarray, "*n h w c"], *, factor: int) -> Num[np.ndarray, "*n _ _ c"]:
+    """Returns images whose pixels are repeated, so that a browser does not blur them.
+
+    Args:
+        images: one image or a batch, in any range.
+        factor: rows and columns that each pixel covers, at least 1.
+    """
+    return np.asarray(images).repeat(factor, axis=-3).repeat(factor, axis=-2)
+
+
+def sheet(
+    images: Num[np.ndarray, "n h w c"], *, columns: int = 10, width: int = 50
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """Returns small images in rows, as one, each enlarged to about the same width.
+
+    Args:
+        images: gray or RGB, uint8 or float in [0, 1].
+        columns: images in a row.
+        width: of each image, in pixels; the factor is the whole number that comes nearest to it.
+
+    Raises:
+        ValueError: if there is no image.
+    """
+    factor = max(1, round(width / images.shape[2]))
+    return grid(enlarge(images, factor=factor), columns=columns)
 
 
 def encode(image: Num[np.ndarray, "h w *c"]) -> tuple[str, bytes]:
@@ -67,13 +94,13 @@ def encode(image: Num[np.ndarray, "h w *c"]) -> tuple[str, bytes]:
     Plots and small images stay exact (PNG); larger photographs become JPEG of quality 90 with
     full color resolution, which keeps thin colored lines sharp.
     """
-    picture = Image.fromarray(to_rgb(image))
+    pixels = Image.fromarray(to_rgb(image))
     exact, photograph = BytesIO(), BytesIO()
-    picture.save(exact, "PNG")
+    pixels.save(exact, "PNG")
     if exact.tell() <= 16_384:
         return "image/png", exact.getvalue()
     # Without `optimize`, for which Pillow keeps a buffer that noise overflows.
-    picture.save(photograph, "JPEG", quality=90, subsampling=0)
+    pixels.save(photograph, "JPEG", quality=90, subsampling=0)
     if exact.tell() <= 1.5 * photograph.tell():
         return "image/png", exact.getvalue()
     return "image/jpeg", photograph.getvalue()

@@ -8,7 +8,7 @@ CLASSES = ("cat", "dog", "owl")
 def test_precision_and_recall_by_hand(tmp_path):
     counts = np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
     section = report.confusion(counts, tmp_path / "c.svg", classes=CLASSES)
-    # Of 3 taken for cats 3 are; of 4 cats 3 were found; of 5 taken for dogs 4 are; no owl anywhere.
+    # 3 predicted as cats, all right; 3 of 4 cats recalled; 4 of 5 dogs right; no owl anywhere.
     assert section.table.rows == [("cat", 1.0, 0.75), ("dog", 0.8, 1.0), ("owl", None, None)]
     text = (tmp_path / "c.svg").read_text()
     assert all(f"<!-- {name} -->" in text for name in CLASSES)
@@ -16,24 +16,24 @@ def test_precision_and_recall_by_hand(tmp_path):
     assert "<!-- 0 -->" not in text
 
 
-def test_the_surest_mistakes_come_first():
+def test_the_mistakes_of_highest_confidence_come_first():
     images = np.zeros((4, 8, 8, 1), np.float32)
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]])
     section = report.worst_mistakes(
         images, np.array([0, 0, 0, 1]), probabilities, classes=CLASSES[:2], shown=2
     )
     assert [figure.caption for figure in section.figures] == [
-        "cat, taken for dog with probability 0.80.",
-        "dog, taken for cat with probability 0.70.",
+        "cat, predicted as dog with probability 0.80.",
+        "dog, predicted as cat with probability 0.70.",
     ]
-    assert section.text.startswith("3 of 4 answers are wrong.")
+    assert section.text.startswith("3 of 4 predictions are wrong.")
     assert section.figures[0].source.shape == (136, 136, 1)
 
 
 def test_a_classifier_without_mistakes_has_nothing_to_show():
-    found = np.array([[0.9, 0.1]])
+    probabilities = np.array([[0.9, 0.1]])
     section = report.worst_mistakes(
-        np.zeros((1, 8, 8, 1)), np.array([0]), found, classes=CLASSES[:2]
+        np.zeros((1, 8, 8, 1)), np.array([0]), probabilities, classes=CLASSES[:2]
     )
     assert section.figures == []
-    assert section.text == "0 of 1 answers are wrong."
+    assert section.text == "0 of 1 predictions are wrong."

@@ -1,0 +1,104 @@
+"""What the page of any generative model shows: scores of its samples, samples, shares of classes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from lectures_jax.report.images import sheet
+from lectures_jax.report.page import Figure, Section, Table
+from lectures_jax.report.theme import MUTED, color, plot
+
+SAMPLE_SCORES: Mapping[str, str] = {
+    "frechet": "classifier-Fréchet",
+    "kernel": "kernel distance",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "neighbor_ratio": "nearest-neighbor ratio",
+    "least_class": "least class share",
+}
+"""What the scores of samples are called where people read them."""
+
+
+def sample_scores(columns: Mapping[str, Mapping[str, float]]) -> Section:
+    """Returns a table of scores, a row for each of `SAMPLE_SCORES`.
+
+    Args:
+        columns: scores by the name of what was scored: models, then baselines.
+    """
+    rows = [
+        [text, *(scores[name] for scores in columns.values())]
+        for name, text in SAMPLE_SCORES.items()
+    ]
+    return Section(
+        "Scores",
+        "Distances are 0 for equal distributions and grow with too few images; precision, "
+        "recall, density and coverage are 1 for perfect samples. Copies of the training images "
+        "with a little noise beat every model: their nearest-neighbor ratio, far below 1, gives "
+        "them away. The network behind these numbers was trained on images that no generator saw.",
+        table=Table(["score", *columns], rows),
+    )
+
+
+def samples(
+    drawn: Float[np.ndarray, "n h w c"],
+    real: Float[np.ndarray, "m h w c"],
+    *,
+    columns: int = 10,
+    text: str,
+) -> Section:
+    """Returns samples beside real images.
+
+    Args:
+        drawn: samples, in [0, 1].
+        real: images of the training set, in [0, 1].
+        columns: images in a row.
+        text: how the samples were chosen.
+    """
+    return Section(
+        "Samples",
+        text,
+        figures=[
+            Figure(sheet(drawn, columns=columns), "Generated."),
+            Figure(sheet(real, columns=columns), "Real, from the training set."),
+        ],
+    )
+
+
+def class_shares(
+    shares: Float[np.ndarray, " k"],
+    labels: Integer[np.ndarray, " n"],
+    path: Path,
+    *,
+    classes: Sequence[str],
+) -> Section:
+    """Returns how often each class is drawn: a missing one is a missing mode.
+
+    Args:
+        shares: of each class among the samples, as a classifier predicts them.
+        labels: of the training images.
+        path: file to write: `.svg`, `.png` or `.pdf`.
+        classes: names, in the order of the labels.
+    """
+    real = np.bincount(labels, minlength=len(classes))
+    positions = np.arange(len(shares))
+    with plot(path, height=2.6) as (ax,):
+        ax.bar(positions - 0.2, 100 * shares, 0.38, color=color(0), label="generated")
+        ax.bar(positions + 0.2, 100 * real / real.sum(), 0.38, color=MUTED, label="real")
+        oblique = max(map(len, classes)) > 2
+        ax.set_xticks(
+            positions,
+            classes,
+            rotation=45 if oblique else 0,
+            ha="right" if oblique else "center",
+        )
+        ax.set_ylabel("share, %")
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return Section(
+        "Classes",
+        "What the evaluator predicts for the samples.",
+        figures=[Figure(path, "Share of each class.")],
+    )
