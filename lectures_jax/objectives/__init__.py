@@ -4,6 +4,7 @@ from lectures_jax.objectives.classification import classification
 from lectures_jax.objectives.diffusion import diffusion_noise, diffusion_velocity, diffusion_x0
 from lectures_jax.objectives.flow import flow, flow_bits_per_dim
 from lectures_jax.objectives.gan import gan_discriminator, gan_generator, gan_generator_relativistic
+from lectures_jax.objectives.regression import regression
 from lectures_jax.objectives.vae import (
     autoencoder,
     bernoulli_nll,
@@ -16,6 +17,7 @@ from lectures_jax.objectives.vae import (
 from lectures_jax.objectives.yolo import yolo
 
 __all__ = [
+    "regression",
     "classification",
     "flow",
     "flow_bits_per_dim",
