@@ -1,0 +1,226 @@
+"""Models from plain settings, one builder per kind: what a saved file says about its network.
+
+Settings are a dictionary that JSON can hold. Those below build the network; a training may add
+others, such as what a sampler needs. Sizes may be lists or tuples. In brackets: optional, with the
+default.
+
+| kind | settings |
+|---|---|
+| detector | `classes`: names; `image_size`: [height, width] of the images trained on, in pixels; \
+`anchors`: three lists of [width, height], the coarsest head first; `size`: the fields of \
+`models.yolo.Size` as a dictionary |
+| classifier | `network`: "cnn", "resnet" or "xception"; `classes`: names; `image_size`: \
+[height, width] of the images trained on; `inputs`: channels of the images (1: gray); for "cnn" \
+`channels`: one list per stage, and [`dropout`: 0]; for the others `size`: the fields of \
+`models.resnet.Size` or `models.xception.Size` as a dictionary |
+| autoencoder | `shape`: of one example, [height, width, channels] or [entries]; `latent`: size of \
+the code; `hidden`: units of the hidden layer; `dense`: true for dense networks, false for \
+convolutions; [`squash`: "sigmoid", or "identity"] |
+| vae | those of an autoencoder; `variance`: of a pixel, where training begins; \
+`learned_variance`: whether the optimizer moves it |
+| gan | `shape`: [height, width, channels]; `latent`: numbers in z; `channels`: of the generator, \
+the smallest map first; `upsampling`: "subpixel", "resize" or "transposed"; `spectral`: whether \
+the discriminator has spectral normalization |
+| flow | `network`: "histogram" or "multiscale"; `shape`; `levels`: of a pixel; `classes`: names, \
+empty for a flow without classes; [`dropout`: 0]; for "histogram" `hidden`: sizes of the hidden \
+layers, a list; for "multiscale" `hidden`: channels, a number, `dense`: couplings of the coarsest \
+map, [`scales`: 2] and [`steps`: 4] |
+| diffusion | `shape`: [height, width, channels]; `classes`: names, empty for a network without \
+classes; `channels`: of each level; `patch`: side of a cell in pixels; [`blocks`: 1], \
+[`condition`: 128], [`groups`: 8], [`dropout`: 0] |
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+from lectures_jax.models import resnet, xception, yolo
+from lectures_jax.models.autoencoder import (
+    Autoencoder,
+    ConvDecoder,
+    ConvEncoder,
+    DenseDecoder,
+    dense_encoder,
+)
+from lectures_jax.models.cnn import Cnn
+from lectures_jax.models.diffusion import Denoiser
+from lectures_jax.models.flow import Flow
+from lectures_jax.models.gan import Gan, dcgan
+from lectures_jax.models.image_flow import histogram_flow, multiscale_flow
+from lectures_jax.models.resnet import ResNet
+from lectures_jax.models.vae import Vae
+from lectures_jax.models.xception import Xception
+from lectures_jax.models.yolo import Yolo
+from lectures_jax.nn.upsampling import ResizeConv, SubpixelConv, TransposedConv
+
+Settings = Mapping[str, Any]
+"""The sizes of a network and the names of its classes, as JSON holds them."""
+
+
+def build_model(kind: str, settings: Settings, *, rngs: nnx.Rngs) -> Any:
+    """Returns a network with fresh parameters.
+
+    Args:
+        kind: one of `KINDS`, such as "classifier".
+        settings: what the network's constructor needs; the table at the top of this file.
+        rngs: for the parameters.
+
+    Raises:
+        ValueError: if the kind is unknown, a setting is missing, or the network refuses one.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
+    try:
+        return KINDS[kind](settings, rngs)
+    except KeyError as error:
+        raise ValueError(
+            f"settings of a {kind} must hold {error.args[0]!r}, got {', '.join(settings)}."
+        ) from error
+    except TypeError as error:
+        raise ValueError(f"settings of a {kind} are of wrong types: {error}.") from error
+
+
+def _detector(settings: Settings, rngs: nnx.Rngs) -> Yolo:
+    return Yolo(
+        len(settings["classes"]),
+        anchors=settings["anchors"],
+        size=_size(yolo.Size, settings["size"]),
+        rngs=rngs,
+    )
+
+
+def _classifier(settings: Settings, rngs: nnx.Rngs) -> Cnn | ResNet | Xception:
+    classes, inputs = len(settings["classes"]), settings["inputs"]
+    match settings["network"]:
+        case "cnn":
+            return Cnn(
+                classes,
+                channels=settings["channels"],
+                inputs=inputs,
+                dropout=settings.get("dropout", 0.0),
+                rngs=rngs,
+            )
+        case "resnet":
+            size = _size(resnet.Size, settings["size"])
+            return ResNet(classes, size=size, inputs=inputs, rngs=rngs)
+        case "xception":
+            size = _size(xception.Size, settings["size"])
+            return Xception(classes, size=size, inputs=inputs, rngs=rngs)
+        case other:
+            raise ValueError(f"network must be cnn, resnet or xception, got {other!r}.")
+
+
+def _autoencoder(settings: Settings, rngs: nnx.Rngs) -> Autoencoder:
+    encoder, decoder = _encoder_and_decoder(settings, settings["latent"], rngs)
+    return Autoencoder(encoder, decoder, squash=_squash(settings))
+
+
+def _vae(settings: Settings, rngs: nnx.Rngs) -> Vae:
+    encoder, decoder = _encoder_and_decoder(settings, 2 * settings["latent"], rngs)
+    return Vae(
+        encoder,
+        decoder,
+        squash=_squash(settings),
+        variance=settings["variance"],
+        learned_variance=settings["learned_variance"],
+    )
+
+
+def _encoder_and_decoder(settings: Settings, outputs: int, rngs: nnx.Rngs) -> tuple[Any, Any]:
+    """Networks from an example to so many numbers, and from a code to an example."""
+    shape, latent, hidden = tuple(settings["shape"]), settings["latent"], settings["hidden"]
+    if settings["dense"]:
+        encoder = dense_encoder(shape, outputs, hidden=(hidden,), rngs=rngs)
+        return encoder, DenseDecoder(latent, shape, hidden=(hidden,), rngs=rngs)
+    encoder = ConvEncoder(shape, outputs, hidden=hidden, rngs=rngs)
+    return encoder, ConvDecoder(latent, shape, hidden=hidden, rngs=rngs)
+
+
+def _squash(settings: Settings) -> Callable[[jax.Array], jax.Array]:
+    match settings.get("squash", "sigmoid"):
+        case "sigmoid":
+            return jax.nn.sigmoid
+        case "identity":
+            return jax.nn.identity
+        case other:
+            raise ValueError(f"squash must be sigmoid or identity, got {other!r}.")
+
+
+def _gan(settings: Settings, rngs: nnx.Rngs) -> Gan:
+    layers = {"subpixel": SubpixelConv, "resize": ResizeConv, "transposed": TransposedConv}
+    upsampling = settings["upsampling"]
+    if upsampling not in layers:
+        raise ValueError(f"upsampling must be one of {', '.join(layers)}, got {upsampling!r}.")
+    return dcgan(
+        settings["shape"],
+        latent=settings["latent"],
+        channels=settings["channels"],
+        up=layers[upsampling],
+        spectral=settings["spectral"],
+        rngs=rngs,
+    )
+
+
+def _flow(settings: Settings, rngs: nnx.Rngs) -> Flow:
+    classes, dropout = len(settings["classes"]), settings.get("dropout", 0.0)
+    match settings["network"]:
+        case "histogram":
+            return histogram_flow(
+                tuple(settings["shape"]),
+                levels=settings["levels"],
+                hidden=tuple(settings["hidden"]),
+                classes=classes,
+                dropout=dropout,
+                rngs=rngs,
+            )
+        case "multiscale":
+            height, width, channels = settings["shape"]
+            return multiscale_flow(
+                (height, width, channels),
+                scales=settings.get("scales", 2),
+                steps=settings.get("steps", 4),
+                hidden=settings["hidden"],
+                dense=settings["dense"],
+                classes=classes,
+                dropout=dropout,
+                rngs=rngs,
+            )
+        case other:
+            raise ValueError(f"network must be histogram or multiscale, got {other!r}.")
+
+
+def _diffusion(settings: Settings, rngs: nnx.Rngs) -> Denoiser:
+    return Denoiser(
+        channels=tuple(settings["channels"]),
+        inputs=settings["shape"][-1],
+        num_classes=len(settings["classes"]),
+        patch=settings["patch"],
+        blocks=settings.get("blocks", 1),
+        condition=settings.get("condition", 128),
+        groups=settings.get("groups", 8),
+        dropout=settings.get("dropout", 0.0),
+        rngs=rngs,
+    )
+
+
+def _size(cls: type, fields: Settings) -> Any:
+    """A frozen `Size` of one of the models: lists come as tuples, so that it can be hashed."""
+    known = [field.name for field in dataclasses.fields(cls)]
+    if set(fields) - set(known):
+        raise ValueError(f"size must have the fields {', '.join(known)}, got {', '.join(fields)}.")
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+
+
+KINDS: dict[str, Callable[[Settings, nnx.Rngs], Any]] = {
+    "detector": _detector,
+    "classifier": _classifier,
+    "autoencoder": _autoencoder,
+    "vae": _vae,
+    "gan": _gan,
+    "flow": _flow,
+    "diffusion": _diffusion,
+}
+"""The builder of each kind."""
