@@ -10,6 +10,7 @@ from lectures_jax.optim.descent import (
     nesterov,
     rmsprop,
 )
+from lectures_jax.optim.kernels import adamw_on_kernels
 from lectures_jax.optim.partition import by_path
 from lectures_jax.optim.schedules import burn_in, flat_cosine
 
@@ -17,6 +18,7 @@ __all__ = [
     "adagrad",
     "adam",
     "adamw",
+    "adamw_on_kernels",
     "average_params",
     "burn_in",
     "by_path",
