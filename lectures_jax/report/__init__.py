@@ -9,9 +9,18 @@ try:
     from lectures_jax.report.classification import confusion, worst_mistakes
     from lectures_jax.report.curves import curves, precision_recall_curves
     from lectures_jax.report.detection import precision_recall_by_class, predictions, worst_errors
+    from lectures_jax.report.generative import (
+        SAMPLE_SCORES,
+        class_shares,
+        latent_space,
+        likelihood_bounds,
+        sample_scores,
+        samples,
+    )
     from lectures_jax.report.images import enlarge, grid, sheet
     from lectures_jax.report.latent import latent_plane, latent_units
     from lectures_jax.report.page import page
+    from lectures_jax.report.seeds import scores_by_seed
     from lectures_jax.report.training import configuration, timing, training
 except ModuleNotFoundError as error:
     raise ImportError(
@@ -19,7 +28,9 @@ except ModuleNotFoundError as error:
     ) from error
 
 __all__ = [
+    "SAMPLE_SCORES",
     "anchors",
+    "class_shares",
     "configuration",
     "confusion",
     "curves",
@@ -27,11 +38,16 @@ __all__ = [
     "enlarge",
     "grid",
     "latent_plane",
+    "latent_space",
     "latent_units",
+    "likelihood_bounds",
     "page",
     "precision_recall_curves",
     "precision_recall_by_class",
     "predictions",
+    "sample_scores",
+    "samples",
+    "scores_by_seed",
     "sheet",
     "timing",
     "training",
