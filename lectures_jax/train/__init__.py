@@ -1,23 +1,32 @@
-"""Training: one pure step, the loop around it, what it leaves on disk, and evaluation."""
+"""Training: a learner, the only loop around it, what it leaves on disk, and evaluation."""
 
-from lectures_jax.train.adversarial import Player, fit_adversarial, make_adversarial_step
+from lectures_jax.train.adversarial import Player, adversarial
+from lectures_jax.train.descent import descent, make_step
 from lectures_jax.train.diagnosis import NonFiniteError
 from lectures_jax.train.evaluation import evaluate, predict
-from lectures_jax.train.loop import Stopped, fit
-from lectures_jax.train.state import TrainState, init, rebuild
-from lectures_jax.train.step import make_step
+from lectures_jax.train.fit import fit, fit_adversarial
+from lectures_jax.train.learner import Learner, compile_step, split_key
+from lectures_jax.train.run import RunOptions, Stopped, run
+from lectures_jax.train.state import TrainState, assemble, init, rebuild
 
 __all__ = [
+    "Learner",
     "NonFiniteError",
     "Player",
+    "RunOptions",
     "Stopped",
     "TrainState",
+    "adversarial",
+    "assemble",
+    "compile_step",
+    "descent",
     "evaluate",
     "fit",
     "fit_adversarial",
     "init",
-    "make_adversarial_step",
     "make_step",
     "predict",
     "rebuild",
+    "run",
+    "split_key",
 ]

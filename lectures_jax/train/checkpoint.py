@@ -107,7 +107,7 @@ class Checkpoints:
 
         Args:
             step: names the checkpoint; an older one of that step is replaced.
-            state: copied from the device before this returns, without its `suspect`.
+            state: copied from the device before this returns.
             row: the metrics of that step.
             position: of the batches, as JSON holds it.
 
@@ -115,7 +115,6 @@ class Checkpoints:
             OSError: if this save or the one before it cannot be written.
         """
         self.wait()
-        state = state._replace(suspect=None)
         self._note(step, row)
         keep = self._keep(step)
         progress = {"step": step, "metrics": row, "position": position, "tree": _shapes(state)}
@@ -204,7 +203,7 @@ class Checkpoints:
         return json.loads((self._path(step) / _PROGRESS).read_text())
 
     def _load(self, step: int, like: TrainState) -> Restored:
-        progress, like = self._progress(step), like._replace(suspect=None)
+        progress = self._progress(step)
         here, there = _shapes(like), progress["tree"]
         for name in here | there:
             if here.get(name) != there.get(name):

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.core import Tracer
 
-from lectures_jax.train.state import TrainState
-from lectures_jax.train.step import Augment, split_key
-from lectures_jax.typing import Objective
+from lectures_jax.nn.capture import Call, capture_calls
+from lectures_jax.train.learner import Learner, split_key
+from lectures_jax.train.state import TrainState, assemble
+from lectures_jax.typing import Batch
 
 
 class NonFiniteError(ArithmeticError):
@@ -19,71 +20,57 @@ class NonFiniteError(ArithmeticError):
 
 def explain(
     structure: nnx.GraphDef,
-    objective: Objective,
-    augment: Augment | None,
+    learner: Learner,
     state: TrainState,
+    batch: Batch | None,
+    fixed: Any,
     metrics: Mapping[str, Any],
 ) -> NonFiniteError:
     """Runs the failed step's forward pass again, layer by layer, and says where it went wrong.
 
     Args:
         structure: of the model.
-        objective: as in training.
-        augment: as in training.
-        state: as the failed step left it: what that step was given, and its batch in `suspect`.
+        learner: whose step failed.
+        state: as the failed step left it: what that step was given.
+        batch: of the failed step.
+        fixed: arrays that the step only read.
         metrics: of the failed step.
 
     Returns:
         An error of one line: the step, what was not finite, and the first place.
     """
-    wrong = [f"{name} is {x}" for name, x in metrics.items() if not jnp.isfinite(x)]
+    wrong = [f"{name} is {x}" for name, x in metrics.items() if not _is_finite(x)]
     what = wrong[0] if wrong else "the optimizer's update is not finite"
-    where = _first_place(structure, state, objective, augment)
+    where = _first_place(structure, learner, state, batch or {}, fixed)
     return NonFiniteError(f"step {int(state.step) + 1}: {what}; {where}.")
 
 
 def _first_place(
-    structure: nnx.GraphDef, state: TrainState, objective: Objective, augment: Augment | None
+    structure: nnx.GraphDef, learner: Learner, state: TrainState, batch: Batch, fixed: Any
 ) -> str:
     _, key_augment, key_objective = split_key(state.key)
-    batch = state.suspect or {}
     for name, x in batch.items():
         if not _is_finite(x):
             return f"the batch's {name!r} is not finite"
-    if augment:
-        batch = augment(key_augment, batch)
+    if learner.augment:
+        batch = learner.augment(key_augment, batch)
         for name, x in batch.items():
             if not _is_finite(x):
                 return f"augment's {name!r} is not finite"
-    model = nnx.merge(structure, state.params, state.buffers, copy=True)
-    found = _watch(model)
-    objective(model, batch, key_objective)
-    if found:
-        return f"the first layer whose output is not finite is {found[0]}"
+    if learner.forward is None:
+        return "the batch is finite, and the learner has no forward pass to search"
+    places: list[str] = []
+
+    def note(call: Call) -> None:
+        if not _is_finite(call.output):
+            kind = type(call.module).__name__
+            places.append(f"{call.path or 'the model'} ({kind})")
+
+    model = assemble(structure, state.params, state.buffers)
+    learner.forward(capture_calls(model, note), batch, key_objective, fixed)
+    if places:
+        return f"the first layer whose output is not finite is {places[0]}"
     return "every layer's output is finite, so look at the loss and its gradient"
-
-
-def _watch(model: Any) -> list[str]:
-    """Makes a model list its modules whose outputs are not finite, in the order they return.
-
-    Python looks `__call__` up on the class, so every module gets a class of its own: `model` must
-    be a copy that is thrown away.
-    """
-    found: list[str] = []
-    for path, module in list(nnx.iter_modules(model)):
-        cls = type(module)
-        if not callable(module):
-            continue
-        name = f"{'.'.join(map(str, path)) or 'the model'} ({cls.__name__})"
-
-        def watched(self, *args, call=cls.__call__, name=name, **kwargs):
-            output = call(self, *args, **kwargs)
-            if not _is_finite(output):
-                found.append(name)
-            return output
-
-        object.__setattr__(module, "__class__", type(cls.__name__, (cls,), {"__call__": watched}))
-    return found
 
 
 def _is_finite(tree: Any) -> bool:

@@ -1,6 +1,6 @@
-"""A model asked, and measured, over a whole set."""
+"""A model measured over a whole set, and its answers to one."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,14 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array
 
-from lectures_jax.train.state import evaluation_view
-from lectures_jax.typing import Batch, Key, Metrics, Objective
+from lectures_jax.train.learner import call_objective
+from lectures_jax.train.state import assemble, evaluation_view
+from lectures_jax.typing import Batch, Key, Metrics, Objective, Ratio
 
 
-def evaluate(model: Any, objective: Objective, batches: Iterable[Batch]) -> dict[str, float]:
-    """Returns the objective's metrics, averaged over the examples of all batches.
+def evaluate(
+    model: Any, objective: Objective, batches: Iterable[Batch], *, fixed: Any = None
+) -> dict[str, Any]:
+    """Returns the objective's metrics over the examples of all batches.
 
+    Sums are added over the batches and divided once at the end: a metric that is an array (a mean
+    over the examples of its batch: a number, a matrix, a histogram) counts each example once; a
+    `Ratio` adds its two sums, so that a Dice over a set is one quotient and not a mean of them.
     Dropout is off and batch norm uses its running averages. Batches may differ in size. Where a
     batch holds `present` [b], each of its examples is measured alone, and those that are not
     present (padding of the last batch) do not count.
@@ -26,39 +33,90 @@ def evaluate(model: Any, objective: Objective, batches: Iterable[Batch]) -> dict
             hyperparameters outside, not at each call. The key depends only on the batch's number,
             so that two evaluations draw the same numbers.
         batches: finitely many.
+        fixed: what the objective takes as a fourth argument, None for three arguments.
+
+    Returns:
+        Floats by name, and NumPy arrays where a metric has axes; NaN where a `Ratio` counted none.
 
     Raises:
         ValueError: if there is no example.
     """
-    structure, arrays = nnx.split(evaluation_view(model))
-    total, sums = 0.0, None
+    structure, params, buffers = nnx.split(evaluation_view(model), nnx.Param, ...)
+    count, sums = jnp.float32(0), None
     for number, batch in enumerate(batches):
-        count, found = _measure(structure, objective, arrays, batch, number)
-        total += count
-        sums = found if sums is None else jax.tree.map(jnp.add, sums, found)
-    sums, total = jax.device_get((sums, total))
-    if sums is None or not total:
+        size, added = _sums(structure, objective, params, buffers, batch, fixed, number)
+        count += size
+        sums = added if sums is None else jax.tree.map(jnp.add, sums, added)
+    sums, count = jax.device_get((sums, count))
+    if sums is None or not count:
         raise ValueError("batches must hold at least one example, got none.")
-    return {name: float(value / total) for name, value in sums.items()}
+    return {name: _number(ratio) for name, ratio in sums.items()}
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _measure(structure, objective, arrays, batch: Batch, number) -> tuple[Any, Metrics]:
-    """Counts the examples of a batch and sums the metrics over them."""
+def _sums(
+    structure: nnx.GraphDef,
+    objective: Objective,
+    params: Any,
+    buffers: Any,
+    batch: Batch,
+    fixed: Any,
+    number: Array | int,
+) -> tuple[Array, dict[str, Ratio]]:
+    """Counts the examples of a batch, and turns each metric into two sums over them."""
     key = jax.random.fold_in(jax.random.key(0), number)
 
     def metrics_of(examples: Batch, key: Key) -> Metrics:
-        loss, metrics = objective(nnx.merge(structure, arrays, copy=True), examples, key)
+        model = assemble(structure, params, buffers)
+        loss, metrics = call_objective(objective, model, examples, key, fixed)
         return {**metrics, "loss": loss}
 
     size = len(jax.tree.leaves(batch)[0])
     if "present" not in batch:
-        return jnp.float32(size), jax.tree.map(lambda x: x * size, metrics_of(batch, key))
+        count = jnp.float32(size)
+        return count, _as_ratios(metrics_of(batch, key), count)
     alone = jax.tree.map(lambda x: x[:, None], batch)
     each = jax.vmap(metrics_of)(alone, jax.random.split(key, size))
-    present = batch["present"]
-    sums = jax.tree.map(lambda x: jnp.sum(jnp.where(present, x, 0)), each)
-    return jnp.sum(present, dtype=jnp.float32), sums
+    present = jnp.asarray(batch["present"])
+
+    def add(x: Array) -> Array:
+        rows = present.reshape(-1, *[1] * (x.ndim - 1))
+        return jnp.sum(jnp.where(rows, x, 0), axis=0)
+
+    ratios = jax.vmap(lambda metrics: _as_ratios(metrics, jnp.float32(1)))(each)
+    return jnp.sum(present, dtype=jnp.float32), jax.tree.map(add, ratios)
+
+
+def _as_ratios(metrics: Metrics, count: Array) -> dict[str, Ratio]:
+    return {
+        name: x if isinstance(x, Ratio) else Ratio(jnp.asarray(x) * count, count)
+        for name, x in metrics.items()
+    }
+
+
+def _number(ratio: Ratio) -> Any:
+    """The quotient of two sums, as a float where it has no axes."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = np.divide(ratio.numerator, ratio.denominator)
+    return float(value) if value.ndim == 0 else value
+
+
+def mean_row(metrics: Sequence[Metrics]) -> dict[str, float]:
+    """Returns the means of the scalar metrics of several steps, each ratio from its sums.
+
+    Args:
+        metrics: of each step, under the same names; metrics with axes have no place in a row.
+    """
+    row = {}
+    for name, first in metrics[0].items():
+        values: list[Any] = [of_step[name] for of_step in metrics]
+        if isinstance(first, Ratio):
+            total = Ratio(*(np.sum(parts, axis=0) for parts in zip(*values, strict=True)))
+            if np.ndim(total.numerator) == 0:
+                row[name] = _number(total)
+        elif np.ndim(first) == 0:
+            row[name] = sum(map(float, values)) / len(values)
+    return row
 
 
 def _call(model: Any, inputs: jax.Array) -> Any:
@@ -92,7 +150,7 @@ def predict(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
     if not len(inputs):
         raise ValueError("inputs must hold at least one example, got none.")
-    structure, arrays = nnx.split(evaluation_view(model))
+    structure, params, buffers = nnx.split(evaluation_view(model), nnx.Param, ...)
     size = min(batch_size, 1 << (len(inputs) - 1).bit_length())
     parts = []
     for start in range(0, len(inputs), size):
@@ -100,11 +158,13 @@ def predict(
         count = len(rows)
         filled = np.zeros((size, *rows.shape[1:]), rows.dtype)
         filled[:count] = rows
-        answers = jax.device_get(_answer(structure, function, arrays, filled))
+        answers = jax.device_get(_answer(structure, function, params, buffers, filled))
         parts.append(jax.tree.map(lambda x, count=count: x[:count], answers))
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _answer(structure, function, arrays, inputs: jax.Array) -> Any:
-    return function(nnx.merge(structure, arrays), inputs)
+def _answer(
+    structure: nnx.GraphDef, function: Callable, params: Any, buffers: Any, inputs: jax.Array
+) -> Any:
+    return function(assemble(structure, params, buffers), inputs)

@@ -6,24 +6,23 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, DTypeLike, Int
 
-from lectures_jax.typing import Batch, Key
+from lectures_jax.typing import Key
 
 
 class TrainState(NamedTuple):
-    """All that a step reads and writes.
+    """All that a step reads and writes, but for its batch.
 
     Attributes:
-        params: what the optimizer moves, a nested dictionary.
+        params: what the optimizer updates, a nested dictionary.
         buffers: what the network keeps but does not train, such as batch-norm's averages.
         optimizer_state: Optax's.
         ema: moving averages of `params` and of the float `buffers`, in a dictionary with these two
             names, or None.
         key: source of all random numbers to come; each step splits it.
-        step: steps done.
-        failed: whether a loss, gradient or update was not finite. From then on nothing moves.
-        suspect: the batch of that step, zeros until then; None keeps no batch.
+        step: steps taken.
+        failed: whether a loss, gradient or update was not finite. From then on nothing changes.
     """
 
     params: dict
@@ -33,7 +32,6 @@ class TrainState(NamedTuple):
     key: Key
     step: Int[Array, ""]
     failed: Bool[Array, ""]
-    suspect: Batch | None
 
 
 def init(
@@ -60,9 +58,40 @@ def init(
         key=key,
         step=jnp.zeros((), jnp.int32),
         failed=jnp.zeros((), bool),
-        suspect=None,
     )
     return structure, jax.tree.map(_own, state)
+
+
+def assemble(
+    structure: nnx.GraphDef, params: Any, buffers: Any, *, precision: DTypeLike | None = None
+) -> Any:
+    """Returns the model of a structure and its arrays: the only place where the two meet.
+
+    Args:
+        structure: as `init` returned it.
+        params: dictionary or `nnx.State` of the parameters.
+        buffers: dictionary or `nnx.State` of all other arrays.
+        precision: float dtype that the parameters are cast to, None for their own. Buffers keep
+            theirs: moving averages need the digits.
+    """
+    # Without a copy batch norm would write into variables of an outer trace.
+    return nnx.merge(structure, cast(params, precision), buffers, copy=True)
+
+
+def buffers_of(model: Any) -> dict:
+    """Returns all arrays of a model but its parameters, as `TrainState` keeps them."""
+    return nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
+
+
+def cast(tree: Any, dtype: DTypeLike | None) -> Any:
+    """Returns a tree whose floating-point arrays have a dtype; None leaves all as they are."""
+    if dtype is None:
+        return tree
+
+    def convert(x: Any) -> Any:
+        return jnp.asarray(x, dtype) if jnp.issubdtype(jnp.result_type(x), jnp.floating) else x
+
+    return jax.tree.map(convert, tree)
 
 
 def rebuild(structure: nnx.GraphDef, state: TrainState) -> Any:
@@ -77,7 +106,7 @@ def rebuild(structure: nnx.GraphDef, state: TrainState) -> Any:
     """
     source = state.ema or {"params": state.params, "buffers": state.buffers}
     params, buffers = jax.tree.map(jnp.copy, (source["params"], source["buffers"]))
-    return evaluation_view(nnx.merge(structure, params, buffers))
+    return evaluation_view(assemble(structure, params, buffers))
 
 
 def evaluation_view(model: Any) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from lectures_jax import train
+from lectures_jax.train.adversarial import take_turn
 from tests.train.nets import arrays, assert_same
 
 
@@ -57,22 +58,16 @@ def points(count, *, size=8):
         yield {"x": rng.normal(1, 2, (size, 3)).astype(np.float32)}
 
 
-def start(pair, *, ema=False):
-    """A state, as `fit_adversarial` makes it, and the structure."""
-    names = ("discriminator", "generator")
-
-    def first(params):
-        return {n: p.optimizer.init(params[n]) for n, p in zip(names, pair, strict=True)}
-
-    optimizer = optax.GradientTransformation(first, optax.identity().update)
-    return train.init(jax.random.key(1), Pair(rngs=nnx.Rngs(0)), optimizer, ema=ema)
+def start(pair, **options):
+    """A learner, its structure and its first state."""
+    learner = train.adversarial(*pair, **options)
+    return learner, *learner.init(jax.random.key(1), Pair(rngs=nnx.Rngs(0)))
 
 
 def one_step(pair, **options):
-    structure, state = start(pair)
+    learner, structure, state = start(pair, **options)
     before = jax.tree.map(np.asarray, (state.params, state.buffers))
-    step = train.make_adversarial_step(structure, *pair, **options)
-    state, metrics = step(state, next(points(1)))
+    state, metrics = train.compile_step(structure, learner)(state, next(points(1)))
     return before, jax.tree.map(np.asarray, (state.params, state.buffers)), metrics
 
 
@@ -88,25 +83,25 @@ def test_while_one_moves_nothing_of_the_other_changes(frozen, moving):
 
 
 def test_a_move_leaves_the_opponent_s_buffers_to_the_last_bit():
-    from lectures_jax.train.adversarial import _move
-
     pair = players()
-    structure, state = start(pair)
+    _, structure, state = start(pair)
     batch, key = next(points(1)), jax.random.key(5)
     for name, other, player in zip(
         ("discriminator", "generator"), ("generator", "discriminator"), pair, strict=True
     ):
-        moved, good, _ = _move(structure, name, player, state, batch, key)
+        after, good, _ = take_turn(
+            player.objective, player.optimizer, name, structure, state, batch, key
+        )
         assert good
         for part in ("params", "buffers", "optimizer_state"):
-            old, new = getattr(state, part), getattr(moved, part)
+            old, new = getattr(state, part), getattr(after, part)
             assert_same(*jax.tree.map(np.asarray, (old[other], new[other])))
-        assert np.any(moved.buffers[name]["norm"]["mean"] != state.buffers[name]["norm"]["mean"])
+        assert np.any(after.buffers[name]["norm"]["mean"] != state.buffers[name]["norm"]["mean"])
 
 
 def test_steps_equal_moves_written_by_hand():
     pair = players(discriminator=optax.sgd(0.1), generator=optax.sgd(0.2))
-    structure, state = start(pair)
+    _, structure, state = start(pair)
     params, buffers = state.params, state.buffers
     batch = next(points(1))
     halves = [{"x": batch["x"][:4]}, {"x": batch["x"][4:]}]
@@ -123,8 +118,8 @@ def test_steps_equal_moves_written_by_hand():
             return value, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))[name]
 
         grads, kept = jax.grad(loss, has_aux=True)(params[name])
-        moved = jax.tree.map(lambda p, g: p - rate * g, params[name], grads)
-        params, buffers = {**params, name: moved}, {**buffers, name: kept}
+        updated = jax.tree.map(lambda p, g, rate=rate: p - rate * g, params[name], grads)
+        params, buffers = {**params, name: updated}, {**buffers, name: kept}
     expected = jax.tree.map(np.asarray, (params, buffers))
     _, after, _ = one_step(pair, discriminator_steps=2)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), after, expected)
@@ -184,7 +179,7 @@ def test_a_number_that_is_not_finite_stops_both_and_is_explained():
         )
 
 
-def test_what_does_not_fit_is_told():
+def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="discriminator_steps must be at least 1, got 0"):
         one_step(players(), discriminator_steps=0)
     with pytest.raises(ValueError, match="discriminator_steps must divide the 8 rows of a batch"):

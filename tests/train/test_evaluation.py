@@ -6,6 +6,8 @@ import pytest
 from flax import nnx
 
 from lectures_jax import train
+from lectures_jax.train.evaluation import mean_row
+from lectures_jax.typing import Ratio
 from tests.train.nets import Affine, Net, arrays, assert_same, points, squared
 
 
@@ -109,3 +111,40 @@ def test_predictions_want_examples_and_a_size():
         train.predict(model, np.zeros((0, 3)))
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         train.predict(model, np.zeros((1, 3)), batch_size=0)
+
+
+def counted(model, batch, key):
+    """A ratio of sums, a matrix, and a number."""
+    right = (model(batch["x"])[:, 0] > 0) == (batch["y"] > 0)
+    heavy = jnp.abs(batch["y"]) > 1
+    joint = jax.nn.one_hot(2 * heavy + right, 4).reshape(-1, 2, 2)
+    ratio = Ratio(jnp.sum(right & heavy, dtype=jnp.float32), jnp.sum(heavy, dtype=jnp.float32))
+    never = Ratio(jnp.zeros(()), jnp.zeros(()))
+    return jnp.zeros(()), {"right_if_heavy": ratio, "joint": joint.mean(axis=0), "never": never}
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_sums_are_added_over_batches_and_divided_once(padded):
+    model, batches = Affine(rngs=nnx.Rngs(0)), list(points(3, size=5))
+    x, y = (np.concatenate([b[name] for b in batches])[:12] for name in ("x", "y"))
+    right, heavy = (np.asarray(model(x))[:, 0] > 0) == (y > 0), np.abs(y) > 1
+    if padded:
+        batches[2]["x"][2:] = np.nan
+        present = [np.ones(5, bool), np.ones(5, bool), np.arange(5) < 2]
+        batches = [{**b, "present": p} for b, p in zip(batches, present, strict=True)]
+    else:
+        batches[2] = {name: v[:2] for name, v in batches[2].items()}
+    result = train.evaluate(model, counted, batches)
+    np.testing.assert_allclose(result["right_if_heavy"], right[heavy].mean(), rtol=1e-6)
+    table = [[np.sum((heavy == h) & (right == r)) for r in (0, 1)] for h in (0, 1)]
+    np.testing.assert_allclose(result["joint"], np.array(table) / 12, rtol=1e-6)
+    assert np.isnan(result["never"])
+    assert isinstance(result["loss"], float)
+
+
+def test_rows_of_training_add_ratios_and_leave_arrays_out():
+    steps = [
+        {"dice": Ratio(np.float32(1), np.float32(2)), "loss": np.float32(1), "m": np.ones((2, 2))},
+        {"dice": Ratio(np.float32(3), np.float32(8)), "loss": np.float32(2), "m": np.ones((2, 2))},
+    ]
+    assert mean_row(steps) == {"dice": pytest.approx(0.4), "loss": 1.5}

@@ -21,7 +21,7 @@ def fit(batches, *, model=None, **options):
     return train.fit(jax.random.key(1), model, squared, optax.adam(0.05), batches, **options)
 
 
-def test_a_line_is_learnt_and_the_caller_keeps_the_model():
+def test_a_line_is_fitted_and_the_caller_keeps_the_model():
     model = Affine(rngs=nnx.Rngs(0))
     before = arrays(model)
     fitted, history = fit(points(300), model=model, log_every=100)
@@ -153,19 +153,19 @@ def test_a_run_that_is_not_finite_names_step_metric_and_layer(tmp_path):
     assert [row["step"] for row in history] == [4, 8]
 
 
-def test_a_batch_that_is_not_finite_is_blamed_first():
+def test_a_batch_that_is_not_finite_is_named_first():
     batches = list(points(3))
     batches[1]["y"][0] = np.nan
     with pytest.raises(train.NonFiniteError, match=r"step 2: loss is nan; the batch's 'y' is not"):
         fit(batches)
 
 
-def test_an_augmentation_that_is_not_finite_is_blamed_next():
+def test_an_augmentation_that_is_not_finite_is_named_next():
     with pytest.raises(train.NonFiniteError, match=r"step 1: loss is nan; augment's 'x' is not"):
         fit(points(2), augment=lambda key, batch: {**batch, "x": batch["x"] / 0})
 
 
-def test_a_loss_that_is_not_finite_over_finite_layers_is_said_so():
+def test_a_loss_that_is_not_finite_over_finite_layers_is_reported_as_such():
     def objective(model, batch, key):
         loss = jnp.sum(jnp.sqrt(model(batch["x"]) * 0))  # the root's slope at 0 is infinite
         return loss, {}
@@ -174,6 +174,28 @@ def test_a_loss_that_is_not_finite_over_finite_layers_is_said_so():
         train.NonFiniteError, match="step 1: grad_norm is nan; every layer's output"
     ):
         train.fit(jax.random.key(0), Affine(rngs=nnx.Rngs(0)), objective, optax.sgd(0.1), points(2))
+
+
+def test_the_failed_batch_is_the_first_that_failed(monkeypatch):
+    kept = []
+
+    def explain(structure, learner, state, batch, fixed, metrics):
+        kept.append((jax.device_get(batch), int(state.step)))
+        return train.NonFiniteError("failed")
+
+    monkeypatch.setattr("lectures_jax.train.session.explain", explain)
+    good, bad, *later = points(4)
+    bad["x"][1, 2] = later[1]["y"][0] = np.nan
+    with pytest.raises(train.NonFiniteError):
+        fit([good, bad, *later])
+    ((batch, step),) = kept
+    np.testing.assert_array_equal(batch["x"], bad["x"])
+    assert step == 1
+
+
+def test_a_batch_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"like the first, .*float32\[8,3\].*got.*float32\[5,3\]"):
+        fit([*points(1), *points(1, size=5)])
 
 
 def test_the_progress_is_plain_lines_where_there_is_no_terminal(capsys):
