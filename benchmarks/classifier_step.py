@@ -1,8 +1,7 @@
 """One training step of the plain CNN and of ResNet-18 against the same networks in PyTorch.
 
-Forward, cross-entropy, backward, AdamW on 64 images: the CNN that learns Fashion-MNIST (28×28,
-gray) and ResNet-18 in its CIFAR form (32×32, color). PyTorch runs in its default layout and in
-channels_last.
+Forward, cross-entropy, backward, AdamW on 64 images: the CNN for Fashion-MNIST (28×28, gray) and
+ResNet-18 in its CIFAR form (32×32, color). PyTorch runs in its default layout and in channels_last.
 
     python -m benchmarks.classifier_step [--cases cnn resnet18] [--repeats 20]
 """
@@ -142,9 +141,11 @@ def main() -> None:
             },
             repeats=options.repeats,
         )
-        peer = min(times["torch"], times["torch channels_last"])
-        rows.append({"case": f"{name}, batch {BATCH}", **times})
-        rows[-1]["ratio"] = times["lectures_jax"] / peer
+        seconds = times.seconds
+        peer = min(seconds["torch"], seconds["torch channels_last"])
+        ratio = seconds["lectures_jax"] / peer
+        case = f"{name}, batch {BATCH}"
+        rows.append({"case": case, **seconds, "ratio": ratio, **times.conditions()})
         print(rows[-1], flush=True)
     if options.cases == list(CASES):
         print(save("classifier_step", rows))

@@ -1,9 +1,9 @@
 """COCO's average precision: `metrics.coco_map` against pycocotools and faster-coco-eval.
 
-Timed is ours from padded arrays, and the peers from finished `COCO` objects, to the twelve numbers
-(evaluate, accumulate, summarize). How long a peer takes from the same arrays to its objects
-(dictionaries, index) is told apart, and is in no ratio. Every precision and recall must equal
-pycocotools' first. Compilation is not timed: each is called once before.
+Our time is from padded arrays, the peers' from finished `COCO` objects, to the twelve numbers
+(evaluate, accumulate, summarize). The time of a peer from the same arrays to its objects
+(dictionaries, index) stands in an entry of its own and is in no ratio. Every precision and recall
+must equal pycocotools' first. Compilation is not timed: each is called once before.
 """
 
 import contextlib
@@ -82,7 +82,7 @@ def annotations(boxes, labels, valid, scores=None) -> list[dict[str, Any]]:
     ]
 
 
-def objects(case: Case, coco: Any) -> Any:
+def build_coco(case: Case, coco: Any) -> Any:
     """The true boxes as a peer's `COCO` object."""
     dataset = {
         "images": [{"id": i} for i in range(len(case.scores))],
@@ -102,10 +102,10 @@ def detections(case: Case, truth: Any) -> Any:
         return truth.loadRes(annotations(case.boxes, case.labels, case.valid, case.scores))
 
 
-def run(evaluator: Any, truth: Any, found: Any) -> Any:
+def run(evaluator: Any, truth: Any, predicted: Any) -> Any:
     """What a peer does from its objects to the twelve numbers."""
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = evaluator(truth, found, "bbox")
+        evaluation = evaluator(truth, predicted, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -122,7 +122,7 @@ def measure(images: int, *, repeats: int) -> dict[str, Any]:
     prepared, preparation = {}, {}
     for name, (coco, _) in peers.items():
         start = time.perf_counter()
-        truth = objects(case, coco)
+        truth = build_coco(case, coco)
         prepared[name] = truth, detections(case, truth)
         preparation[f"{name}, to dictionaries"] = time.perf_counter() - start
 
@@ -140,12 +140,14 @@ def measure(images: int, *, repeats: int) -> dict[str, Any]:
         return metrics.coco_map(*case, num_classes=CLASSES).stats
 
     times = compare({"lectures_jax": ours, **functions}, repeats=repeats)
+    seconds = times.seconds
     return {
         "case": f"{images} images, {CLASSES} classes, {case.valid.sum()} detections",
-        **times,
+        **seconds,
         **preparation,
-        "ratio": times["lectures_jax"] / times["pycocotools"],
-        "ratio to faster-coco-eval": times["lectures_jax"] / times["faster-coco-eval"],
+        "ratio": seconds["lectures_jax"] / seconds["pycocotools"],
+        "ratio to faster-coco-eval": seconds["lectures_jax"] / seconds["faster-coco-eval"],
+        **times.conditions(),
     }
 
 
@@ -156,7 +158,7 @@ def main() -> None:
     for images, repeats in sizes.items():
         rows.append(measure(images, repeats=repeats))
         for name, value in rows[-1].items():
-            print(f"{name}: {value}" if isinstance(value, str) else f"{name}: {value:.3f}")
+            print(f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}")
     print(save("coco_map", rows))
 
 

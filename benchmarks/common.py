@@ -8,17 +8,18 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from benchmarks.load import Meter, is_loaded
+from benchmarks.tables import RESULTS
 from lectures_jax.runtime import keep_memory
 
 keep_memory()  # as `ljx run` does, before any device starts; it serves all libraries alike
-
-RESULTS = Path(__file__).parent / "results"
 
 LIBRARIES = (
     "jax",
@@ -37,12 +38,43 @@ LIBRARIES = (
 )
 
 
-def compare(functions: dict[str, Callable[[], Any]], *, repeats: int = 30) -> dict[str, float]:
-    """Returns the median time of each function in seconds.
+@dataclass(frozen=True)
+class Timing:
+    """Times of functions that took turns, and what else the machine did meanwhile.
+
+    Attributes:
+        seconds: median of each function, by name.
+        quartiles: first and third quartile of each, in seconds.
+        load: `average`, the processes that ran in the minute before; `others_before` and `others`,
+            the cores that other processes kept busy just before and during the measurement.
+    """
+
+    seconds: dict[str, float]
+    quartiles: dict[str, tuple[float, float]]
+    load: dict[str, float | None]
+
+    def conditions(self) -> dict[str, Any]:
+        """What a row keeps beside its medians: quartiles, load, and whether to mistrust it."""
+        average, others = self.load["average"], [self.load["others_before"], self.load["others"]]
+        loaded = is_loaded(average or 0.0, others)
+        return {"quartiles": self.quartiles, "load": self.load, "loaded": loaded}
+
+    def per(self, counts: dict[str, int]) -> "Timing":
+        """The times of one of several repetitions that some functions do in each call."""
+        seconds = {name: value / counts.get(name, 1) for name, value in self.seconds.items()}
+        quartiles = {
+            name: (low / counts.get(name, 1), high / counts.get(name, 1))
+            for name, (low, high) in self.quartiles.items()
+        }
+        return replace(self, seconds=seconds, quartiles=quartiles)
+
+
+def compare(functions: dict[str, Callable[[], Any]], *, repeats: int = 30) -> Timing:
+    """Returns the time of each function.
 
     The functions take turns, so that a slow moment of the machine hits all of them, and in another
-    order each time, so that none always finds the caches that one other left. Each is called once
-    before, to compile and warm up.
+    order each time, so that none always starts with the caches that the same other one left. Each
+    is called once before, to compile and warm up.
 
     Args:
         functions: thunks by name; what they return is waited for.
@@ -52,6 +84,8 @@ def compare(functions: dict[str, Callable[[], Any]], *, repeats: int = 30) -> di
         jax.block_until_ready(function())
     times: dict[str, list[float]] = {name: [] for name in functions}
     order, rng = list(functions.items()), random.Random(0)
+    load = {"average": os.getloadavg()[0], "others_before": others_now()}
+    meter = Meter()
     gc.collect()
     gc.disable()
     try:
@@ -63,16 +97,33 @@ def compare(functions: dict[str, Callable[[], Any]], *, repeats: int = 30) -> di
                 times[name].append(time.perf_counter() - start)
     finally:
         gc.enable()
-    return {name: statistics.median(seconds) for name, seconds in times.items()}
+    load["others"] = meter.others()
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    return Timing(medians, {name: quartiles(seconds) for name, seconds in times.items()}, load)
+
+
+def others_now(seconds: float = 0.2) -> float | None:
+    """Returns the cores that other processes keep busy while this one sleeps."""
+    meter = Meter()
+    time.sleep(seconds)
+    return meter.others()
+
+
+def quartiles(values: list[float]) -> tuple[float, float]:
+    """Returns the first and the third quartile; of one value, the value twice."""
+    if len(values) == 1:
+        return values[0], values[0]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
 
 
 def machine() -> dict[str, Any]:
-    """Returns what a reader must know to judge the numbers: processor, cores, devices, versions."""
+    """Returns what a reader must know about the numbers: processor, cores, devices, versions."""
     versions = {}
     for library in LIBRARIES:
         try:
             versions[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
+        except ModuleNotFoundError:  # of which `metadata` raises a subclass
             continue
     return {
         "processor": _processor(),

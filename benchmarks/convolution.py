@@ -146,12 +146,18 @@ def measure(name: str, seconds: float) -> dict[str, Any]:
     functions = {f"ours {k}": f for k, f in thunks(case.ours, args, STEPS).items()}
     functions |= {f"xla {k}": f for k, f in thunks(case.xla, args, STEPS_XLA).items()}
     slow = {"xla loop": functions.pop("xla loop")}
-    once = compare(functions, repeats=1)
-    times = compare(functions, repeats=int(np.clip(seconds / sum(once.values()), 3, 200)))
-    times |= compare(slow, repeats=1)
-    times["ours loop"] /= STEPS
-    times["xla loop"] /= STEPS_XLA
-    return {"case": name, "images": case.images, "kernel": case.kernel, "seconds": times}
+    once = sum(compare(functions, repeats=1).seconds.values())
+    times = compare(functions, repeats=int(np.clip(seconds / once, 3, 200))).per(
+        {"ours loop": STEPS}
+    )
+    loop = compare(slow, repeats=1).per({"xla loop": STEPS_XLA})
+    return {
+        "case": name,
+        "images": case.images,
+        "kernel": case.kernel,
+        "seconds": times.seconds | loop.seconds,
+        **times.conditions(),
+    }
 
 
 def describe(row: dict[str, Any]) -> str:

@@ -42,9 +42,9 @@ class Block(nn.Module):
         self.modulate = nn.Linear(CONDITION, 2 * outputs)
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
-    def forward(self, x, told):
+    def forward(self, x, condition):
         y = self.conv1(F.silu(self.norm1(x)))
-        scale, shift = self.modulate(told)[:, :, None, None].chunk(2, 1)
+        scale, shift = self.modulate(condition)[:, :, None, None].chunk(2, 1)
         return self.conv2(F.silu(self.norm2(y) * (1 + scale) + shift)) + self.shortcut(x)
 
 
@@ -77,13 +77,13 @@ class TorchDenoiser(nn.Module):
         frequency = (8 * 12 / np.pi) ** -(torch.arange(CONDITION // 2) / (CONDITION // 2))
         angle = level[:, None] * frequency
         code = torch.cat([angle.sin(), angle.cos()], 1)
-        told = F.silu(self.hidden(code) + self.label(labels))
-        first = self.down1(self.stem(x), told)
-        second = self.down2(F.avg_pool2d(first, 2), told)
-        x = self.middle(self.attend(second), told)
-        x = self.up2(torch.cat([x, second], 1), told)
+        condition = F.silu(self.hidden(code) + self.label(labels))
+        first = self.down1(self.stem(x), condition)
+        second = self.down2(F.avg_pool2d(first, 2), condition)
+        x = self.middle(self.attend(second), condition)
+        x = self.up2(torch.cat([x, second], 1), condition)
         x = F.interpolate(self.narrow(x), scale_factor=2, mode="nearest")
-        x = self.up1(torch.cat([x, first], 1), told)
+        x = self.up1(torch.cat([x, first], 1), condition)
         return self.head(F.silu(self.norm(x)))
 
 
@@ -148,9 +148,10 @@ def training() -> dict:
         },
         repeats=40,
     )
-    peer = min(times["torch"], times["torch channels_last"])
+    seconds = times.seconds
+    ratio = seconds["lectures_jax"] / min(seconds["torch"], seconds["torch channels_last"])
     case = f"training step, batch {BATCH}, {SIDE}×{SIDE}"
-    return {"case": case, **times, "ratio": times["lectures_jax"] / peer}
+    return {"case": case, **seconds, "ratio": ratio, **times.conditions()}
 
 
 def one_program(model) -> dict:
@@ -172,8 +173,10 @@ def one_program(model) -> dict:
         "python loop, compiled steps": partial(loop, jax.jit(ops.ddim_step)),
     }
     times = compare({"lectures_jax": program, **loops}, repeats=30)
-    ratio = times["lectures_jax"] / min(times[name] for name in loops)
-    return {"case": "50 steps of DDIM, batch 1", **times, "ratio": ratio}
+    seconds = times.seconds
+    ratio = seconds["lectures_jax"] / min(seconds[name] for name in loops)
+    row = {"case": "50 steps of DDIM, batch 1", **seconds, "ratio": ratio}
+    return row | times.conditions()
 
 
 def schedulers(model) -> list[dict]:
@@ -207,7 +210,8 @@ def schedulers(model) -> list[dict]:
         peer = partial(loop, theirs[name])
         times = compare({"lectures_jax": sampler, "diffusers": peer}, repeats=20)
         case = f"20 steps of {name}, batch 16"
-        rows.append({"case": case, **times, "ratio": times["lectures_jax"] / times["diffusers"]})
+        ratio = times.seconds["lectures_jax"] / times.seconds["diffusers"]
+        rows.append({"case": case, **times.seconds, "ratio": ratio, **times.conditions()})
     return rows
 
 
@@ -216,7 +220,7 @@ def main() -> None:
     model = Denoiser(num_classes=CLASSES, rngs=nnx.Rngs(0))
     rows = [one_program(model), training(), *schedulers(model)]
     for row in rows:
-        print(*(v if isinstance(v, str) else f"{k} {v:.4f}" for k, v in row.items()), sep="  ")
+        print(*(f"{k} {v:.4f}" if isinstance(v, float) else v for k, v in row.items()), sep="  ")
     print(save("diffusion", rows))
 
 

@@ -89,12 +89,17 @@ def main(repeats: int = 30) -> None:
             "flowjax, one vector": theirs(transformer, batches, optax.flatten(optax.adam(1e-3))),
         }
         times = compare(functions, repeats=repeats)
-        rate = {name: STEPS / seconds for name, seconds in times.items()}
+        rate = {name: STEPS / seconds for name, seconds in times.seconds.items()}
         row = {"case": f"{kind}, batch {BATCH}", "unit": "steps per second", **rate}
         row["ratio"] = rate["lectures_jax"] / rate["flowjax"]
         row["ratio, one vector"] = rate["lectures_jax"] / rate["flowjax, one vector"]
-        rows.append(row)
-        print(", ".join(f"{k}: {v:.4g}" if isinstance(v, float) else v for k, v in row.items()))
+        spread = {
+            name: (STEPS / high, STEPS / low) for name, (low, high) in times.quartiles.items()
+        }
+        rows.append(row | times.conditions() | {"quartiles": spread})
+        print(
+            ", ".join(f"{k}: {v:.4g}" if isinstance(v, float) else f"{v}" for k, v in row.items())
+        )
     print(save("flow", rows))
 
 

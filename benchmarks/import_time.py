@@ -13,7 +13,8 @@ def main() -> None:
     run = partial(subprocess.run, check=True)
     functions = {name: partial(run, [sys.executable, "-c", f"import {name}"]) for name in names}
     times = compare(functions, repeats=15)
-    row = {"case": "import", **times, "ratio": times[names[0]] / times[names[1]]}
+    ratio = times.seconds[names[0]] / times.seconds[names[1]]
+    row = {"case": "import", **times.seconds, "ratio": ratio, **times.conditions()}
     print(row)
     print(save("import_time", [row]))
 

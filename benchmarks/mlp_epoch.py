@@ -74,7 +74,8 @@ def main() -> None:
     times = compare(
         {"lectures_jax": ours(images, labels), "torch": theirs(images, labels)}, repeats=5
     )
-    row = {"case": "an epoch", **times, "ratio": times["lectures_jax"] / times["torch"]}
+    ratio = times.seconds["lectures_jax"] / times.seconds["torch"]
+    row = {"case": "an epoch", **times.seconds, "ratio": ratio, **times.conditions()}
     print(row)
     print(save("mlp_epoch", [row]))
 

@@ -6,7 +6,7 @@ torchvision's CUDA wheel needs stand-ins for two libraries beside a CPU build of
 `TORCHVISION_STUBS` names their folder. Peers that are not installed are left out. The peers return
 all boxes kept and take a batch one image after the other, as their users must; ours is timed for
 all boxes and for the 300 best. Scenes change from call to call, as images do: on the same scene
-again and again a processor learns a peer's branches by heart.
+again and again a processor predicts all of a peer's branches.
 """
 
 import argparse
@@ -132,15 +132,17 @@ def measure(
     } | {name: peer(batches, classes) for name, peer in peers.items()}
     if classes == 1 and "torchvision" in peers:
         check_equal(ours(batches, 1, number), peers["torchvision"](batches, 1))
-    once = compare(functions, repeats=1)
-    repeats = int(np.clip(seconds / sum(once.values()), 3, 300))
+    once = sum(compare(functions, repeats=1).seconds.values())
+    repeats = int(np.clip(seconds / once, 3, 300))
+    times = compare(functions, repeats=repeats)
     return {
         "boxes": kind,
         "number": number,
         "classes": classes,
         "images": images,
         "repeats": repeats,
-        "seconds": compare(functions, repeats=repeats),
+        "seconds": times.seconds,
+        **times.conditions(),
     }
 
 

@@ -80,7 +80,7 @@ class TorchYolo(nn.Module):
 
 
 def torch_loss(heads, targets):
-    """YOLOv3's loss on targets of the slots: position, log size, weight, held, classes, truths."""
+    """YOLOv3's loss; a target is position, log size, weight, responsible, classes and truths."""
     total = 0.0
     for raw, target, stride, anchors in zip(heads, targets, STRIDES, ANCHORS, strict=True):
         b, _, h, w = raw.shape
@@ -89,7 +89,7 @@ def torch_loss(heads, targets):
         bce = F.binary_cross_entropy_with_logits
         xy = bce(offsets[..., :2], target["position"], reduction="none").sum(-1)
         wh = 0.5 * (offsets[..., 2:] - target["log_size"]).square().sum(-1)
-        with torch.no_grad():  # slots whose box overlaps an object well are not blamed
+        with torch.no_grad():  # slots whose box overlaps an object well count as neither
             y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
             center = (offsets[..., :2].sigmoid() + torch.stack([x, y], -1)[:, :, None]) * stride
             half = torch.tensor(anchors) * offsets[..., 2:].exp() / 2
@@ -101,10 +101,10 @@ def torch_loss(heads, targets):
             inter = sides.clamp(min=0).prod(-1)
             area = lambda z: (z[..., 2:] - z[..., :2]).prod(-1)
             best = (inter / (area(boxes) + area(truth) - inter)).amax(-1).view(b, h, w, 3)
-            blamed = (best <= 0.7) | (target["held"] > 0)
-        blame = bce(objectness, target["held"], reduction="none") * blamed
-        classes = bce(logits, target["classes"], reduction="none").sum(-1) * target["held"]
-        total = total + (target["weight"] * (xy + wh) + blame + classes).sum() / b
+            counted = (best <= 0.7) | (target["responsible"] > 0)
+        confidence = bce(objectness, target["responsible"], reduction="none") * counted
+        classes = bce(logits, target["classes"], reduction="none").sum(-1) * target["responsible"]
+        total = total + (target["weight"] * (xy + wh) + confidence + classes).sum() / b
     return total
 
 
@@ -121,15 +121,17 @@ def dense_targets(batch):
     targets = []
     encoded = jax.vmap(encode)(batch["boxes"], batch["labels"], batch["valid"])
     for target, stride, anchors in zip(encoded, STRIDES, ANCHORS, strict=True):
-        held = np.array(target.responsible)
+        responsible = np.array(target.responsible)
         boxes = np.array(target.boxes)
-        size = np.where(held[..., None], boxes[..., 2:] - boxes[..., :2], np.float32(anchors))
+        size = np.where(
+            responsible[..., None], boxes[..., 2:] - boxes[..., :2], np.float32(anchors)
+        )
         center = (boxes[..., :2] + boxes[..., 2:]) / 2 / stride
         arrays = {
             "position": center % 1,
             "log_size": np.log(size / np.float32(anchors)),
-            "weight": held * (2 - size.prod(-1) / SIDE**2),
-            "held": held,
+            "weight": responsible * (2 - size.prod(-1) / SIDE**2),
+            "responsible": responsible,
             "classes": np.array(target.classes),
             "truth": batch["boxes"],
         }
@@ -195,10 +197,12 @@ def main() -> None:
         },
         repeats=40,
     )
-    peer = min(times["torch"], times["torch channels_last"])
-    row = {"case": f"batch {BATCH}, {SIDE}×{SIDE}", **times, "ratio": times["lectures_jax"] / peer}
+    seconds = times.seconds
+    ratio = seconds["lectures_jax"] / min(seconds["torch"], seconds["torch channels_last"])
+    row = {"case": f"batch {BATCH}, {SIDE}×{SIDE}", **seconds, "ratio": ratio}
+    row |= times.conditions()
     for name, value in row.items():
-        print(f"{name}: {value}" if isinstance(value, str) else f"{name}: {value:.4f}")
+        print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
     print(save("yolo_step", [row]))
 
 
