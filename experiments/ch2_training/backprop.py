@@ -1,26 +1,34 @@
 """Backpropagation by hand, and how errors vanish. CPU, 30 s; orders of magnitude per layer 0.63.
 
-The course's recursion equals `jax.grad`. Then its factors: at each layer the error is multiplied by
-the weights and by the activation's slope. Over many layers that is exponential, and the rate that
-is measured is the one that the factors foretell. What keeps it near one: the initialization,
-rectifiers, normalization, residual connections.
+The course's recursion equals `jax.grad`. Then its factors are measured: at each layer the error is
+multiplied by the weights and by the derivative of the activation. Over many layers the product
+grows or shrinks exponentially, at the rate that the factors predict. Initialization, rectifiers,
+normalization and residual connections keep the factors near one.
 """
 
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lectures_jax import losses, ops, report, runtime
-from lectures_jax.ops.activation import ACTIVATIONS
+from lectures_jax.ops.activation import ACTIVATIONS, Name
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import INK, color, plot
 
 TINY = {"depth": 4, "width": 8, "examples": 8, "networks": 1}
+EXPECTED = {
+    "error_float32": (None, 1e-6),
+    "error_float64": (None, 1e-12),
+    "rate_off_prediction": (None, 0.02),
+    "sigmoid_rate": (None, -0.55),
+    "relu_he_rate": (-0.02, 0.02),
+}
 
 GLOROT, HE = jax.nn.initializers.glorot_normal(), jax.nn.initializers.he_normal()
 
@@ -34,7 +42,7 @@ class Config:
     width: int = 128
     """units of each"""
     examples: int = 64
-    """inputs, drawn from a normal distribution"""
+    """inputs, drawn from the standard normal distribution"""
     networks: int = 3
     """initializations of each kind, averaged"""
     seed: int = 0
@@ -43,9 +51,9 @@ class Config:
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to build the network."""
+    """Activation, initialization and remedies of a network."""
 
-    activation: str
+    activation: Name
     init: jax.nn.initializers.Initializer
     residual: bool = False
     normalized: bool = False
@@ -60,35 +68,36 @@ KINDS = {
     "sigmoid, Glorot, normalized": Kind("sigmoid", GLOROT, normalized=True),
     "ReLU, Glorot, normalized": Kind("relu", GLOROT, normalized=True),
 }
+PLAIN = [name for name, kind in KINDS.items() if not (kind.residual or kind.normalized)]
+"""Networks without a residual connection or normalization: the factors predict their rates."""
+
+
+class Decay(NamedTuple):
+    """How the error decays toward the input, as geometric means over the networks of a kind."""
+
+    norms: np.ndarray
+    """of the error δ at each layer"""
+    factors: np.ndarray
+    """expected from each layer to the one before"""
+    measured: float
+    """orders of magnitude per layer, fitted to the norms"""
+    predicted: float
+    """orders of magnitude per layer, as the product of the factors says"""
 
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Compares the recursion with JAX's gradients, and measures each kind's decay."""
     exactness = {dtype: agreement(dtype, config) for dtype in ("float32", "float64")}
     keys = jax.random.split(jax.random.key(config.seed), config.networks)
-    measured = {}
-    for name, kind in KINDS.items():
-        with jax.enable_x64(True):  # squares of vanished gradients would underflow
-            found = jax.jit(jax.vmap(partial(gradients, kind=kind, config=config)))(keys)
-        norms, factors = (np.exp(np.mean(np.log(np.asarray(x)), axis=0)) for x in found)
-        measured[name] = norms, factors, *rates(norms, factors)
-    plain = [name for name, kind in KINDS.items() if not (kind.residual or kind.normalized)]
+    decays = {name: decay(keys, kind, config) for name, kind in KINDS.items()}
     numbers = {
         "error_float32": exactness["float32"],
         "error_float64": exactness["float64"],
-        "sigmoid_rate": measured["sigmoid, Glorot"][2],
-        "relu_he_rate": measured["ReLU, He"][2],
-        "rate_off_prediction": max(abs(measured[n][2] - measured[n][3]) for n in plain),
+        "sigmoid_rate": decays["sigmoid, Glorot"].measured,
+        "relu_he_rate": decays["ReLU, He"].measured,
+        "rate_off_prediction": max(abs(decays[n].measured - decays[n].predicted) for n in PLAIN),
     }
-    write_report(config, out, numbers, measured)
-    if config == Config() and not (
-        exactness["float32"] < 1e-6
-        and exactness["float64"] < 1e-12
-        and numbers["rate_off_prediction"] < 0.02
-        and numbers["sigmoid_rate"] < -0.55
-        and abs(numbers["relu_he_rate"]) < 0.02
-    ):
-        raise RuntimeError(f"expected equal gradients and the rates foretold, got {numbers}.")
+    write_report(config, out, numbers, decays)
     return numbers
 
 
@@ -110,20 +119,27 @@ def agreement(dtype: str, config: Config) -> float:
             z = ops.linear(z, params[-1]["kernel"], params[-1]["bias"])
             return jnp.mean(losses.squared_error(z, y))
 
-        ours, jax_s = (
-            jax.tree.leaves(ops.backprop(params, x, y)),
-            jax.tree.leaves(jax.grad(loss)(params)),
-        )
-        scale = max(float(jnp.max(jnp.abs(g))) for g in jax_s)
-        return max(float(jnp.max(jnp.abs(a - b))) for a, b in zip(ours, jax_s, strict=True)) / scale
+        recursion = jax.tree.leaves(ops.backprop(params, x, y))
+        automatic = jax.tree.leaves(jax.grad(loss)(params))
+        scale = max(float(jnp.max(jnp.abs(g))) for g in automatic)
+        pairs = zip(recursion, automatic, strict=True)
+        return max(float(jnp.max(jnp.abs(a - b))) for a, b in pairs) / scale
+
+
+def decay(keys: jax.Array, kind: Kind, config: Config) -> Decay:
+    """The decay of one kind of network, one initialization per key."""
+    with jax.enable_x64(True):  # squares of vanished gradients would underflow
+        each = jax.jit(jax.vmap(partial(gradients, kind=kind, config=config)))(keys)
+    norms, factors = (np.exp(np.mean(np.log(np.asarray(x)), axis=0)) for x in each)
+    return Decay(norms, factors, *rates(norms, factors))
 
 
 def gradients(key: jax.Array, *, kind: Kind, config: Config) -> tuple[jax.Array, jax.Array]:
     """Norm of the error δ at each layer, and the factor that theory expects from layer to layer.
 
-    The errors are the gradients by zeros that are added to the layers' sums. The factor is
-    `√(width · variance of the weights · mean of φ′²)`: the root mean square of a product of
-    independent factors.
+    The errors are the gradients with respect to zeros that are added to the layers' sums. The
+    factor is `√(width · variance of the weights · mean of φ′²)`: the root mean square of a product
+    of independent factors.
     """
     key_x, key_y, *keys = jax.random.split(key, config.depth + 3)
     shape = (config.width, config.width)
@@ -148,17 +164,17 @@ def gradients(key: jax.Array, *, kind: Kind, config: Config) -> tuple[jax.Array,
 
     probes = jnp.zeros((config.depth, config.examples, config.width))
     deltas, sums = jax.grad(loss, has_aux=True)(probes)
-    slopes = ops.activation_derivative(sums, activation=kind.activation)
+    derivatives = ops.activation_derivative(sums, activation=kind.activation)
     variance = jnp.var(kernels, axis=(1, 2))
-    factors = jnp.sqrt(config.width * variance * jnp.mean(slopes**2, axis=(1, 2)))
+    factors = jnp.sqrt(config.width * variance * jnp.mean(derivatives**2, axis=(1, 2)))
     return jnp.sqrt(jnp.sum(deltas**2, axis=(1, 2))), factors
 
 
 def rates(norms: np.ndarray, factors: np.ndarray) -> tuple[float, float]:
     """Orders of magnitude per layer: fitted to the norms, and as the product of factors says.
 
-    Toward the input the error shrinks by the rate's power of ten at every layer. The slope of the
-    layer itself and the weights of the next give a factor.
+    Toward the input the error is multiplied by ten to the rate at every layer. A factor consists of
+    the derivative of the layer itself and the weights of the next.
     """
     back = np.arange(len(norms))[::-1]
     fitted = np.polyfit(back, np.log10(norms), 1)[0]
@@ -166,33 +182,20 @@ def rates(norms: np.ndarray, factors: np.ndarray) -> tuple[float, float]:
     return float(fitted), float(predicted)
 
 
-def write_report(config: Config, out: Path, numbers: dict, measured: dict) -> None:
+def write_report(
+    config: Config, out: Path, numbers: dict[str, float], decays: dict[str, Decay]
+) -> None:
     """Draws the norms over the layers, and writes the page."""
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
-    plain = [name for name, kind in KINDS.items() if not (kind.residual or kind.normalized)]
-    cured = ["sigmoid, Glorot", *(name for name in KINDS if name not in plain)]
-    for file, names in (("vanishing", plain), ("remedies", cured)):
-        with plot(figures / f"{file}.svg", height=3.6) as (ax,):
-            for name in names:
-                norms, factors, _, _ = measured[name]
-                shade = color(list(KINDS).index(name))
-                layers = np.arange(1, config.depth + 1)
-                ax.semilogy(layers, norms / norms[-1], color=shade, label=name)
-                if name in plain:
-                    product = np.cumprod([1.0, *factors[-2::-1]])[::-1]
-                    ax.semilogy(layers, product, ":", color=INK, lw=1)
-            ax.set(xlabel="layer, from the input", ylabel="norm of δ, of the last layer's")
-            ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-    rows = [
-        (name, fitted, predicted if name in plain else None, float(norms[0] / norms[-1]))
-        for name, (norms, _, fitted, predicted) in measured.items()
-    ]
+    cured = ["sigmoid, Glorot", *(name for name in KINDS if name not in PLAIN)]
+    draw_norms(figures / "vanishing.svg", {name: decays[name] for name in PLAIN})
+    draw_norms(figures / "remedies.svg", {name: decays[name] for name in cured})
     report.page(
         out / "report.html",
         title="Backpropagation and vanishing gradients",
-        summary="The error of a layer is that of the next one, times its weights, times the slope "
-        "of the activation. Thirty such factors decide whether the first layers learn.",
+        summary="The error of a layer is that of the next one, times its weights, times the "
+        "derivative of the activation. Thirty such factors decide how far the first layers train.",
         numbers=numbers,
         sections=[
             Section(
@@ -201,21 +204,7 @@ def write_report(config: Config, out: Path, numbers: dict, measured: dict) -> No
                 f"jax.grad up to {numbers['error_float32']:.1g} in float32 and "
                 f"{numbers['error_float64']:.1g} in float64 (tanh, nine layers).",
             ),
-            Section(
-                "Vanishing",
-                "A sigmoid's slope is at most ¼: each layer costs more than half an order of "
-                "magnitude. The dotted lines are the product of √(n · Var w · E φ′²), which is "
-                "computed from the forward pass alone. He's initialization makes that factor 1 for "
-                "rectifiers, Glorot's √½.",
-                figures=[
-                    Figure(figures / "vanishing.svg", "Without remedies; dotted: predicted."),
-                    Figure(figures / "remedies.svg", "The sigmoid's network, and remedies."),
-                ],
-                table=Table(
-                    ("network", "measured rate", "predicted", "first layer's δ over the last's"),
-                    rows,
-                ),
-            ),
+            vanishing_section(figures, decays),
             Section(
                 "How to read the rates",
                 "Orders of magnitude per layer toward the input: −0.6 divides the error by four. "
@@ -227,3 +216,44 @@ def write_report(config: Config, out: Path, numbers: dict, measured: dict) -> No
         ],
         footer=runtime.environment(),
     )
+
+
+def vanishing_section(figures: Path, decays: dict[str, Decay]) -> Section:
+    """Measured and predicted rates, with both plots."""
+    rows = [
+        (
+            name,
+            decay.measured,
+            decay.predicted if name in PLAIN else None,
+            float(decay.norms[0] / decay.norms[-1]),
+        )
+        for name, decay in decays.items()
+    ]
+    return Section(
+        "Vanishing",
+        "The derivative of a sigmoid is at most ¼: each layer costs more than half an order of "
+        "magnitude. The dotted lines are the product of √(n · Var w · E φ′²), which is computed "
+        "from the forward pass alone. He's initialization makes that factor 1 for rectifiers, "
+        "Glorot's √½.",
+        figures=[
+            Figure(figures / "vanishing.svg", "Without remedies; dotted: predicted."),
+            Figure(figures / "remedies.svg", "The sigmoid's network, and remedies."),
+        ],
+        table=Table(
+            ("network", "measured rate", "predicted", "first layer's δ over the last's"), rows
+        ),
+    )
+
+
+def draw_norms(path: Path, decays: dict[str, Decay]) -> None:
+    """Norm of δ over the layers; dotted where the factors predict it."""
+    with plot(path, height=3.6) as (ax,):
+        for name, (norms, factors, _, _) in decays.items():
+            layers = np.arange(1, len(norms) + 1)
+            shade = color(list(KINDS).index(name))
+            ax.semilogy(layers, norms / norms[-1], color=shade, label=name)
+            if name in PLAIN:
+                product = np.cumprod([1.0, *factors[-2::-1]])[::-1]
+                ax.semilogy(layers, product, ":", color=INK, lw=1)
+        ax.set(xlabel="layer, from the input", ylabel="norm of δ, of the last layer's")
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
