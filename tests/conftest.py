@@ -15,10 +15,30 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Compilation is most of the suite's time: the workers, and the next run, share what is compiled.
-jax.config.update("jax_compilation_cache_dir", str(ROOT / "build" / "xla"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+# Compilation is most of the suite's time: the workers, later runs and other checkouts share it.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lectures_jax"
+jax.config.update(
+    "jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE / "tests"))
+)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+CHEAPLY_COMPILED = {
+    *("cli", "data", "models", "nn", "objectives", "recipes", "report", "train", "weights"),
+    *("test_experiments.py", "test_readme.py", "test_contributing.py"),
+}
+"""Folders and files whose tests run programs once: compiling costs them more than running. The
+functions themselves (ops, losses, metrics, their contract and properties) are proven as users
+compile them."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cheap_compilation(request):
+    """Leaves XLA's expensive passes out where no value depends on them."""
+    cheap = bool(CHEAPLY_COMPILED & set(request.path.relative_to(ROOT / "tests").parts))
+    jax.config.update("jax_disable_most_optimizations", cheap)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

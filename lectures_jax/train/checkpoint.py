@@ -126,7 +126,7 @@ class Checkpoints:
         except Exception as error:  # whatever Orbax and TensorStore raise
             raise self._unwritable(step, error) from error
         self._pending = self._thread.submit(
-            self._finish, step, scratch, response.result, progress, keep
+            self._complete_save, step, scratch, response.result, progress, keep
         )
 
     def wait(self) -> None:
@@ -146,7 +146,7 @@ class Checkpoints:
         finally:
             self._thread.shutdown()
 
-    def _finish(
+    def _complete_save(
         self,
         step: int,
         scratch: Path,
@@ -244,16 +244,16 @@ def _damage(folder: Path) -> str | None:
     manifest = folder / _MANIFEST
     try:
         expected = json.loads(manifest.read_text())
-        found = _hashes(folder)
+        actual = _hashes(folder)
     except FileNotFoundError as error:
         return f"{error.filename} is missing"
     except (OSError, ValueError) as error:
         return f"{manifest} is damaged ({error})"
     if not isinstance(expected, dict):
         return f"{manifest} is damaged"
-    for name in sorted(expected.keys() | found.keys()):
-        if name not in found:
+    for name in sorted(expected.keys() | actual.keys()):
+        if name not in actual:
             return f"{folder / name} is missing"
-        if found[name] != expected.get(name):
+        if actual[name] != expected.get(name):
             return f"{folder / name} is damaged"
     return None

@@ -56,7 +56,7 @@ def points(count, *, size=8, seed=0):
         yield {"x": x, "y": x.sum(axis=1)}
 
 
-def pictures(count, *, size=4, seed=0):
+def images(count, *, size=4, seed=0):
     """Batches of 6×6 images whose target is their mean."""
     random = np.random.default_rng(seed)
     for _ in range(count):

@@ -51,11 +51,11 @@ def files(folder):
 
 
 def test_the_newest_checkpoint_comes_back_bit_for_bit(folder):
-    found = restore(folder)
-    assert (found.step, found.position) == (20, {"next_index": 20})
+    restored = restore(folder)
+    assert (restored.step, restored.position) == (20, {"next_index": 20})
     expected = state_at(20)
-    assert_same(found.state._replace(key=None), expected._replace(key=None))
-    assert found.state.key == expected.key
+    assert_same(restored.state._replace(key=None), expected._replace(key=None))
+    assert restored.state.key == expected.key
 
 
 def test_an_empty_folder_holds_no_checkpoint(tmp_path):
@@ -84,9 +84,9 @@ def test_any_damage_is_reported_and_the_one_before_is_used(damage, folder, templ
         hurt = shutil.copytree(template, folder.parent / str(number))
         damage(hurt / original.relative_to(template))
         caplog.clear()
-        found = restore(hurt)
-        assert found.step == 10
-        assert_same(found.state.params, state_at(10).params)
+        restored = restore(hurt)
+        assert restored.step == 10
+        assert_same(restored.state.params, state_at(10).params)
         (line,) = caplog.messages
         assert line.startswith("checkpoint of step 20 left out: ")
         assert str(hurt / "00000020") in line
@@ -184,9 +184,9 @@ def test_a_save_is_not_disturbed_by_the_steps_that_follow(tmp_path):
             store.save(number, state, {}, None)
     store.close()
     store = Checkpoints(tmp_path, best=None)
-    found = store.restore(state)
+    restored = store.restore(state)
     store.close()
-    np.testing.assert_array_equal(found.state.params["w"], np.full((500, 500), -12.0))
+    np.testing.assert_array_equal(restored.state.params["w"], np.full((500, 500), -12.0))
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):

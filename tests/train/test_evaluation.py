@@ -20,9 +20,9 @@ def whole_loss(model, batches):
 def test_every_example_counts_the_same_in_batches_of_any_size():
     model = Affine(rngs=nnx.Rngs(0))
     batches = [*points(2, size=8), *points(1, size=3, seed=1)]
-    found = train.evaluate(model, squared, iter(batches))
-    np.testing.assert_allclose(found["loss"], whole_loss(model, batches), rtol=1e-5)
-    assert found.keys() == {"loss", "bias"}
+    result = train.evaluate(model, squared, iter(batches))
+    np.testing.assert_allclose(result["loss"], whole_loss(model, batches), rtol=1e-5)
+    assert result.keys() == {"loss", "bias"}
 
 
 def test_examples_that_are_not_present_do_not_count():
@@ -35,8 +35,8 @@ def test_examples_that_are_not_present_do_not_count():
         {**full, "present": np.ones(8, bool)},
         {**padded, "present": np.arange(8) < 3},
     ]
-    found = train.evaluate(model, squared, batches)
-    np.testing.assert_allclose(found["loss"], whole_loss(model, [full, cut]), rtol=1e-5)
+    result = train.evaluate(model, squared, batches)
+    np.testing.assert_allclose(result["loss"], whole_loss(model, [full, cut]), rtol=1e-5)
 
 
 def test_the_model_is_left_as_it_is_and_used_without_dropout():
@@ -88,8 +88,8 @@ def test_predictions_come_for_every_example_whatever_the_parts(batch_size):
     model = Affine(rngs=nnx.Rngs(0))
     x = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
     expected = x @ np.asarray(model.linear.kernel[...]) + np.asarray(model.linear.bias[...])
-    found = train.predict(model, x, batch_size=batch_size)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    result = train.predict(model, x, batch_size=batch_size)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
 
 
 def half_and_call(model, x):
@@ -99,10 +99,10 @@ def half_and_call(model, x):
 def test_a_function_of_the_model_may_answer_with_several_arrays():
     net = Net(rngs=nnx.Rngs(0))
     x = next(points(1))["x"]
-    found = train.predict(net, x, function=half_and_call, batch_size=5)
-    np.testing.assert_array_equal(found["half"], x / 2)
+    result = train.predict(net, x, function=half_and_call, batch_size=5)
+    np.testing.assert_array_equal(result["half"], x / 2)
     again = train.predict(net, x)  # no dropout, no batch statistics
-    np.testing.assert_allclose(found["answer"], again, rtol=1e-5)
+    np.testing.assert_allclose(result["answer"], again, rtol=1e-5)
 
 
 def test_predictions_want_examples_and_a_size():

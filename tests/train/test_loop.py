@@ -167,7 +167,7 @@ def test_an_augmentation_that_is_not_finite_is_named_next():
 
 def test_a_loss_that_is_not_finite_over_finite_layers_is_reported_as_such():
     def objective(model, batch, key):
-        loss = jnp.sum(jnp.sqrt(model(batch["x"]) * 0))  # the root's slope at 0 is infinite
+        loss = jnp.sum(jnp.sqrt(model(batch["x"]) * 0))  # the root's derivative at 0 is infinite
         return loss, {}
 
     with pytest.raises(
@@ -248,14 +248,14 @@ def test_a_folder_gets_rows_and_event_files(tmp_path):
 
 
 def test_grain_batches_are_trained_on_as_they_come():
-    source = [{"x": np.full(3, n, np.float32), "y": np.float32(n)} for n in range(8)]
+    source = [{"x": np.full(3, n, np.float32), "y": np.float32(n)} for n in range(1000)]
     batches = grain.MapDataset.source(source).shuffle(seed=1).repeat().batch(4).to_iter_dataset()
     _, history = fit(batches, steps=3, log_every=1)
     assert len(history) == 3
 
 
 def test_the_environment_can_be_written_as_json():
-    found = json.loads(json.dumps(runtime.environment()))
-    assert found["packages"]["jax"] == jax.__version__
-    assert found["backend"] == "cpu"
-    assert len(found["devices"]) == len(jax.devices())
+    result = json.loads(json.dumps(runtime.environment()))
+    assert result["packages"]["jax"] == jax.__version__
+    assert result["backend"] == "cpu"
+    assert len(result["devices"]) == len(jax.devices())

@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 
 from lectures_jax import train
-from tests.train.nets import ConvNet, pictures, squared
+from tests.train.nets import ConvNet, images, squared
 
 
 def slow(batches):
@@ -28,7 +28,7 @@ def main(out, steps):
             ConvNet(rngs=nnx.Rngs(0)),
             squared,
             optimizer,
-            slow(pictures(steps)),
+            slow(images(steps)),
             steps=steps,
             out=out,
             ema_decay=0.95,
