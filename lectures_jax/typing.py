@@ -1,4 +1,4 @@
-"""Array types that several layers share, named once."""
+"""Types that several layers share."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -8,11 +8,6 @@ from lectures_jax.losses.diffusion import (
     velocity_prediction,
     x0_prediction,
 )
-from lectures_jax.losses.diffusion_likelihood import (
-    VariationalTerms,
-    ode_log_prob,
-    variational_bound,
-)
 from lectures_jax.losses.divergence import gaussian_kl
 from lectures_jax.losses.flow import bits_per_dim, flow_nll
 from lectures_jax.losses.gan import (
@@ -29,7 +24,6 @@ from lectures_jax.losses.gan import (
 from lectures_jax.losses.likelihood import (
     bernoulli_reconstruction,
     discretized_gaussian_reconstruction,
-    effective_sample_size,
     gaussian_reconstruction,
     iwae_bound,
 )
@@ -45,7 +39,6 @@ from lectures_jax.losses.yolo import (
 
 __all__ = [
     "SnrWeights",
-    "VariationalTerms",
     "YoloTerms",
     "binary_cross_entropy",
     "bits_per_dim",
@@ -63,9 +56,7 @@ __all__ = [
     "ignored_slots",
     "min_snr_weights",
     "noise_prediction",
-    "ode_log_prob",
     "squared_error",
-    "variational_bound",
     "velocity_prediction",
     "x0_prediction",
     "yolo_overlap",
@@ -77,5 +68,4 @@ __all__ = [
     "bernoulli_reconstruction",
     "discretized_gaussian_reconstruction",
     "iwae_bound",
-    "effective_sample_size",
 ]

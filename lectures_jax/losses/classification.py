@@ -1,4 +1,4 @@
-"""Losses on class scores, from logits."""
+"""Cross-entropies, from logits."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,10 @@ def cross_entropy(logits: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Flo
 
     Args:
         logits: one score per class.
-        labels: index of the true class, in [0, c); out of range gives NaN.
+        labels: index of the true class, in [0, c).
+
+    Returns:
+        Values of at least 0; NaN where the label is out of range.
 
     Source:
         Bishop (2006), eq. 4.108.
@@ -28,7 +31,10 @@ def binary_cross_entropy(
 
     Args:
         logits: log-odds of the positive class.
-        targets: probability of the positive class, in [0, 1].
+        targets: y, probability of the positive class, in [0, 1].
+
+    Returns:
+        One value per logit, at least 0.
 
     Source:
         Bishop (2006), eq. 4.90.

@@ -1,4 +1,4 @@
-"""What a denoising network is told: how far its noise, image or velocity is off."""
+"""Losses of denoising networks, which predict the noise, the image or the velocity."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,13 @@ from jaxtyping import Array, Float
 
 
 class SnrWeights(NamedTuple):
-    """The factor of each loss at a level of noise, so that all three weigh it alike."""
+    """Weights of the three losses at a level of noise, under which they are equal.
+
+    Attributes:
+        noise: weight of `noise_prediction`.
+        x0: weight of `x0_prediction`.
+        velocity: weight of `velocity_prediction`.
+    """
 
     noise: Float[Array, "*b"]
     x0: Float[Array, "*b"]
@@ -17,11 +23,14 @@ class SnrWeights(NamedTuple):
 def noise_prediction(
     noise: Float[Array, "b *s"], predicted: Float[Array, "b *s"]
 ) -> Float[Array, " b"]:
-    """Returns `‖ε − ε̂‖²`.
+    """Returns the squared error of the noise, `‖ε − ε̂‖²`.
 
     Args:
-        noise: ε, as it was added.
-        predicted: ε̂.
+        noise: ε, the noise that was added.
+        predicted: ε̂, the network's output.
+
+    Returns:
+        One value per image, the sum over its pixels.
 
     Source:
         Ho et al. (2020), eq. 14.
@@ -30,11 +39,14 @@ def noise_prediction(
 
 
 def x0_prediction(x0: Float[Array, "b *s"], predicted: Float[Array, "b *s"]) -> Float[Array, " b"]:
-    """Returns `‖x0 − x̂0‖²`, which is `(1 − ᾱ)/ᾱ` times the error of the noise.
+    """Returns the squared error of the image, `‖x0 − x̂0‖²`: `(1 − ᾱ)/ᾱ` times that of the noise.
 
     Args:
         x0: images without noise.
-        predicted: x̂0.
+        predicted: x̂0, the network's output.
+
+    Returns:
+        One value per image, the sum over its pixels.
 
     Source:
         Salimans & Ho (2022), eq. 9, without its weight.
@@ -45,11 +57,14 @@ def x0_prediction(x0: Float[Array, "b *s"], predicted: Float[Array, "b *s"]) -> 
 def velocity_prediction(
     velocity: Float[Array, "b *s"], predicted: Float[Array, "b *s"]
 ) -> Float[Array, " b"]:
-    """Returns `‖v − v̂‖²`, which is 1/ᾱ times the error of the noise.
+    """Returns the squared error of the velocity, `‖v − v̂‖²`: 1/ᾱ times that of the noise.
 
     Args:
         velocity: `v = √ᾱ ε − √(1 − ᾱ) x0`.
-        predicted: v̂.
+        predicted: v̂, the network's output.
+
+    Returns:
+        One value per image, the sum over its pixels.
 
     Source:
         Salimans & Ho (2022), sec. 4 ("SNR + 1 weighting").
@@ -58,14 +73,13 @@ def velocity_prediction(
 
 
 def min_snr_weights(alpha_bar: Float[Array, "*b"], *, gamma: float = 5.0) -> SnrWeights:
-    """Returns `min(SNR, γ)` as the weight of `‖x0 − x̂0‖²`, and what it is for the other losses.
+    """Returns `min(SNR, γ)` as the weight of `‖x0 − x̂0‖²`, and its equal for the other losses.
 
-    Levels of little noise, whose noise is easy to see in the image and hard to foretell, no
-    longer outweigh the rest.
+    The bound γ keeps levels of little noise, where the SNR is large, from outweighing the rest.
 
     Args:
-        alpha_bar: signal ratio, in [0, 1]; SNR is `ᾱ / (1 − ᾱ)`.
-        gamma: largest weight.
+        alpha_bar: ᾱ, signal ratio, in [0, 1]; SNR is `ᾱ / (1 − ᾱ)`.
+        gamma: γ, largest weight.
 
     Returns:
         `min(SNR, γ)` over SNR for the noise, over 1 for x0, over SNR + 1 for the velocity.

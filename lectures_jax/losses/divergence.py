@@ -10,8 +10,11 @@ def gaussian_kl(mean: Float[Array, "*b d"], log_var: Float[Array, "*b d"]) -> Fl
     `½ Σ_d (mean² + exp(log_var) − 1 − log_var)`
 
     Args:
-        mean: posterior mean.
-        log_var: log σ², not log σ.
+        mean: mean of the posterior.
+        log_var: log σ² of the posterior, not log σ.
+
+    Returns:
+        One value per posterior, at least 0.
 
     Source:
         Kingma & Welling (2014), appendix B.

@@ -1,22 +1,26 @@
-"""The likelihood of a normalizing flow."""
+"""Losses of normalizing flows: the negative log-likelihood, in nats and in bits."""
 
 import math
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from lectures_jax.ops.gaussian import standard_normal_log_prob
 
 
 def flow_nll(z: Float[Array, "*b d"], log_det: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """Returns `−log N(z; 0, I) − log |det ∂z/∂x|`, which is `−log p(x)`, in nats.
 
     Args:
-        z: what the flow makes of an example.
-        log_det: the flow's log-determinant there.
+        z: latents of the examples.
+        log_det: log-determinant of the flow's Jacobian at each example.
+
+    Returns:
+        One value per example; negative where the density exceeds 1.
 
     Source:
         Rezende & Mohamed (2015), eq. 5; Dinh et al. (2017), eq. 2 and 3.
     """
-    return 0.5 * jnp.sum(z**2 + math.log(2 * math.pi), axis=-1) - log_det
+    return -standard_normal_log_prob(z) - log_det
 
 
 def bits_per_dim(nll: Float[Array, "*b"], *, dims: int, levels: int) -> Float[Array, "*b"]:
@@ -24,8 +28,11 @@ def bits_per_dim(nll: Float[Array, "*b"], *, dims: int, levels: int) -> Float[Ar
 
     Args:
         nll: −log of the density over `ops.dequantize`'s values in [0, 1), in nats per example.
-        dims: pixels, times channels, of an example.
-        levels: of a pixel. An even density costs exactly log₂ levels.
+        dims: pixels of an example, times channels.
+        levels: number of values that a pixel can take.
+
+    Returns:
+        Bits per pixel and channel; the uniform density gives exactly log₂ levels.
 
     Raises:
         ValueError: if `dims` is not positive, or there are fewer than two levels.

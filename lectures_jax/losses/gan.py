@@ -1,7 +1,8 @@
 """Losses of generative adversarial networks: of the discriminator, of the generator, penalties.
 
-The discriminator says how real an image looks by a logit, `D(x) = σ(logit)`; a critic by a number
-without that meaning. Each player minimizes its own loss, with the other one as it is.
+The discriminator gives each image a logit; `D(x) = σ(logit)` is the probability that it is real. In
+the hinge, Wasserstein and relativistic losses the number is a score without that meaning. Each
+player minimizes its own loss while the other one is fixed.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from jaxtyping import Array, Float
 
 from lectures_jax.typing import Key
 
-Critic = Callable[[Float[Array, "b *_"]], Float[Array, " b"]]
+Discriminator = Callable[[Float[Array, "b *_"]], Float[Array, " b"]]
 """`x -> logits`, one for each example, from that example alone."""
 
 
@@ -21,11 +22,14 @@ def discriminator_minimax(
 ) -> Float[Array, "*b"]:
     """Returns `−log D(x) − log(1 − D(G(z)))` in nats.
 
-    At its least, `D = p / (p + q)`, where it is on average `log 4 − 2 · JSD(p, q)`.
+    Its mean is minimal for `D = p / (p + q)`, where it is `log 4 − 2 · JSD(p, q)`.
 
     Args:
-        real_logits: of real images.
-        fake_logits: of generated ones.
+        real_logits: logits of real images.
+        fake_logits: logits of generated images.
+
+    Returns:
+        One value per pair of images, at least 0.
 
     Source:
         Goodfellow et al. (2014), eq. 1.
@@ -34,12 +38,15 @@ def discriminator_minimax(
 
 
 def generator_minimax(fake_logits: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """Returns `log(1 − D(G(z)))` in nats: what the discriminator maximizes, minimized.
+    """Returns `log(1 − D(G(z)))` in nats: the generator minimizes what the discriminator maximizes.
 
-    Its slope vanishes just where the generator is bad, at `D(G(z)) ≈ 0`.
+    Its gradient vanishes where the generator is bad, at `D(G(z)) ≈ 0`.
 
     Args:
-        fake_logits: of generated images.
+        fake_logits: logits of generated images.
+
+    Returns:
+        One value per image, at most 0.
 
     Source:
         Goodfellow et al. (2014), eq. 1.
@@ -48,10 +55,15 @@ def generator_minimax(fake_logits: Float[Array, "*b"]) -> Float[Array, "*b"]:
 
 
 def generator_non_saturating(fake_logits: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """Returns `−log D(G(z))` in nats: the same fixed point, and a slope where it is needed.
+    """Returns `−log D(G(z))` in nats: its gradient does not vanish where the generator is bad.
+
+    The equilibrium of the two players is that of `generator_minimax`.
 
     Args:
-        fake_logits: of generated images.
+        fake_logits: logits of generated images.
+
+    Returns:
+        One value per image, at least 0.
 
     Source:
         Goodfellow et al. (2014), sec. 3.
@@ -65,8 +77,11 @@ def discriminator_hinge(
     """Returns `max(0, 1 − real) + max(0, 1 + fake)`; the generator's is `generator_wasserstein`.
 
     Args:
-        real_logits: of real images.
-        fake_logits: of generated ones.
+        real_logits: scores of real images.
+        fake_logits: scores of generated images.
+
+    Returns:
+        One value per pair of images, at least 0.
 
     Source:
         Lim & Ye (2017), eq. 10; Miyato et al. (2018), eq. 16.
@@ -77,11 +92,17 @@ def discriminator_hinge(
 def discriminator_wasserstein(
     real_logits: Float[Array, "*b"], fake_logits: Float[Array, "*b"]
 ) -> Float[Array, "*b"]:
-    """Returns `fake − real`; minus its mean is a distance only for a critic of slope 1 at most.
+    """Returns `fake − real`.
+
+    Minus its mean is a distance of distributions only if the norm of the discriminator's gradient
+    is nowhere above 1.
 
     Args:
-        real_logits: the critic's numbers for real images.
-        fake_logits: for generated ones.
+        real_logits: scores of real images.
+        fake_logits: scores of generated images.
+
+    Returns:
+        One value per pair of images.
 
     Source:
         Arjovsky et al. (2017), eq. 2.
@@ -93,7 +114,10 @@ def generator_wasserstein(fake_logits: Float[Array, "*b"]) -> Float[Array, "*b"]
     """Returns `−fake`, also the generator's loss against `discriminator_hinge`.
 
     Args:
-        fake_logits: the critic's numbers for generated images.
+        fake_logits: scores of generated images.
+
+    Returns:
+        One value per image.
 
     Source:
         Arjovsky et al. (2017), sec. 3; Miyato et al. (2018), eq. 17.
@@ -104,13 +128,16 @@ def generator_wasserstein(fake_logits: Float[Array, "*b"]) -> Float[Array, "*b"]
 def discriminator_relativistic(
     real_logits: Float[Array, "*b"], fake_logits: Float[Array, "*b"]
 ) -> Float[Array, "*b"]:
-    """Returns `−log σ(real − fake)` in nats: the real one of each pair shall look more real.
+    """Returns `−log σ(real − fake)` in nats: the real image of a pair should have the higher score.
 
     The generator's loss is the same with its arguments exchanged.
 
     Args:
-        real_logits: the critic's numbers for real images.
-        fake_logits: for generated ones, as many.
+        real_logits: scores of real images.
+        fake_logits: scores of as many generated images.
+
+    Returns:
+        One value per pair of images, at least 0.
 
     Source:
         Jolicoeur-Martineau (2019), eq. 7 and 8.
@@ -118,43 +145,51 @@ def discriminator_relativistic(
     return jax.nn.softplus(fake_logits - real_logits)
 
 
-def r1_penalty(critic: Critic, x: Float[Array, "b *_"]) -> Float[Array, " b"]:
-    """Returns `‖∇ critic(x)‖²`, the penalty R1 at real images and R2 at generated ones.
+def r1_penalty(discriminator: Discriminator, x: Float[Array, "b *_"]) -> Float[Array, " b"]:
+    """Returns `‖∇ discriminator(x)‖²`: the penalty R1 at real images, R2 at generated ones.
 
     Half of it, times a weight γ, is added to the discriminator's loss. It damps the circling of the
     two players around their equilibrium.
 
     Args:
-        critic: gives each example its logit, independently of the others: no batch normalization.
-        x: where to measure.
+        discriminator: gives each example its logit from that example alone, so without batch
+            normalization.
+        x: images at which the gradient is taken.
+
+    Returns:
+        One value per image, at least 0: the squares of all its pixels' derivatives, summed.
 
     Source:
         Mescheder et al. (2018), eq. 9 and 10.
     """
-    slope = jax.grad(lambda x: jnp.sum(critic(x)))(x)
-    return jnp.sum(slope**2, axis=tuple(range(1, x.ndim)))
+    gradient = jax.grad(lambda x: jnp.sum(discriminator(x)))(x)
+    return jnp.sum(gradient**2, axis=tuple(range(1, x.ndim)))
 
 
 def gradient_penalty(
-    key: Key, critic: Critic, real: Float[Array, "b *d"], fake: Float[Array, "b *d"]
+    key: Key, discriminator: Discriminator, real: Float[Array, "b *d"], fake: Float[Array, "b *d"]
 ) -> Float[Array, " b"]:
-    """Returns `(‖∇ critic(x̂)‖ − 1)²` at random points between real and generated images.
+    """Returns `(‖∇ discriminator(x̂)‖ − 1)²` at random points between real and generated images.
 
-    Added to the critic's loss with weight 10 it holds the slope near 1, as
-    `discriminator_wasserstein` needs it.
+    Added to the discriminator's loss with weight 10, it keeps the gradient's norm near 1, as
+    `discriminator_wasserstein` requires.
 
     Args:
-        key: draws one point on each line.
-        critic: gives each example its number, independently of the others.
-        real: ends of the lines.
-        fake: the other ends.
+        key: for one point on the line between each real and generated image.
+        discriminator: gives each example its score from that example alone, so without batch
+            normalization.
+        real: real images.
+        fake: as many generated images.
+
+    Returns:
+        One value per pair of images, at least 0.
 
     Source:
         Gulrajani et al. (2017), eq. 3.
     """
     share = jax.random.uniform(key, (len(real),) + (1,) * (real.ndim - 1), real.dtype)
-    squared = r1_penalty(critic, real + share * (fake - real))
-    # A flat critic has slope 0, where the root has no derivative.
+    squared = r1_penalty(discriminator, real + share * (fake - real))
+    # Where the gradient is zero, the root has no derivative.
     flat = squared == 0
     norm = jnp.where(flat, 0, jnp.sqrt(jnp.where(flat, 1, squared)))
     return (norm - 1) ** 2

@@ -1,4 +1,4 @@
-"""How well a latent-variable model explains data: reconstruction terms and bounds, in nats."""
+"""Losses of latent-variable models: reconstruction terms and bounds of the likelihood, in nats."""
 
 import math
 
@@ -8,20 +8,24 @@ from jaxtyping import Array, Float
 
 from lectures_jax import ops
 from lectures_jax.losses.classification import binary_cross_entropy
+from lectures_jax.ops._precision import upcast
 
 
 def gaussian_reconstruction(
     x: Float[Array, "*b d"], mean: Float[Array, "*b d"], log_var: Float[Array, ""]
 ) -> Float[Array, "*b"]:
-    """Returns `−log N(x; mean, σ²I)`: the squared error in the units of the divergence.
+    """Returns `−log N(x; mean, σ²I)` in nats: the squared error in the units of the divergence.
 
     `‖x − mean‖² / 2σ² + d/2 · log 2πσ²`. The variance decides how a VAE weighs the image against
-    the divergence; its best value is the mean squared error of one pixel.
+    the divergence; its optimal value is the mean squared error of one pixel.
 
     Args:
         x: data.
-        mean: reconstruction.
-        log_var: log σ², one for all pixels.
+        mean: reconstruction of the data.
+        log_var: log σ², one number for all pixels.
+
+    Returns:
+        One value per example, the sum over its pixels.
 
     Source:
         Bishop (2006), eq. 1.54; the variance: Asperti & Trentin (2020), sec. 4.
@@ -32,13 +36,17 @@ def gaussian_reconstruction(
 def bernoulli_reconstruction(
     x: Float[Array, "*b d"], logits: Float[Array, "*b d"]
 ) -> Float[Array, "*b"]:
-    """Returns `−Σ_d log Bernoulli(x_d; σ(logits_d))`: the cross-entropy of all pixels.
+    """Returns `−Σ_d log Bernoulli(x_d; σ(logits_d))` in nats: the cross-entropy of all pixels.
 
-    A likelihood only for pixels that are 0 or 1; between them it is the usual stand-in.
+    It is a likelihood only for pixels that are 0 or 1; for values between them it is in common use
+    all the same.
 
     Args:
         x: data in [0, 1].
-        logits: log-odds of a white pixel.
+        logits: log-odds that a pixel is 1.
+
+    Returns:
+        One value per example, the sum over its pixels.
 
     Source:
         Kingma & Welling (2014), appendix C.1.
@@ -49,16 +57,20 @@ def bernoulli_reconstruction(
 def discretized_gaussian_reconstruction(
     x: Float[Array, "*b d"], mean: Float[Array, "*b d"], log_var: Float[Array, ""], *, levels: int
 ) -> Float[Array, "*b"]:
-    """Returns minus the log-probability of the pixels' levels under `N(mean, σ²I)`.
+    """Returns minus the log-probability of the pixels' levels under `N(mean, σ²I)`, in nats.
 
-    A level has the Gaussian's mass within half a level of it, the first and the last also all that
-    lies beyond: the probabilities of all levels sum to one, so it is a likelihood of the file.
+    The probability of a level is the Gaussian's mass within half a level of it; the first and the
+    last level have the tails besides. The probabilities of all levels sum to one, so it is a
+    likelihood of the image file.
 
     Args:
-        x: data on `levels` values, evenly spaced from 0 to 1.
-        mean: reconstruction.
-        log_var: log σ², one for all pixels.
-        levels: that a pixel can take, at least 2.
+        x: data whose values are among `levels` evenly spaced ones from 0 to 1.
+        mean: reconstruction of the data.
+        log_var: log σ², one number for all pixels.
+        levels: number of values that a pixel can take, at least 2.
+
+    Returns:
+        One value per example, the sum over its pixels.
 
     Raises:
         ValueError: if there are fewer than two levels.
@@ -69,7 +81,7 @@ def discretized_gaussian_reconstruction(
     if levels < 2:
         raise ValueError(f"levels must be at least 2, got {levels}.")
     dtype = x.dtype
-    x, mean, log_var = (_wide(v) for v in (x, mean, log_var))
+    x, mean, log_var = (upcast(v) for v in (x, mean, log_var))
     half = 0.5 / (levels - 1)
     scale = jnp.exp(-log_var / 2)
     upper, lower = (x - mean + half) * scale, (x - mean - half) * scale
@@ -83,14 +95,17 @@ def discretized_gaussian_reconstruction(
 
 
 def iwae_bound(log_weights: Float[Array, "*b k"]) -> Float[Array, "*b"]:
-    """Returns `log (1/k Σ_k w_k)`: what k samples say about log p(x).
+    """Returns `log (1/k Σ_k w_k)` in nats, an estimate of log p(x) from k samples.
 
     With `z_k` from the prior and `w = p(x|z)` it is the course's naive estimate of E_z p(x|z); with
-    `z_k` from an encoder and `w = p(x|z) p(z) / q(z|x)` the importance-weighted bound. Its mean is
-    below log p(x), rises with k and arrives in the limit; k = 1 is the evidence lower bound.
+    `z_k` from an encoder and `w = p(x|z) p(z) / q(z|x)` it is the importance-weighted bound. Its
+    mean is below log p(x), rises with k and converges to it; k = 1 is the evidence lower bound.
 
     Args:
         log_weights: logarithms of the k weights.
+
+    Returns:
+        One value per row of weights: a bound to maximize, not a loss.
 
     Raises:
         ValueError: if there is no sample.
@@ -98,34 +113,9 @@ def iwae_bound(log_weights: Float[Array, "*b k"]) -> Float[Array, "*b"]:
     Source:
         Burda et al. (2016), eq. 8 and theorem 1.
     """
-    _check_weights(log_weights)
-    return jax.nn.logsumexp(log_weights, axis=-1) - math.log(log_weights.shape[-1])
-
-
-def effective_sample_size(log_weights: Float[Array, "*b k"]) -> Float[Array, "*b"]:
-    """Returns `(Σ w)² / Σ w²`: as many equally weighted samples would be worth the same.
-
-    Args:
-        log_weights: logarithms of the weights; from 1, one sample counts, to k, all do alike.
-
-    Raises:
-        ValueError: if there is no sample.
-
-    Source:
-        Kong (1992); Owen (2013), eq. 9.13.
-    """
-    _check_weights(log_weights)
-    return 1 / jnp.sum(jax.nn.softmax(log_weights, axis=-1) ** 2, axis=-1)
-
-
-def _check_weights(log_weights: Array) -> None:
     if not log_weights.shape[-1]:
         raise ValueError(f"log_weights must hold at least one, got shape {log_weights.shape}.")
-
-
-def _wide(x: Array) -> Array:
-    """In at least float32, which the distribution function needs."""
-    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
+    return jax.nn.logsumexp(log_weights, axis=-1) - math.log(log_weights.shape[-1])
 
 
 def _log_mass(low: Array, high: Array) -> Array:

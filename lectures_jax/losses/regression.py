@@ -5,11 +5,14 @@ from jaxtyping import Array, Float
 
 
 def squared_error(x: Float[Array, "*b d"], y: Float[Array, "*b d"]) -> Float[Array, "*b"]:
-    """Returns `Σ_d (x_d − y_d)²`.
+    """Returns the squared error `Σ_d (x_d − y_d)²`.
 
     Args:
-        x: prediction.
-        y: target.
+        x: predictions.
+        y: targets.
+
+    Returns:
+        One value per example, at least 0: a sum over its outputs, not a mean.
 
     Source:
         Bishop (2006), eq. 1.2, without its factor ½.

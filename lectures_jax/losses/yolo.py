@@ -1,4 +1,4 @@
-"""YOLO's loss as the course prints it (version 1's) and as version 3 is trained."""
+"""YOLO's losses: version 1's, which the course prints, and version 3's."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,13 @@ from lectures_jax.ops.yolo import YoloTarget, split_head, yolo_boxes
 
 
 class YoloTerms(NamedTuple):
-    """The parts of YOLO's loss, one value per image each."""
+    """The terms of YOLO's loss, one value per image each.
+
+    Attributes:
+        box: position and size of the boxes, over the responsible slots.
+        objectness: whether a slot has an object, over all slots that are not ignored.
+        classes: class of the objects, over the responsible slots.
+    """
 
     box: Float[Array, "*b"]
     objectness: Float[Array, "*b"]
@@ -31,7 +37,7 @@ def _slot_geometry(
     The position is in cells, [0, 1]. A slot without object has its anchor's size, so that
     logarithms and square roots stay finite under the mask.
     """
-    held = target.responsible[..., None]
+    responsible = target.responsible[..., None]
     geometry = xyxy_to_cxcywh(target.boxes)
     center = geometry[..., :2] / stride
     height, width = target.boxes.shape[-4:-2]
@@ -40,18 +46,23 @@ def _slot_geometry(
     cell = jnp.minimum(jnp.floor(center), last.reshape((1,) * (center.ndim - 1) + (2,)))
     anchor = anchors.astype(center.dtype).reshape((1,) * (center.ndim - 2) + anchors.shape)
     anchor = jnp.broadcast_to(anchor, center.shape)
-    return center - cell, jnp.where(held, geometry[..., 2:], anchor), anchor
+    return center - cell, jnp.where(responsible, geometry[..., 2:], anchor), anchor
 
 
 def ignored_slots(
     boxes: Float[Array, "*b h w a 4"], target: YoloTarget, *, ignore_threshold: float
 ) -> Bool[Array, "*b h w a"]:
-    """Returns the slots without object whose box overlaps some object well: no blame for these.
+    """Returns the slots without object whose predicted box overlaps some object well.
+
+    They do not count in the loss of the objectness.
 
     Args:
-        boxes: predicted boxes, xyxy pixels.
-        target: what the head should predict.
+        boxes: predicted boxes, corners in pixels.
+        target: target of the head, from `ops.yolo_encode`.
         ignore_threshold: IoU with any object of the image above which a slot is ignored.
+
+    Returns:
+        True for ignored slots; never for responsible ones.
 
     Source:
         Redmon & Farhadi (2018), sec. 2.1.
@@ -72,7 +83,7 @@ def yolo_v3_terms(
     stride: int,
     ignore_threshold: float = 0.7,
 ) -> YoloTerms:
-    """Returns the parts of YOLOv3's loss on one head: box, objectness, classes.
+    """Returns the terms of YOLOv3's loss on one head: box, objectness, classes.
 
     Responsible slots: `(2 − w h) [bce(t_x, x) + bce(t_y, y) + ½ (t_w − ŵ)² + ½ (t_h − ĥ)²]` with
     `x, y` the position in the cell, `ŵ = log(width / anchor)` and `w h` the box's share of the
@@ -80,32 +91,35 @@ def yolo_v3_terms(
 
     Args:
         raw: output of the head.
-        target: what it should predict, from `yolo_encode`.
-        anchors: width and height of this head's anchors, in pixels.
+        target: target of the head, from `ops.yolo_encode`.
+        anchors: widths and heights of this head's anchors, in pixels.
         stride: pixels per cell.
-        ignore_threshold: IoU with an object above which a slot without object is not blamed.
+        ignore_threshold: IoU with an object above which the objectness of a slot without object is
+            not penalized.
 
     Returns:
-        Sums over the slots, one value per image, in nats (the two sizes in squared log units).
+        Sums over the slots, one value per image, in nats (that of the sizes in squared log units).
 
     Source:
         Redmon & Farhadi (2018), sec. 2.1 and 2.2; the weight 2 − w h and the ½ are Darknet's.
     """
     slots = split_head(raw, num_anchors=anchors.shape[0])
     offsets, objectness, logits = slots[..., :4], slots[..., 4], slots[..., 5:]
-    held = target.responsible.astype(raw.dtype)
+    responsible = target.responsible.astype(raw.dtype)
     position, size, anchor = _slot_geometry(target, anchors, stride=stride)
 
     height, width = raw.shape[-3:-1]
-    weight = held * (2 - size[..., 0] * size[..., 1] / (width * height * stride**2))
+    weight = responsible * (2 - size[..., 0] * size[..., 1] / (width * height * stride**2))
     xy = jnp.sum(binary_cross_entropy(offsets[..., :2], position), axis=-1)
     wh = 0.5 * jnp.sum((offsets[..., 2:] - jnp.log(size / anchor)) ** 2, axis=-1)
 
     boxes = jax.lax.stop_gradient(yolo_boxes(offsets, anchors, stride=stride))
     ignored = ignored_slots(boxes, target, ignore_threshold=ignore_threshold)
-    blame = jnp.where(ignored, 0, binary_cross_entropy(objectness, held))
-    class_loss = held * jnp.sum(binary_cross_entropy(logits, target.classes), axis=-1)
-    return YoloTerms(_sum_slots(weight * (xy + wh)), _sum_slots(blame), _sum_slots(class_loss))
+    objectness_loss = jnp.where(ignored, 0, binary_cross_entropy(objectness, responsible))
+    class_loss = responsible * jnp.sum(binary_cross_entropy(logits, target.classes), axis=-1)
+    return YoloTerms(
+        _sum_slots(weight * (xy + wh)), _sum_slots(objectness_loss), _sum_slots(class_loss)
+    )
 
 
 def yolo_v3(
@@ -120,10 +134,14 @@ def yolo_v3(
 
     Args:
         raw: output of the head.
-        target: what it should predict, from `yolo_encode`.
-        anchors: width and height of this head's anchors, in pixels.
+        target: target of the head, from `ops.yolo_encode`.
+        anchors: widths and heights of this head's anchors, in pixels.
         stride: pixels per cell.
-        ignore_threshold: IoU with an object above which a slot without object is not blamed.
+        ignore_threshold: IoU with an object above which the objectness of a slot without object is
+            not penalized.
+
+    Returns:
+        One value per image, in nats.
 
     Source:
         Redmon & Farhadi (2018), sec. 2.1 and 2.2; see `yolo_v3_terms`.
@@ -141,14 +159,17 @@ def yolo_overlap(
 ) -> Float[Array, "*b"]:
     """Returns `Σ (1 − CIoU)` between the predicted and the true box of the responsible slots.
 
-    Not part of YOLOv3: it asks directly for what mean average precision measures, and sharpens
-    boxes that the logistic loss leaves a pixel off.
+    It is not part of YOLOv3. It optimizes the overlap itself, which mean average precision
+    measures, and corrects boxes that the logistic loss leaves a pixel off.
 
     Args:
         raw: output of the head.
-        target: what it should predict, from `yolo_encode`.
-        anchors: width and height of this head's anchors, in pixels.
+        target: target of the head, from `ops.yolo_encode`.
+        anchors: widths and heights of this head's anchors, in pixels.
         stride: pixels per cell.
+
+    Returns:
+        One value per image, at least 0.
 
     Source:
         Zheng et al. (2020), eq. 10; on YOLO heads: Bochkovskiy et al. (2020), sec. 3.4.
@@ -178,26 +199,29 @@ def yolo_v1_style(
 
     Args:
         raw: output of the head.
-        target: what it should predict, from `yolo_encode`.
-        anchors: width and height of this head's anchors, in pixels.
+        target: target of the head, from `ops.yolo_encode`.
+        anchors: widths and heights of this head's anchors, in pixels.
         stride: pixels per cell.
-        coord: λ_coord.
-        no_object: λ_noobj.
+        coord: λ_coord, weight of the positions and sizes.
+        no_object: λ_noobj, weight of the objectness of slots without object.
+
+    Returns:
+        One value per image, at least 0.
 
     Source:
         Redmon et al. (2016), eq. 3.
     """
     slots = split_head(raw, num_anchors=anchors.shape[0])
-    held = target.responsible.astype(raw.dtype)
+    responsible = target.responsible.astype(raw.dtype)
     position, size, anchor = _slot_geometry(target, anchors, stride=stride)
     height, width = raw.shape[-3:-1]
-    picture = jnp.array([width * stride, height * stride], raw.dtype)
-    picture = picture.reshape((1,) * (size.ndim - 1) + (2,))
-    # √(anchor · exp(t)) = √anchor · exp(t / 2), which has no infinite slope at zero.
-    root = jnp.sqrt(anchor / picture) * jnp.exp(slots[..., 2:4] / 2)
+    image = jnp.array([width * stride, height * stride], raw.dtype)
+    image = image.reshape((1,) * (size.ndim - 1) + (2,))
+    # √(anchor · exp(t)) = √anchor · exp(t / 2), whose derivative is finite everywhere.
+    root = jnp.sqrt(anchor / image) * jnp.exp(slots[..., 2:4] / 2)
     xy = jnp.sum((jax.nn.sigmoid(slots[..., :2]) - position) ** 2, axis=-1)
-    wh = jnp.sum((root - jnp.sqrt(size / picture)) ** 2, axis=-1)
-    confidence = (jax.nn.sigmoid(slots[..., 4]) - held) ** 2
+    wh = jnp.sum((root - jnp.sqrt(size / image)) ** 2, axis=-1)
+    confidence = (jax.nn.sigmoid(slots[..., 4]) - responsible) ** 2
     classes = jnp.sum((jax.nn.sigmoid(slots[..., 5:]) - target.classes) ** 2, axis=-1)
-    found = coord * (xy + wh) + confidence + classes
-    return _sum_slots(held * found + no_object * (1 - held) * confidence)
+    with_object = coord * (xy + wh) + confidence + classes
+    return _sum_slots(responsible * with_object + no_object * (1 - responsible) * confidence)

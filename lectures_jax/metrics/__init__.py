@@ -34,6 +34,7 @@ from lectures_jax.metrics.generative import (
 )
 from lectures_jax.metrics.image import high_frequency_energy
 from lectures_jax.metrics.latent import AggregateScores, active_units, aggregate_posterior
+from lectures_jax.metrics.likelihood import effective_sample_size
 
 __all__ = [
     "ClassScores",
@@ -59,6 +60,7 @@ __all__ = [
     "AggregateScores",
     "active_units",
     "aggregate_posterior",
+    "effective_sample_size",
     "mutual_information_gap",
     "separated_attributes",
     "DciScores",

@@ -1,4 +1,4 @@
-"""Which object each detection takes, by COCO's rules, in one image and for every threshold."""
+"""Detections matched with objects by COCO's rules, in one image and for every IoU threshold."""
 
 from typing import NamedTuple
 
@@ -12,8 +12,8 @@ IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AREAS = np.array([[0, 1e5**2], [0, 32**2], [32**2, 96**2], [96**2, 1e5**2]])
 
 
-class Boxes(NamedTuple):
-    """Boxes of many images or of one, in float64."""
+class CocoBoxes(NamedTuple):
+    """Boxes of one image or of many, in COCO's form, in float64."""
 
     xywh: Array
     area: Array
@@ -21,13 +21,13 @@ class Boxes(NamedTuple):
     valid: Array
 
 
-def as_boxes(boxes: Array, labels: Array, valid: Array) -> Boxes:
-    """Turns corners into what COCO calculates with."""
+def as_boxes(boxes: Array, labels: Array, valid: Array) -> CocoBoxes:
+    """Returns boxes given by their corners in COCO's form."""
     boxes = boxes.astype(jnp.float64)
     low, size = boxes[..., :2], boxes[..., 2:] - boxes[..., :2]
     # A select between a product and a sum keeps the compiler from fusing them into one rounding.
     area = jnp.where(valid, size[..., 0] * size[..., 1], 0.0)
-    return Boxes(jnp.concatenate([low, size], axis=-1), area, labels, valid)
+    return CocoBoxes(jnp.concatenate([low, size], axis=-1), area, labels, valid)
 
 
 def outside(area: Array) -> Array:
@@ -35,23 +35,24 @@ def outside(area: Array) -> Array:
     return jnp.stack([(area < low) | (area > high) for low, high in AREAS], axis=-1)
 
 
-def rank(detections: Boxes) -> Array:
+def rank(detections: CocoBoxes) -> Array:
     """Returns how many detections of its class come before each one."""
     earlier = jnp.tri(detections.labels.size, k=-1, dtype=bool)
     return jnp.sum(_same_class(detections, detections) & earlier, axis=1)
 
 
-def outcome(detections: Boxes, objects: Boxes, ignored: Array, crowd: Array) -> Array:
-    """Returns for each detection 1 where it is right, -1 where it is wrong, 0 where neither.
+def outcome(detections: CocoBoxes, objects: CocoBoxes, ignored: Array, crowd: Array) -> Array:
+    """Returns for each detection 1 if it is right, -1 if it is wrong, 0 if it does not count.
 
     Args:
-        detections: of one image, by falling score.
-        objects: of the same image.
-        ignored: `[g, a]`, crowds and objects of another size.
-        crowd: `[g]`.
+        detections: detections of one image, by falling score.
+        objects: objects of the same image.
+        ignored: `[g, a]`, which objects do not count: crowds, and those of another size.
+        crowd: `[g]`, which objects are crowds.
 
     Returns:
-        `[d, t * a]`: thresholds and sizes share one axis, the last, which fills the vector unit.
+        `[d, t * a]`: the last axis runs over all thresholds and sizes, the "lanes", which fills the
+        vector unit.
     """
     iou = _iou(detections, objects, crowd)
     num_thresholds, num_areas = len(IOU_THRESHOLDS), len(AREAS)
@@ -62,11 +63,11 @@ def outcome(detections: Boxes, objects: Boxes, ignored: Array, crowd: Array) -> 
     return jnp.where(counts, jnp.where(matched, 1, -1), 0).astype(jnp.int8)
 
 
-def _same_class(a: Boxes, b: Boxes) -> Array:
+def _same_class(a: CocoBoxes, b: CocoBoxes) -> Array:
     return (a.labels[:, None] == b.labels[None]) & a.valid[:, None] & b.valid[None]
 
 
-def _iou(detections: Boxes, objects: Boxes, crowd: Array) -> Array:
+def _iou(detections: CocoBoxes, objects: CocoBoxes, crowd: Array) -> Array:
     """Returns `[d, g]` in COCO's order of operations, for the same bits; -1 across classes."""
     a, b = detections.xywh[:, None], objects.xywh[None]
     far = jnp.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
@@ -81,12 +82,12 @@ def _iou(detections: Boxes, objects: Boxes, crowd: Array) -> Array:
 
 
 def _match(iou: Array, ignored: Array, crowd: Array, threshold: Array) -> tuple[Array, Array]:
-    """Returns, by detection and lane, whether it took an object, and whether that is ignored.
+    """Returns, by detection and lane, whether it matches an object, and whether that is ignored.
 
     Args:
         iou: `[d, g]`, -1 where detection and object cannot match.
         ignored: `[g, lane]`.
-        crowd: `[g]`, which are never used up.
+        crowd: `[g]`, objects that any number of detections may match.
         threshold: `[lane]`.
     """
     index = jnp.arange(crowd.size, dtype=jnp.int32)[:, None]
@@ -94,10 +95,10 @@ def _match(iou: Array, ignored: Array, crowd: Array, threshold: Array) -> tuple[
     def step(free: Array, iou: Array) -> tuple[Array, tuple[Array, Array]]:
         iou = iou[:, None]
         candidate = (iou >= threshold[None]) & (free | crowd[:, None])
-        # An object that counts goes first. IoU - 1 is exact from 1/2 to 2, so it keeps the order.
+        # An object that counts is preferred. IoU - 1 is exact from 1/2 to 2, so it keeps the order.
         value = jnp.where(candidate, jnp.where(ignored, iou - 1, iou), -1.0)
         best = jnp.max(value, axis=0)
-        # Of equal ones the last.
+        # Of equal objects the last.
         taken = jnp.max(jnp.where(candidate & (value == best[None]), index, -1), axis=0)
         return free & (index != taken[None]), (taken >= 0, best < IOU_THRESHOLDS[0])
 

@@ -1,4 +1,4 @@
-"""How often a classifier is right, and what it takes for what."""
+"""Accuracy, confusion matrix, precision and recall of a classifier."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,13 @@ from jaxtyping import Array, Float, Int
 
 
 class ClassScores(NamedTuple):
-    """Shares in [0, 1], one of each per class; NaN where there is nothing to take a share of."""
+    """Precision, recall and F1 of each class, in [0, 1]; NaN where the denominator is zero.
+
+    Attributes:
+        precision: share of the examples predicted as this class that are of it.
+        recall: share of the examples of this class that are predicted as it.
+        f1: harmonic mean of the two.
+    """
 
     precision: Float[Array, " c"]
     recall: Float[Array, " c"]
@@ -15,13 +21,14 @@ class ClassScores(NamedTuple):
 
 
 def accuracy(logits: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Float[Array, ""]:
-    """Returns the share of the examples whose highest score is their label's.
+    """Returns the share of the examples whose highest score is that of their label.
 
     Of equal scores the first counts as the highest.
 
     Args:
         logits: one score per class.
-        labels: index of the true class; an example out of range, such as −1, does not count.
+        labels: index of the true class; an example with a label out of range, such as −1, does not
+            count.
 
     Returns:
         A value in [0, 1], NaN if no example counts.
@@ -37,14 +44,17 @@ def accuracy(logits: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Float[Ar
 def confusion_matrix(
     predicted: Int[Array, "*b"], labels: Int[Array, "*b"], *, num_classes: int
 ) -> Int[Array, "c c"]:
-    """Returns how many examples of each class (row) were taken for each class (column).
+    """Returns how many examples of each class (row) are predicted as each class (column).
 
-    Matrices of several batches add up.
+    The matrix of several batches is the sum of theirs.
 
     Args:
         predicted: index of the predicted class.
         labels: index of the true class; where either is out of range the example does not count.
-        num_classes: rows and columns.
+        num_classes: number of rows and of columns.
+
+    Returns:
+        Counts; those of one row sum to the number of examples of that class.
 
     Raises:
         ValueError: if `num_classes` is not positive.
@@ -64,7 +74,11 @@ def class_scores(confusion: Int[Array, "c c"]) -> ClassScores:
     """Returns precision, recall and their harmonic mean of each class.
 
     Args:
-        confusion: rows are true classes, columns predicted ones (see `confusion_matrix`).
+        confusion: counts, rows for true classes, columns for predicted ones (see
+            `confusion_matrix`).
+
+    Returns:
+        Three scores per class.
 
     Source:
         van Rijsbergen (1979), "Information retrieval", ch. 7.

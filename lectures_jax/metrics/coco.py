@@ -1,4 +1,23 @@
-"""COCO's average precision and average recall of boxes."""
+"""COCO's average precision and average recall of boxes.
+
+The arrays on the way, from left to right; each box names an array and its axes:
+
+    detections [i, d] ─┐  matching   ┌──────────────┐ sort by class, ┌──────────────┐
+                       ├────────────►│ outcome      │ then by score  │ outcome      │
+    objects    [i, g] ─┘             │ [i, d, t·a]  │───────────────►│ [t·a, n]     │
+                                     └──────────────┘                └──────┬───────┘
+                                                             running sums   │  one curve per
+                                                             within a class │  lane and limit m
+                                                                            ▼
+               precision [t, r, c, a, m]                     ┌──────────────────────────────┐
+               recall    [t, c, a, m]       ◄────────────────│ precision [t·a, m, c, r]     │
+               stats     [12]                 transposed     │ recall    [t·a, m, c]        │
+                                                             └──────────────────────────────┘
+
+    i image   d detection of an image   g object of an image   n = i·d all detections   c class
+    t IoU threshold, 10   a range of areas, 4   m most detections of an image and class, 3
+    r recall, 101         t·a one axis of 40 "lanes"
+"""
 
 from functools import partial
 from typing import NamedTuple
@@ -28,9 +47,9 @@ class CocoResult(NamedTuple):
     each image and class. A class without objects of that size has -1.
 
     Attributes:
-        precision: the highest precision at this recall or beyond.
-        recall: share of the objects that were found.
-        stats: COCO's twelve numbers, means over what is not -1, in the order of `named`.
+        precision: the highest precision at this recall or a higher one.
+        recall: share of the objects that a detection matches.
+        stats: COCO's twelve numbers, means over all values but -1, in the order of `named`.
     """
 
     precision: Float64[Array, "10 101 c 4 3"]
@@ -57,9 +76,10 @@ def coco_map(
 ) -> CocoResult:
     """Returns COCO's average precision and average recall of the detections in all images.
 
-    By falling score, a detection takes the free object of its class with the highest IoU, the last
-    of equal ones, and one that counts before one that does not. What takes an object that does not
-    count does not count either, and neither does an unmatched detection of another size.
+    By falling score, each detection is matched with the object of its class that has the highest
+    IoU among those not matched yet; of equal ones with the last, and with one that counts before
+    one that does not. A detection matched with an object that does not count does not count either,
+    nor does an unmatched detection of another size.
 
     `precision` and `recall` are bit for bit those of pycocotools on a CPU (`stats` up to the
     order of summation), and float64 even where `jax_enable_x64` is off. COCO has `(x, y, w, h)`;
@@ -70,20 +90,21 @@ def coco_map(
     it works too; read the results with NumPy, as JAX itself would round them to float32.
 
     Args:
-        boxes: detections, corners in pixels, padded to d per image; float64 ones as NumPy arrays.
-        scores: confidence, in any range.
+        boxes: corners of the detections, in pixels, padded to d per image; float64 ones as NumPy
+            arrays.
+        scores: confidence of each detection, in any range.
         labels: class of each detection; those outside of [0, num_classes) are left out.
-        valid: False for padding.
-        true_boxes: objects, corners in pixels, padded to g per image.
+        valid: which detections are real and not padding.
+        true_boxes: corners of the objects, in pixels, padded to g per image.
         true_labels: class of each object.
-        true_valid: False for padding.
+        true_valid: which objects are real and not padding.
         num_classes: number of classes.
-        crowd: objects that need not be found and may be taken repeatedly; their IoU is the covered
-            share of the detection. By default none.
-        area: size of the objects in square pixels, such as their masks'; by default their boxes'.
+        crowd: which objects are crowds: they do not count, any number of detections may match them,
+            and their IoU is the covered share of the detection. By default none is.
+        area: area of each object in square pixels, such as that of its mask; by default its box's.
 
     Returns:
-        The curves for every setting, and COCO's twelve numbers.
+        Precision and recall for every setting, and COCO's twelve numbers.
 
     Raises:
         ValueError: if there is no image, or no slot for a detection or an object.
@@ -105,7 +126,7 @@ def coco_map(
 
 
 class _Order(NamedTuple):
-    """Detections sorted by class, then by falling score: what all the curves share."""
+    """Detections sorted by class, then by falling score, as all curves need them."""
 
     kept: Array  # [m, n], within the number of detections per image and class
     labels: Array  # [n]
@@ -140,7 +161,7 @@ def _take(x: Array, order: Array) -> Array:
     return jnp.take_along_axis(x, order if x.ndim == 2 else order[..., None], axis=1)
 
 
-def _known(boxes: matching.Boxes, num_classes: int) -> Array:
+def _known(boxes: matching.CocoBoxes, num_classes: int) -> Array:
     """Returns the labels, with `num_classes` for padding and for labels out of range."""
     known = boxes.valid & (boxes.labels >= 0) & (boxes.labels < num_classes)
     return jnp.where(known, boxes.labels, num_classes)

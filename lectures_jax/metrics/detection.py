@@ -1,4 +1,4 @@
-"""Right, wrong and missed detections at one IoU threshold, and what PASCAL VOC makes of them."""
+"""Right, wrong and missed detections at one IoU threshold, and PASCAL VOC's average precision."""
 
 from functools import partial
 from typing import NamedTuple
@@ -13,14 +13,14 @@ from lectures_jax import ops
 
 
 class Matches(NamedTuple):
-    """What became of each detection and of each object; padding is False everywhere.
+    """Which detections are right and which objects are missed; False for padding.
 
     Attributes:
-        object: index of the object that the detection points at, -1 if none.
-        true_positive: the first detection of its object.
-        false_positive: points at no object, or at one that has been detected already. What points
-            at a crowd is neither true nor false.
-        missed: objects that no detection found.
+        object: index of the object that the detection is matched with, -1 if none.
+        true_positive: detections that are the first of their object.
+        false_positive: detections of no object, or of one with an earlier detection. A detection of
+            a crowd is neither true nor false.
+        missed: objects without a detection.
     """
 
     object: Int32[Array, "i d"]
@@ -35,7 +35,7 @@ class PrecisionRecall(NamedTuple):
     Attributes:
         scores: threshold on the score at which this point of the curves is reached.
         precision: share of the detections that are right; 1 before the first one.
-        recall: share of the objects that are found; 0 for a class without objects.
+        recall: share of the objects that are detected; 0 for a class without objects.
     """
 
     scores: Float[Array, " n"]
@@ -57,19 +57,23 @@ def match_detections(
 ) -> Matches:
     """Returns which detections are right and which objects are missed, by the rule of PASCAL VOC.
 
-    A detection points at the object of its class with the highest IoU, found already or not. It is
-    right if that IoU reaches the threshold and no detection with a higher score points there.
+    A detection is matched with the object of its class that has the highest IoU, whether or not
+    other detections are, too. It is right if that IoU reaches the threshold and no detection of a
+    higher score is matched with the same object.
 
     Args:
-        boxes: detections, corners in pixels, padded to d per image.
-        scores: confidence, in any range.
+        boxes: corners of the detections, in pixels, padded to d per image.
+        scores: confidence of each detection, in any range.
         labels: class of each detection.
-        valid: False for padding.
-        true_boxes: objects, corners in pixels, padded to g per image.
+        valid: which detections are real and not padding.
+        true_boxes: corners of the objects, in pixels, padded to g per image.
         true_labels: class of each object.
-        true_valid: False for padding.
+        true_valid: which objects are real and not padding.
         iou_threshold: least IoU of a detection with its object.
-        crowd: objects that need not be found, VOC's difficult ones. By default none.
+        crowd: which objects do not count, VOC's difficult ones. By default none.
+
+    Returns:
+        Four arrays over the detections and objects, in the order of the arguments.
 
     Raises:
         ValueError: if there is no image, or no slot for a detection or an object.
@@ -97,16 +101,22 @@ def precision_recall(
     """Returns precision and recall of each class as the threshold on the score falls.
 
     Args:
-        boxes: these arrays are those of `match_detections`.
-        scores: confidence, in any range; two equal ones make two points.
+        boxes: corners of the detections, in pixels, padded to d per image.
+        scores: confidence of each detection, in any range; two equal ones make two points.
         labels: class of each detection.
-        valid: False for padding, which repeats the curves' last point.
-        true_boxes: objects.
+        valid: which detections are real; padding repeats the curves' last point.
+        true_boxes: corners of the objects, in pixels, padded to g per image.
         true_labels: class of each object.
-        true_valid: False for padding.
+        true_valid: which objects are real and not padding.
         num_classes: number of classes.
         iou_threshold: least IoU of a detection with its object.
-        crowd: objects that need not be found. By default none.
+        crowd: which objects do not count. By default none.
+
+    Returns:
+        One curve per class, with a point for each of the n = i·d detections.
+
+    Raises:
+        ValueError: if there is no image, or no slot for a detection or an object.
 
     Source:
         Everingham et al. (2010), sec. 4.2.
@@ -140,23 +150,27 @@ def voc_ap(
     `Σ_k (r_k − r_{k−1}) max_{j ≥ k} p_j`, or, until 2009, the mean over r of 0, 0.1, …, 1 of the
     highest precision at recall r or beyond.
 
-    VOC's files count pixels from 1 and include the last: such a box is (x1 − 1, y1 − 1, x2, y2).
+    VOC's files count pixels from 1 and include the last one: a box of a file is
+    (x1 − 1, y1 − 1, x2, y2) here.
 
     Args:
-        boxes: these arrays are those of `match_detections`.
-        scores: confidence, in any range.
+        boxes: corners of the detections, in pixels, padded to d per image.
+        scores: confidence of each detection, in any range.
         labels: class of each detection.
-        valid: False for padding.
-        true_boxes: objects.
+        valid: which detections are real and not padding.
+        true_boxes: corners of the objects, in pixels, padded to g per image.
         true_labels: class of each object.
-        true_valid: False for padding.
+        true_valid: which objects are real and not padding.
         num_classes: number of classes.
         iou_threshold: least IoU of a detection with its object.
-        eleven_point: the form until 2009.
-        crowd: objects that need not be found, VOC's difficult ones. By default none.
+        eleven_point: whether to take the form that was in use until 2009.
+        crowd: which objects do not count, VOC's difficult ones. By default none.
 
     Returns:
         Values in [0, 1], and -1 for a class without objects.
+
+    Raises:
+        ValueError: if there is no image, or no slot for a detection or an object.
 
     Source:
         Everingham et al. (2010), sec. 4.2; Everingham & Winn (2012), sec. 3.4.1.
@@ -190,8 +204,8 @@ def _match(
     first = ~jnp.any(earlier & (target[:, None] == target[:, :, None]), axis=2)
     ignored = near & jnp.take_along_axis(crowd, best, axis=1)
     right = near & first & ~ignored
-    found = jax.nn.one_hot(target, true_labels.shape[1], dtype=bool).any(axis=1)
-    return Matches(target, right, valid & ~right & ~ignored, true_valid & ~crowd & ~found)
+    detected = jax.nn.one_hot(target, true_labels.shape[1], dtype=bool).any(axis=1)
+    return Matches(target, right, valid & ~right & ~ignored, true_valid & ~crowd & ~detected)
 
 
 @partial(jax.jit, static_argnames="num_classes")
@@ -224,9 +238,9 @@ def _count(
 
 @jax.jit
 def _all_points(true: Array, false: Array, num_objects: Array) -> Array:
-    found = jnp.diff(true, axis=1, prepend=0)
+    gained = jnp.diff(true, axis=1, prepend=0)
     highest = lax.cummax(true / jnp.maximum(true + false, 1), axis=1, reverse=True)
-    average = jnp.sum(found * highest, axis=1) / jnp.maximum(num_objects, 1)
+    average = jnp.sum(gained * highest, axis=1) / jnp.maximum(num_objects, 1)
     return jnp.where(num_objects > 0, average, -1.0)
 
 
@@ -234,7 +248,7 @@ def _all_points(true: Array, false: Array, num_objects: Array) -> Array:
 def _eleven_point(true: Array, false: Array, num_objects: Array) -> Array:
     precision = true / jnp.maximum(true + false, 1)
     # In integers, as the quotient 3 / 10 need not equal the number 0.3.
-    wanted = jnp.arange(11)[:, None] * num_objects[None]
-    reached = 10 * true[None] >= wanted[:, :, None]
+    required = jnp.arange(11)[:, None] * num_objects[None]
+    reached = 10 * true[None] >= required[:, :, None]
     average = jnp.max(jnp.where(reached, precision[None], 0), axis=2, initial=0).mean(axis=0)
     return jnp.where(num_objects > 0, average, -1.0)

@@ -1,4 +1,4 @@
-"""Whether each latent unit means one thing: scores against known factors of variation."""
+"""Disentanglement: whether each latent unit encodes one factor of variation."""
 
 from typing import Any, NamedTuple
 
@@ -13,13 +13,13 @@ Factors = Int[Array | np.ndarray, "n k"]
 
 
 class DciScores(NamedTuple):
-    """Attributes are in [0, 1], 1 is best.
+    """Three scores in [0, 1], of which 1 is best, and the importances that they are computed from.
 
     Attributes:
-        disentanglement: whether a unit serves one factor.
-        completeness: whether a factor is in one unit.
-        informativeness: share of held-out factor values that the codes predict.
-        importance: [d, k], of each unit for each factor.
+        disentanglement: to what degree each unit is important for one factor alone.
+        completeness: to what degree one unit alone is important for each factor.
+        informativeness: share of held-out factor values that are predicted from the codes.
+        importance: [d, k], importance of each unit for each factor.
     """
 
     disentanglement: float
@@ -31,13 +31,17 @@ class DciScores(NamedTuple):
 def mutual_information_gap(codes: Codes, factors: Factors, *, bins: int = 20) -> float:
     """Returns the mean over factors of `(I(z_1; v) − I(z_2; v)) / H(v)`, known as MIG.
 
-    z_1 and z_2 are the units that know most and second most about the factor v. It is 1 where one
-    unit knows all and no other anything, and 0 where two know the same.
+    z_1 and z_2 are the units with the highest and second highest mutual information with the factor
+    v.
 
     Args:
-        codes: at least two units; each is cut into bins of equal width.
-        factors: values of the factors, as numbers of their levels.
-        bins: into which a unit's range falls.
+        codes: latents of n examples, at least two units; each unit is binned with equal widths.
+        factors: level of each factor in the same examples.
+        bins: number of bins into which a unit's range is divided.
+
+    Returns:
+        A value in [0, 1]: 1 where one unit has all the information about a factor and the others
+        none, 0 where two units have the same.
 
     Raises:
         ValueError: if there is no example or only one unit.
@@ -60,11 +64,14 @@ def mutual_information_gap(codes: Codes, factors: Factors, *, bins: int = 20) ->
 def separated_attributes(codes: Codes, factors: Factors) -> float:
     """Returns the mean over factors of the gap between the two best units' R², known as SAP.
 
-    R² is that of the factor's level regressed linearly on the one unit.
+    R² is that of the linear regression of the factor's level on the unit.
 
     Args:
-        codes: at least two units.
-        factors: values of the factors, ordered.
+        codes: latents of n examples, at least two units.
+        factors: level of each factor in the same examples, where order means something.
+
+    Returns:
+        A value in [0, 1].
 
     Raises:
         ValueError: if there is no example or only one unit.
@@ -84,14 +91,17 @@ def separated_attributes(codes: Codes, factors: Factors) -> float:
 def dci(key: Key, codes: Codes, factors: Factors, *, trees: int = 20) -> DciScores:
     """Returns disentanglement, completeness and informativeness.
 
-    A random forest predicts each factor from the codes; its importances say which units it needs.
-    Three quarters of the examples are learnt from, the rest measures the prediction.
+    A random forest predicts each factor from the codes; its importances tell which units it uses.
+    It is trained on three quarters of the examples and evaluated on the rest.
 
     Args:
-        key: of the split and the forests.
-        codes: at least two units.
-        factors: values of the factors, as numbers of their levels.
-        trees: in each forest.
+        key: for the split and the forests.
+        codes: latents of n examples, at least two units.
+        factors: level of each factor in the same examples.
+        trees: number of trees in each forest.
+
+    Returns:
+        The three scores, and the importance of each unit for each factor.
 
     Raises:
         ValueError: if there are fewer than four examples or only one unit.
@@ -105,7 +115,7 @@ def dci(key: Key, codes: Codes, factors: Factors, *, trees: int = 20) -> DciScor
     codes, factors = _check(codes, factors, least=4)
     rng = _generator(key)
     order = rng.permutation(len(codes))
-    learn, held_out = np.split(order, [3 * len(order) // 4])
+    training, held_out = np.split(order, [3 * len(order) // 4])
     importance, right = [], []
     for factor in factors.T:
         # Each split may choose among all units: else needless ones get a share by chance.
@@ -113,7 +123,7 @@ def dci(key: Key, codes: Codes, factors: Factors, *, trees: int = 20) -> DciScor
         forest = RandomForestClassifier(
             trees, max_features=every, random_state=int(rng.integers(2**31))
         )
-        forest.fit(codes[learn], factor[learn])
+        forest.fit(codes[training], factor[training])
         importance.append(forest.feature_importances_)
         right.append(forest.score(codes[held_out], factor[held_out]))
     table = np.stack(importance, axis=1)
@@ -127,7 +137,10 @@ def dci_of_importance(importance: Float[np.ndarray, "d k"]) -> tuple[float, floa
     the entropies in units of their largest value.
 
     Args:
-        importance: not negative, of each unit for each factor.
+        importance: importance of each unit for each factor, at least 0.
+
+    Returns:
+        Two values in [0, 1], disentanglement first.
 
     Source:
         Eastwood & Williams (2018), eq. 1 and 2.
@@ -141,19 +154,22 @@ def dci_of_importance(importance: Float[np.ndarray, "d k"]) -> tuple[float, floa
 def factor_vae_score(
     key: Key, codes: Codes, factors: Factors, *, votes: int = 800, group: int = 64
 ) -> float:
-    """Returns how often the unit that varies least tells which factor was held fixed.
+    """Returns how often the unit of least variance predicts which factor is constant.
 
     Each vote takes a group of examples that agree in one factor, and the unit of least variance
-    in the group, relative to its variance over all examples. A table from units to factors is
-    learnt from one half of the votes by majority, and measured on the other. Units that never vary
-    do not vote.
+    in the group, relative to its variance over all examples. A majority classifier from units to
+    factors is trained on one half of the votes and evaluated on the other. Units that never vary
+    are left out.
 
     Args:
-        key: of the groups.
-        codes: of a set in which the factors are independent.
-        factors: values of the factors, as numbers of their levels.
-        votes: in all.
-        group: examples per vote, drawn with replacement.
+        key: for the groups.
+        codes: latents of n examples in which the factors are independent.
+        factors: level of each factor in the same examples.
+        votes: number of votes, of both halves together.
+        group: number of examples per vote, drawn with replacement.
+
+    Returns:
+        An accuracy, in [0, 1].
 
     Raises:
         ValueError: if there is no example or only one unit.
@@ -173,9 +189,9 @@ def factor_vae_score(
         alike = np.flatnonzero(factors[:, factor] == level)
         unit = codes[rng.choice(alike, group)].var(axis=0).argmin()
         table[vote % 2, unit, factor] += 1
-    learnt, measured = table
-    right = measured[np.arange(len(measured)), learnt.argmax(axis=1)]
-    return float(right.sum() / max(measured.sum(), 1))
+    training, test = table
+    right = test[np.arange(len(test)), training.argmax(axis=1)]
+    return float(right.sum() / max(test.sum(), 1))
 
 
 def _check(codes: Codes, factors: Factors, *, least: int = 1) -> tuple[np.ndarray, np.ndarray]:

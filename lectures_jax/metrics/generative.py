@@ -1,4 +1,4 @@
-"""How far a set of generated images is from a set of real ones, and in which way."""
+"""Distances and overlaps of a set of generated images and a set of real ones, from features."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,14 +16,14 @@ Result = TypeVar("Result")
 
 
 class ManifoldScores(NamedTuple):
-    """How two sets overlap, by balls around their points that reach to the k-th neighbor.
+    """The overlap of two sets, from balls around their points that reach to the k-th neighbor.
 
     Attributes:
         precision: share of the samples in the ball of some real point: fidelity.
         recall: share of the real points in the ball of some sample: variety.
-        density: real balls that a sample is in, over k; 1 on average for a perfect model, and
-            unlike precision not fooled by the huge ball of one outlier.
-        coverage: share of the real balls that hold a sample.
+        density: number of real balls that contain a sample, over k; 1 on average for a perfect
+            model, and unlike precision robust to the large ball of an outlier.
+        coverage: share of the real balls that contain a sample.
     """
 
     precision: Float[Array, ""]
@@ -33,7 +33,12 @@ class ManifoldScores(NamedTuple):
 
 
 class ModeCoverage(NamedTuple):
-    """Modes with at least one good sample, and the share of the samples that are good."""
+    """How samples are distributed over the modes of a mixture.
+
+    Attributes:
+        modes: number of modes with at least one good sample.
+        quality: share of the samples that are good.
+    """
 
     modes: Int[Array, ""]
     quality: Float[Array, ""]
@@ -50,12 +55,12 @@ def frechet_distance(features_a: Vectors, features_b: Others) -> Float[Array, ""
     and returned in JAX's default precision.
 
     Args:
-        features_a: of one set, a row for each of at least two images; the distance grows with the
-            square of the features' scale, so that only values of one network compare.
-        features_b: of the other set.
+        features_a: features of one set, a row for each of at least two images. The distance grows
+            with the square of the features' scale, so only those of one network can be compared.
+        features_b: features of the other set, from the same network.
 
     Returns:
-        A value of at least 0; with few rows it is too large even for equal distributions.
+        A value of at least 0; for few rows it is too large even if the distributions are equal.
 
     Raises:
         ValueError: if a set has fewer than two rows.
@@ -71,12 +76,15 @@ def kernel_distance(features_a: Vectors, features_b: Others) -> Float[Array, ""]
     """Returns the unbiased estimate of the squared maximum mean discrepancy, known as KID.
 
     `E k(a, a′) + E k(b, b′) − 2 E k(a, b)`, over pairs of different rows, with the kernel
-    `(x·y / d + 1)³`. It compares means, covariances and skewness, without bias in the number of
-    rows, and may therefore be slightly negative. All pairs count: no random subsets.
+    `(x·y / d + 1)³`. It compares means, covariances and skewness. All pairs count: there are no
+    random subsets. Being unbiased, it may be slightly negative.
 
     Args:
-        features_a: of one set, a row for each of at least two images.
-        features_b: of the other set.
+        features_a: features of one set, a row for each of at least two images.
+        features_b: features of the other set, from the same network.
+
+    Returns:
+        A value whose expectation is 0 for equal distributions, and greater otherwise.
 
     Raises:
         ValueError: if a set has fewer than two rows.
@@ -93,8 +101,12 @@ def manifold_scores(real: Vectors, fake: Others, *, neighbors: int = 5) -> Manif
 
     Args:
         real: features of real images, more rows than `neighbors`.
-        fake: features of samples, likewise; about as many, as recall compares the two densities.
-        neighbors: k: a ball reaches to the k-th nearest other point of its own set.
+        fake: features of samples, more rows than `neighbors`, and about as many as of `real`, since
+            recall compares the two densities.
+        neighbors: k; a ball reaches to the k-th nearest other point of its own set.
+
+    Returns:
+        Four scores, all in [0, 1] but the density, which is at least 0.
 
     Raises:
         ValueError: if a set has no k-th neighbor, or k is not positive.
@@ -111,16 +123,19 @@ def manifold_scores(real: Vectors, fake: Others, *, neighbors: int = 5) -> Manif
 def nearest_neighbor_ratio(
     fake: Vectors, train: Others, held_out: Float[Array | np.ndarray, "k d"]
 ) -> Float[Array, ""]:
-    """Returns how far samples are from the training set, relative to new real images.
+    """Returns the distance of samples from the training set, relative to that of new real images.
 
-    The median distance of a sample to its nearest training image, over the same of images that
-    the model never saw. Near 1: the model generalizes; far below: it copies, be it with noise;
-    far above: what it draws is not of that kind.
+    It is the median distance of a sample to its nearest training image, divided by the same median
+    of real images that the model was not trained on.
 
     Args:
         fake: samples, flattened or as features.
-        train: what the model learnt from.
-        held_out: real images that it did not learn from.
+        train: images that the model was trained on, in the same form.
+        held_out: real images that the model was not trained on, in the same form.
+
+    Returns:
+        A value of at least 0. Near 1 the model generalizes; far below 1 it copies, perhaps with
+        noise; far above 1 its samples are unlike real images.
 
     Raises:
         ValueError: if a set is empty.
@@ -135,11 +150,16 @@ def nearest_neighbor_ratio(
 def class_histogram(
     labels: Int[Array, " n"], *, num_classes: int
 ) -> Float[Array, " {num_classes}"]:
-    """Returns the share of each class, as a classifier names the samples: a lost mode has none.
+    """Returns the share of each class among samples, as a classifier labels them.
+
+    A mode that the model does not generate has share 0.
 
     Args:
         labels: class of each sample; those out of range count in the total only.
         num_classes: number of classes.
+
+    Returns:
+        Shares in [0, 1], of sum 1 if all labels are in range.
 
     Raises:
         ValueError: if there is no sample.
@@ -154,14 +174,17 @@ def class_histogram(
 
 
 def mode_coverage(points: Vectors, modes: Others, *, deviation: float) -> ModeCoverage:
-    """Returns how many modes of a mixture have samples, and how many samples belong to a mode.
+    """Returns how many modes of a mixture have good samples, and what share of the samples is good.
 
     A sample is good within three standard deviations of its nearest mode.
 
     Args:
         points: samples.
-        modes: centers of the mixture's round Gaussians.
-        deviation: their standard deviation along each axis.
+        modes: centers of the mixture's isotropic Gaussians.
+        deviation: standard deviation of each Gaussian along each axis.
+
+    Returns:
+        The number of modes, and the share of samples.
 
     Raises:
         ValueError: if there is no sample or no mode.
@@ -180,7 +203,7 @@ def _need(least: int, **sets: Array | np.ndarray) -> None:
 
 
 def _in_float64(function: Callable[..., Result], *sets: Array | np.ndarray) -> Result:
-    """Calls with float64 arrays, whether or not they are enabled outside; rounds what comes back.
+    """Calls with float64 arrays, whether or not they are enabled outside, and rounds the result.
 
     A difference of large, nearly equal sums would leave little of float32.
     """
@@ -221,7 +244,7 @@ def _kernel_distance(a: Array, b: Array) -> Array:
 def _manifold(k: int, real: Array, fake: Array) -> ManifoldScores:
     reach_real, reach_fake = _reach(real, k), _reach(fake, k)
 
-    def of_sample(x: Array) -> Array:  # the real balls that it is in
+    def of_sample(x: Array) -> Array:  # number of the real balls that contain it
         return jnp.sum(_to_all(x, real) <= reach_real)
 
     def of_real(row: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -243,9 +266,9 @@ def _nearest_ratio(fake: Array, train: Array, held_out: Array) -> Array:
     norms = jnp.sum(train**2, axis=1)
 
     def to_nearest(row: Array) -> Array:
-        # Found by a matrix product, measured by differences: 0 for a copy.
-        found = train[jnp.argmin(norms - 2 * train @ row)]
-        return jnp.sum((row - found) ** 2)
+        # The nearest by a matrix product, its distance by differences: 0 for a copy.
+        neighbor = train[jnp.argmin(norms - 2 * train @ row)]
+        return jnp.sum((row - neighbor) ** 2)
 
     def nearest(x: Array) -> Array:
         return jnp.sqrt(jnp.median(lax.map(to_nearest, x, batch_size=100)))
@@ -258,8 +281,8 @@ def _covered_modes(points: Array, modes: Array) -> ModeCoverage:
     squared = lax.map(lambda row: _to_all(row, modes), points)
     good = jnp.min(squared, axis=1) <= 9
     mode = jnp.where(good, jnp.argmin(squared, axis=1), len(modes))
-    found = jnp.bincount(mode, length=len(modes) + 1)[:-1] > 0
-    return ModeCoverage(jnp.sum(found), jnp.mean(good))
+    covered = jnp.bincount(mode, length=len(modes) + 1)[:-1] > 0
+    return ModeCoverage(jnp.sum(covered), jnp.mean(good))
 
 
 def _reach(x: Array, k: int) -> Array:
@@ -268,5 +291,5 @@ def _reach(x: Array, k: int) -> Array:
 
 
 def _to_all(row: Array, others: Array) -> Array:
-    """Squared distances, from differences: symmetric to the last bit, and 0 between equal rows."""
+    """Squared distances, from differences: symmetric to the last bit, and 0 for equal rows."""
     return jnp.sum((row[:, None] - others.T) ** 2, axis=0)

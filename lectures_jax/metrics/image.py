@@ -1,4 +1,4 @@
-"""What can be read off images by themselves."""
+"""Measures of single images."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,20 +8,23 @@ from jaxtyping import Array, Float
 def high_frequency_energy(
     images: Float[Array | np.ndarray, "n h w c"], *, cutoff: float = 0.25
 ) -> Float[Array, ""]:
-    """Returns the mean square of a pixel that is due to high frequencies: blur takes it away.
+    """Returns the part of the pixels' mean square that is due to high frequencies.
 
-    Only the ratio to that of real images means something.
+    Blur reduces it. Only its ratio to that of real images is meaningful.
 
     Args:
-        images: at least one.
-        cutoff: lowest frequency that counts, in cycles per pixel; one that alternates from pixel to
-            pixel has 0.5.
+        images: at least one image, in any range.
+        cutoff: lowest frequency that counts, in cycles per pixel; values that alternate from pixel
+            to pixel have frequency 0.5.
+
+    Returns:
+        A value between 0 and the mean square of all pixels.
 
     Raises:
         ValueError: if there is no image.
 
     Source:
-        Bracewell (1986), ch. 6, Rayleigh's theorem; of generated images: Durall et al. (2020).
+        Bracewell (1986), ch. 6, Rayleigh's theorem; for generated images: Durall et al. (2020).
     """
     if not images.size:
         raise ValueError(f"images must hold at least one, got shape {images.shape}.")

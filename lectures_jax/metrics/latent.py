@@ -1,4 +1,4 @@
-"""What a VAE does with its latent space."""
+"""How a VAE uses its latent space."""
 
 from typing import NamedTuple
 
@@ -14,8 +14,9 @@ class AggregateScores(NamedTuple):
     """The two parts of the mean divergence `E_x KL(q(z|x) ‖ p(z))`, in nats.
 
     Attributes:
-        information: about the image in its code, at most the logarithm of the images' number.
-        mismatch: `KL(q(z) ‖ p(z))`, of the codes of all images from the prior.
+        information: mutual information of image and code, at most the logarithm of the number of
+            images.
+        mismatch: `KL(q(z) ‖ p(z))`, divergence of the codes of all images from the prior.
     """
 
     information: Float[Array, ""]
@@ -26,8 +27,11 @@ def active_units(mean: Float[Array, "n d"], *, threshold: float = 0.01) -> Int[A
     """Returns the number of latent units whose posterior mean depends on the image.
 
     Args:
-        mean: of the posterior of each image.
-        threshold: variance over the images from which a unit counts as active.
+        mean: mean of each image's posterior.
+        threshold: variance over the images above which a unit counts as active.
+
+    Returns:
+        A number from 0 to d.
 
     Raises:
         ValueError: if there is no image.
@@ -42,17 +46,20 @@ def active_units(mean: Float[Array, "n d"], *, threshold: float = 0.01) -> Int[A
 def aggregate_posterior(
     key: Key, mean: Float[Array, "n d"], log_var: Float[Array, "n d"]
 ) -> AggregateScores:
-    """Returns how much the codes say, and how far all of them together are from the prior.
+    """Returns the information in the codes, and the divergence of all codes from the prior.
 
-    The aggregate posterior `q(z) = 1/n Σ_n q(z|x_n)` is where the decoder was trained; where it
-    differs from N(0, I), samples from the prior meet codes that the decoder never saw. Estimated
-    with one code per image. With few images and many units each image has its code for
-    itself: then the information is log n, and the mismatch the rest of the divergence.
+    The decoder is trained on the aggregate posterior `q(z) = 1/n Σ_n q(z|x_n)`; where it differs
+    from N(0, I), samples from the prior are codes that the decoder was not trained on. Both parts
+    are estimated with one code per image. With few images and many units, no two posteriors
+    overlap: then the information is log n, and the mismatch the rest of the divergence.
 
     Args:
-        key: of the codes.
-        mean: of the posterior of each image.
-        log_var: log σ² likewise.
+        key: for the codes.
+        mean: mean of each image's posterior.
+        log_var: log σ² of each image's posterior.
+
+    Returns:
+        The two parts, in nats; up to the error of the estimate at least 0.
 
     Raises:
         ValueError: if there is no image.
@@ -67,11 +74,11 @@ def aggregate_posterior(
         codes = jnp.broadcast_to(code, mean.shape)
         return jax.nn.logsumexp(ops.gaussian_log_prob(codes, mean, log_var)) - jnp.log(len(mean))
 
-    together = jax.lax.map(aggregate, z)
-    prior = ops.gaussian_log_prob(z, jnp.zeros_like(z), jnp.zeros_like(z))
+    aggregate_log_prob = jax.lax.map(aggregate, z)
+    prior = ops.standard_normal_log_prob(z)
     return AggregateScores(
-        information=jnp.mean(ops.gaussian_log_prob(z, mean, log_var) - together),
-        mismatch=jnp.mean(together - prior),
+        information=jnp.mean(ops.gaussian_log_prob(z, mean, log_var) - aggregate_log_prob),
+        mismatch=jnp.mean(aggregate_log_prob - prior),
     )
 
 

@@ -47,6 +47,7 @@ from lectures_jax.ops.diffusion import (
     velocity,
     zero_terminal_snr,
 )
+from lectures_jax.ops.diffusion_likelihood import VariationalTerms, ode_log_prob, variational_bound
 from lectures_jax.ops.embedding import signal_embedding, sinusoidal_embedding
 from lectures_jax.ops.flow import (
     ActNormParams,
@@ -62,12 +63,17 @@ from lectures_jax.ops.flow import (
     lu_kernel,
     space_to_depth,
 )
-from lectures_jax.ops.gaussian import gaussian_log_prob, reparameterize
+from lectures_jax.ops.gaussian import (
+    gaussian_log_prob,
+    reparameterize,
+    standard_normal_log_prob,
+)
 from lectures_jax.ops.guidance import (
     classifier_free_guidance,
     from_velocity_prediction,
     from_x0_prediction,
 )
+from lectures_jax.ops.histogram import piecewise_linear, piecewise_linear_inverse
 from lectures_jax.ops.latent import (
     LatentMap,
     apply_latent_map,
@@ -83,7 +89,7 @@ from lectures_jax.ops.made import autoregressive_masks
 from lectures_jax.ops.nms import Selection, nms, soft_nms
 from lectures_jax.ops.normalization import (
     Moments,
-    SpectralNorm,
+    SpectralNormResult,
     batch_moments,
     batch_norm,
     group_norm,
@@ -102,12 +108,7 @@ from lectures_jax.ops.solvers import (
     solve_dpm,
     solve_heun,
 )
-from lectures_jax.ops.spline import (
-    piecewise_linear,
-    piecewise_linear_inverse,
-    rq_spline,
-    rq_spline_inverse,
-)
+from lectures_jax.ops.spline import rq_spline, rq_spline_inverse
 from lectures_jax.ops.yolo import (
     Predictions,
     YoloTarget,
@@ -143,7 +144,7 @@ __all__ = [
     "max_pool",
     "mean_pool",
     "Moments",
-    "SpectralNorm",
+    "SpectralNormResult",
     "batch_moments",
     "batch_norm",
     "layer_norm",
@@ -177,6 +178,7 @@ __all__ = [
     "yolo_decode",
     "yolo_encode",
     "gaussian_log_prob",
+    "standard_normal_log_prob",
     "reparameterize",
     "LatentMap",
     "fit_latent_map",
@@ -211,6 +213,9 @@ __all__ = [
     "solve_heun",
     "solve_dpm",
     "invert_diffusion",
+    "VariationalTerms",
+    "variational_bound",
+    "ode_log_prob",
     "affine_coupling",
     "affine_coupling_inverse",
     "checkerboard_mask",

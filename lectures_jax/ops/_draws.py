@@ -10,9 +10,9 @@ from lectures_jax.typing import Key
 
 
 def draw(function: Callable[..., Array], key: Key, shape: Sequence[int], dtype: Any) -> Array:
-    """Returns `function(key, shape, dtype)`, the same numbers, where `function` draws each alone.
+    """Returns `function(key, shape, dtype)` bit for bit, for distributions of independent entries.
 
-    JAX numbers the entries along the row, whatever the shape. Over four axes, XLA's CPU backend
-    compiles the arithmetic of their places for seconds, over one for a third of a second.
+    JAX counts the entries along a row, whatever the shape. For four axes XLA's CPU backend takes
+    seconds to compile the computation of their indices, for one axis a third of a second.
     """
     return function(key, (math.prod(shape),), dtype).reshape(shape)

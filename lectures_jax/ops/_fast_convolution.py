@@ -3,25 +3,27 @@
 XLA hands a convolution on CPU to a compiled kernel only if its axes are in canonical order (images
 NHWC, kernels HWIO) and it has one group. Everything else, and outside of a program's entry (that
 is, inside of `scan` and `while`) every gradient as JAX writes it, runs as a plain loop, 5 to 100
-times slower. The functions here are made of fast pieces only, and so are their transposes.
+times slower. The functions here consist of fast pieces only, and so do their transposes.
 """
 
-from functools import partial, reduce
+from functools import reduce
 from itertools import product
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
 from lectures_jax.ops import _winograd as winograd
-from lectures_jax.ops._window import Window, along, pad, taps
+from lectures_jax.ops._bilinear import with_derivatives
+from lectures_jax.ops._window import SlidingWindow, along, pad, taps
 
 CANONICAL = ("NHWC", "HWIO", "NHWC")
 
 
-def plain(x: Array, kernel: Array, window: Window, groups: int = 1, order=CANONICAL) -> Array:
-    """XLA's own convolution."""
+def plain(
+    x: Array, kernel: Array, window: SlidingWindow, groups: int = 1, order=CANONICAL
+) -> Array:
+    """Returns XLA's own convolution."""
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -33,8 +35,8 @@ def plain(x: Array, kernel: Array, window: Window, groups: int = 1, order=CANONI
     )
 
 
-def convolution(x: Array, kernel: Array, window: Window, groups: int) -> Array:
-    """Convolution of [n, h, w, c] by the formulation that is fast on CPU."""
+def convolution(x: Array, kernel: Array, window: SlidingWindow, groups: int) -> Array:
+    """Returns the convolution of [n, h, w, c], by the formulation that is fast on CPU."""
     if groups == 1:
         return _one_group(x, kernel, window)
     if kernel.shape[2] == 1:
@@ -43,7 +45,7 @@ def convolution(x: Array, kernel: Array, window: Window, groups: int) -> Array:
     return jnp.concatenate([_one_group(a, b, window) for a, b in parts], axis=-1)
 
 
-def _one_group(x: Array, kernel: Array, window: Window) -> Array:
+def _one_group(x: Array, kernel: Array, window: SlidingWindow) -> Array:
     if window.size == (1, 1):
         cells = along(along(pad(x, window), 0, 0, window), 1, 0, window)
         return jnp.einsum("nhwc,cd->nhwd", cells, kernel[0, 0])
@@ -52,41 +54,22 @@ def _one_group(x: Array, kernel: Array, window: Window) -> Array:
     return _ordinary(x, kernel, window)
 
 
-def _depthwise(x: Array, kernel: Array, window: Window) -> Array:
+def _depthwise(x: Array, kernel: Array, window: SlidingWindow) -> Array:
     if (times := kernel.shape[3] // x.shape[3]) > 1:  # several outputs of each channel
         x = jnp.broadcast_to(x[..., None], (*x.shape, times)).reshape(*x.shape[:3], -1)
     return _channelwise(x, kernel[:, :, None, None], window)  # each tap against whole maps
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _channelwise(x: Array, kernel: Array, window: Window) -> Array:
-    return _gather(x, kernel, window)
-
-
-def _channelwise_jvp(window: Window, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    (x, kernel), (dx, dkernel) = primals, tangents
-    y = _channelwise(x, kernel, window)
-    dy = jnp.zeros_like(y)
-    if not isinstance(dx, SymbolicZero):
-        dy = _scatter(dx, kernel, window)
-    if not isinstance(dkernel, SymbolicZero):
-        dy = dy + _gather(x, dkernel, window)
-    return y, dy
-
-
-_channelwise.defjvp(_channelwise_jvp, symbolic_zeros=True)
-
-
-def _gather(x: Array, kernel: Array, window: Window) -> Array:
+def _gather(x: Array, kernel: Array, window: SlidingWindow) -> Array:
     """One multiplication and one addition of whole maps for each tap."""
     return reduce(jnp.add, [cells * kernel[i, j] for i, j, cells in taps(x, window)])
 
 
-def _scatter(x: Array, kernel: Array, window: Window) -> Array:
-    """Equals `_gather`, but each cell gives to its neighbors instead of taking from them.
+def _scatter(x: Array, kernel: Array, window: SlidingWindow) -> Array:
+    """Equals `_gather`, but adds each cell to the results that it takes part in.
 
-    So the transpose with respect to x takes: it is made of slices of one map, where that of
-    `_gather` would be a sum of padded ones.
+    The transpose with respect to x is then a gather: made of slices of one map, where the transpose
+    of `_gather` would be a sum of padded maps.
     """
     reach = [(k - 1) * d for k, d in zip(window.size, window.dilation, strict=True)]
     zero, parts = jnp.zeros((), x.dtype), []
@@ -100,24 +83,19 @@ def _scatter(x: Array, kernel: Array, window: Window) -> Array:
     return y[:, :: window.stride[0], :: window.stride[1]]
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _ordinary(x: Array, kernel: Array, window: Window) -> Array:
-    return plain(x, kernel, window)
+@with_derivatives(in_x=_scatter, in_kernel=_gather)
+def _channelwise(x: Array, kernel: Array, window: SlidingWindow) -> Array:
+    """Each channel by itself, the kernel [rows, columns, 1, 1, channels]."""
+    return _gather(x, kernel, window)
 
 
-def _ordinary_jvp(window: Window, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    """The derivative, each half with its axes in an order whose transpose is the canonical one."""
-    (x, kernel), (dx, dkernel) = primals, tangents
-    y = _ordinary(x, kernel, window)
-    dy = jnp.zeros_like(y)
-    if not isinstance(dx, SymbolicZero):
-        dy = plain(dx, kernel.transpose(0, 1, 3, 2), window, order=("NHWC", "HWOI", "NHWC"))
-    if not isinstance(dkernel, SymbolicZero):
-        dy = dy + _in_kernel(x, dkernel, window)
-    return y, dy
+def _in_x(x: Array, kernel: Array, window: SlidingWindow) -> Array:
+    """Equals `plain`, with the axes in an order for which the transpose is the canonical one."""
+    return plain(x, kernel.transpose(0, 1, 3, 2), window, order=("NHWC", "HWOI", "NHWC"))
 
 
-def _in_kernel(x: Array, kernel: Array, window: Window) -> Array:
+def _in_kernel(x: Array, kernel: Array, window: SlidingWindow) -> Array:
+    """Equals `plain`, with the transpose with respect to the kernel in canonical order."""
     # In the transpose, the gradient is a window of this size that slides over the padded image;
     # larger than the image itself, it would not be taken by the compiled kernel.
     span = [(n - 1) * s + 1 for n, s in zip(window.output, window.stride, strict=True)]
@@ -128,15 +106,17 @@ def _in_kernel(x: Array, kernel: Array, window: Window) -> Array:
     return y.transpose(2, 0, 1, 3)
 
 
-_ordinary.defjvp(_ordinary_jvp, symbolic_zeros=True)
+@with_derivatives(in_x=_in_x, in_kernel=_in_kernel)
+def _ordinary(x: Array, kernel: Array, window: SlidingWindow) -> Array:
+    return plain(x, kernel, window)
 
 
-def transposed(x: Array, kernel: Array, window: Window, size: tuple[int, int]) -> Array:
-    """The gradient of a convolution with respect to its images, which are `size` large.
+def transposed(x: Array, kernel: Array, window: SlidingWindow, size: tuple[int, int]) -> Array:
+    """Returns the gradient of a convolution with respect to its images, of `size` cells.
 
-    Cell `s·m + r` of the result gathers the taps `s·q + r` from cells `m − q`: for each of the
-    `s × s` phases r it is a small convolution, and all phases together are one with `s²` times
-    the channels.
+    Cell `s·m + r` of the result is the sum of the taps `s·q + r` times the cells `m − q`: for each
+    of the `s × s` phases r a small convolution, and all phases together are one convolution with
+    `s²` times the channels.
     """
     (sh, sw), (kh, kw), (d, c) = window.stride, window.size, kernel.shape[2:]
     qh, qw = -(-kh // sh), -(-kw // sw)  # taps of a phase
@@ -144,15 +124,17 @@ def transposed(x: Array, kernel: Array, window: Window, size: tuple[int, int]) -
     phases = kernel.reshape(qh, sh, qw, sw, d, c)[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4)
     full = (x.shape[1] + qh - 1, x.shape[2] + qw - 1)
     around = ((qh - 1, qh - 1), (qw - 1, qw - 1))
-    small = Window((qh, qw), (1, 1), (1, 1), around, full)
+    small = SlidingWindow((qh, qw), (1, 1), (1, 1), around, full)
     y = _one_group(x, phases.reshape(qh, qw, c, sh * sw * d), small)
     y = y.reshape(-1, *full, sh, sw, d).transpose(0, 1, 3, 2, 4, 5)
     (top, _), (left, _) = window.padding
     return crop(y.reshape(-1, full[0] * sh, full[1] * sw, d), (top, left), size)
 
 
-def plain_transposed(x: Array, kernel: Array, window: Window, size: tuple[int, int]) -> Array:
-    """XLA's own transposed convolution."""
+def plain_transposed(
+    x: Array, kernel: Array, window: SlidingWindow, size: tuple[int, int]
+) -> Array:
+    """Returns XLA's own transposed convolution."""
     images = jax.ShapeDtypeStruct((x.shape[0], *size, kernel.shape[2]), x.dtype)
     (y,) = jax.linear_transpose(lambda z: plain(z, kernel, window), images)(x)
     return y

@@ -1,4 +1,4 @@
-"""Where a window stands as it slides over an image: shared by convolution and pooling."""
+"""The positions of a window that slides over an image: shared by convolution and pooling."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -13,11 +13,11 @@ Size = int | tuple[int, int]
 
 Pairs = tuple[tuple[int, int], tuple[int, int]]
 Padding = Literal["SAME", "VALID"] | int | Pairs
-"""By rule; the same on all four sides; or ((top, bottom), (left, right))."""
+"""Cells around the image: a rule, one number for all sides, or ((top, bottom), (left, right))."""
 
 
-class Window(NamedTuple):
-    """A window's size, its steps, and how often it fits.
+class SlidingWindow(NamedTuple):
+    """The size of a window that slides over images, its steps, and how often it fits.
 
     Attributes:
         size: rows and columns of taps.
@@ -43,7 +43,7 @@ def pair(name: str, value: Size) -> tuple[int, int]:
 
 
 def check_image(x: Array) -> None:
-    """Raises unless x holds at least one image of floats."""
+    """Raises a ValueError unless x holds at least one image of floats."""
     if x.ndim < 3:
         raise ValueError(f"x must be [..., h, w, c], got shape {x.shape}.")
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -52,9 +52,9 @@ def check_image(x: Array) -> None:
         raise ValueError(f"x must hold at least one value, got shape {x.shape}.")
 
 
-def place(
+def sliding_window(
     shape: tuple[int, ...], size: tuple[int, ...], *, stride: Size, padding: Any, dilation: Size
-) -> Window:
+) -> SlidingWindow:
     """Returns the window of `size[:2]` that slides over images of shape [..., h, w, c]."""
     size = size[0], size[1]
     image = shape[-3], shape[-2]
@@ -80,7 +80,7 @@ def place(
             f"under a window that spans {span}."
         )
     rows, columns = ((n - e) // s + 1 for n, e, s in zip(padded, span, stride, strict=True))
-    return Window(size, stride, dilation, pairs, (rows, columns))
+    return SlidingWindow(size, stride, dilation, pairs, (rows, columns))
 
 
 def explicit(padding: Any) -> Pairs:
@@ -101,7 +101,7 @@ def explicit(padding: Any) -> Pairs:
     return (top, bottom), (left, right)
 
 
-def pad(x: Array, window: Window, value: float = 0.0) -> Array:
+def pad(x: Array, window: SlidingWindow, value: float = 0.0) -> Array:
     """Returns x with the window's padding around its rows and columns."""
     if window.padding == ((0, 0), (0, 0)):
         return x
@@ -110,14 +110,14 @@ def pad(x: Array, window: Window, value: float = 0.0) -> Array:
     return jax.lax.pad(x, jnp.asarray(value, x.dtype), sides)
 
 
-def along(x: Array, axis: int, tap: int, window: Window) -> Array:
+def along(x: Array, axis: int, tap: int, window: SlidingWindow) -> Array:
     """Returns the cells under one tap as the window slides along rows (0) or columns (1) of x."""
     start = tap * window.dilation[axis]
     stop = start + (window.output[axis] - 1) * window.stride[axis] + 1
     return jax.lax.slice_in_dim(x, start, stop, window.stride[axis], axis=x.ndim - 3 + axis)
 
 
-def taps(x: Array, window: Window) -> Iterator[tuple[int, int, Array]]:
+def taps(x: Array, window: SlidingWindow) -> Iterator[tuple[int, int, Array]]:
     """Gives, for each tap (i, j), the cells under it at all positions: a strided slice of x."""
     x = pad(x, window)
     for i, j in product(*map(range, window.size)):

@@ -13,15 +13,15 @@ class Activation(NamedTuple):
     """A function of one number, and its derivative by the rules of calculus."""
 
     value: Callable[[Array], Array]
-    slope: Callable[[Array], Array]
+    derivative: Callable[[Array], Array]
 
 
-def _sigmoid_slope(z: Array) -> Array:
+def _sigmoid_derivative(z: Array) -> Array:
     y = jax.nn.sigmoid(z)
     return y * (1 - y)
 
 
-def _gelu_slope(z: Array) -> Array:
+def _gelu_derivative(z: Array) -> Array:
     density = jnp.exp(-z * z / 2) / math.sqrt(2 * math.pi)
     return jax.lax.erfc(-z / math.sqrt(2)) / 2 + z * density
 
@@ -30,23 +30,23 @@ Name = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "softplus", 
 
 ACTIVATIONS: dict[str, Activation] = {
     "identity": Activation(lambda z: z, jnp.ones_like),
-    "sigmoid": Activation(jax.nn.sigmoid, _sigmoid_slope),
+    "sigmoid": Activation(jax.nn.sigmoid, _sigmoid_derivative),
     "tanh": Activation(jnp.tanh, lambda z: 1 - jnp.tanh(z) ** 2),
     "relu": Activation(jax.nn.relu, lambda z: (z > 0).astype(z.dtype)),
     "leaky_relu": Activation(
         jax.nn.leaky_relu, lambda z: jnp.where(z >= 0, jnp.ones_like(z), 0.01)
     ),
     "softplus": Activation(jax.nn.softplus, jax.nn.sigmoid),
-    "gelu": Activation(lambda z: jax.nn.gelu(z, approximate=False), _gelu_slope),
+    "gelu": Activation(lambda z: jax.nn.gelu(z, approximate=False), _gelu_derivative),
 }
-"""The activations of the course. Where a slope jumps, at 0, JAX's choice is taken."""
+"""The activations of the course. Where a derivative jumps, at 0, it has JAX's value."""
 
 
 def activation_of(name: str) -> Activation:
-    """Looks an activation up.
+    """Returns the activation of a name.
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: if there is no activation of that name.
     """
     if name not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}.")
@@ -58,11 +58,15 @@ def activation_derivative(
 ) -> Float[Array, "*b"]:
     """Returns the derivative of an activation.
 
-    At most ¼ for the sigmoid and 1 for tanh: their product over the layers is what vanishes.
+    It is at most ¼ for the sigmoid and 1 for tanh; the gradient of a deep network vanishes with the
+    product of these derivatives over the layers.
 
     Args:
-        z: what the activation is applied to.
-        activation: its name.
+        z: arguments of the activation.
+        activation: name of the activation.
+
+    Returns:
+        The derivative at each argument.
 
     Raises:
         ValueError: if there is no such activation.
@@ -70,4 +74,4 @@ def activation_derivative(
     Source:
         Glorot & Bengio (2010), sec. 3; GELU: Hendrycks & Gimpel (2016), sec. 2.
     """
-    return activation_of(activation).slope(z)
+    return activation_of(activation).derivative(z)

@@ -14,8 +14,8 @@ def best_anchor_iou(sizes: Float[Array, "n 2"], anchors: Float[Array, "k 2"]) ->
     """Returns the IoU of each box with the anchor that fits it best, as boxes with a common center.
 
     Args:
-        sizes: widths and heights of the boxes.
-        anchors: widths and heights, at least one.
+        sizes: widths and heights of the boxes, in pixels.
+        anchors: widths and heights of the anchors, at least one, in the same unit.
 
     Returns:
         Values in [0, 1].
@@ -36,18 +36,19 @@ def kmeans_anchors(
 ) -> Float[Array, "{k} 2"]:
     """Returns `k` typical sizes of boxes, by k-means with the distance `1 − IoU` of centered boxes.
 
-    Starts from k-means++ (each further start is drawn in proportion to its squared distance from
-    the nearest one so far); a cluster that loses all its boxes moves to the box that is served
-    worst. With fewer different sizes than anchors, some anchors are equal.
+    It is initialized by k-means++: each further anchor is a box drawn in proportion to its squared
+    distance from the nearest anchor so far. A cluster that loses all its boxes restarts at the box
+    of least overlap with its anchor. With fewer different sizes than anchors, some anchors are
+    equal.
 
     Args:
-        key: for the start.
-        sizes: widths and heights of the boxes, at least one, positive.
+        key: for the initialization.
+        sizes: widths and heights of the boxes, at least one, positive, in pixels.
         k: number of anchors.
-        iterations: of Lloyd's algorithm, stopped early when nothing moves.
+        iterations: most iterations of Lloyd's algorithm, which ends earlier when no anchor changes.
 
     Returns:
-        Widths and heights by rising area.
+        Widths and heights of the anchors by rising area.
 
     Raises:
         ValueError: if there are no sizes, or `k` is below 1.
@@ -87,7 +88,7 @@ def _kmeans(key: Array, sizes: Array, *, k: int, iterations: int) -> Array:
 
 
 def _update(sizes: Float[Array, "n 2"], anchors: Float[Array, "k 2"]) -> Float[Array, "k 2"]:
-    """Moves each anchor to the mean of its boxes, and one without boxes to the worst served box."""
+    """Returns the mean of each anchor's boxes; without boxes, the box of least overlap."""
     overlap = shape_iou(sizes, anchors)
     member = jax.nn.one_hot(jnp.argmax(overlap, axis=1), len(anchors), dtype=sizes.dtype)
     count = member.sum(axis=0)

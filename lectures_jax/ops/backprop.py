@@ -1,6 +1,6 @@
 """Backpropagation as the course derives it: the error δ of a layer from that of the next one.
 
-Nothing here calls `jax.grad`; the tests do, to compare.
+Nothing here calls `jax.grad`; the tests compare with it.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,13 @@ Loss = Literal["squared_error", "cross_entropy", "binary_cross_entropy"]
 
 
 class LayerGradients(NamedTuple):
-    """Derivatives of the loss by what a layer was given."""
+    """Derivatives of the loss with respect to a layer's inputs and parameters.
+
+    Attributes:
+        x: with respect to the inputs.
+        kernel: with respect to the weights.
+        bias: with respect to the biases.
+    """
 
     x: Float[Array, "*_"]
     kernel: Float[Array, "*_"]
@@ -49,14 +55,14 @@ def backprop(
         y: targets: numbers for `squared_error`, probabilities for `binary_cross_entropy`, both
             summed over the outputs; labels in [0, d) for `cross_entropy`.
         activation: φ, of every layer but the last.
-        loss: as in `losses`, averaged over the examples.
+        loss: name of the loss of `losses`, which is averaged over the examples.
 
     Returns:
         Gradients, the same tree as `params`.
 
     Raises:
-        ValueError: if there is no layer or no example, no such activation or loss, or the layers,
-            inputs and targets do not fit together.
+        ValueError: if there is no layer or no example, no activation or loss of that name, or the
+            layers, inputs and targets do not fit together.
 
     Source:
         Rumelhart, Hinton & Williams (1986), eq. 4 to 9.
@@ -73,19 +79,22 @@ def backprop(
         back = linear_backward(inputs[i], params[i]["kernel"], delta)
         gradients.append({"kernel": back.kernel, "bias": back.bias})
         if i:
-            delta = back.x * phi.slope(sums[i - 1])
+            delta = back.x * phi.derivative(sums[i - 1])
     return gradients[::-1]
 
 
 def linear_backward(
     x: Float[Array, "b n"], kernel: Float[Array, "n m"], delta: Float[Array, "b m"]
 ) -> LayerGradients:
-    """Returns what a dense layer passes back: `δ Wᵀ`, `xᵀ δ` and the sum of δ.
+    """Returns a dense layer's gradients from the error of its outputs: `δ Wᵀ`, `xᵀ δ` and `Σ δ`.
 
     Args:
-        x: the layer's inputs, one example per row.
-        kernel: W.
-        delta: derivative of the loss by the layer's outputs.
+        x: inputs of the layer, one example per row.
+        kernel: W, the weights of the layer.
+        delta: δ, derivative of the loss with respect to the layer's outputs.
+
+    Returns:
+        Derivatives with respect to inputs, weights and biases; the latter two summed over examples.
 
     Source:
         Rumelhart, Hinton & Williams (1986), eq. 6 and 7.
@@ -101,18 +110,21 @@ def conv2d_backward(
     stride: int = 1,
     padding: int = 0,
 ) -> LayerGradients:
-    """Returns what a convolution passes back, as a dense layer whose cells share their weights.
+    """Returns a convolution's gradients, as those of a dense layer whose cells share their weights.
 
-    Weight `K[u, v]` ties output `(i, j)` to input `(s i + u, s j + v)` for all i and j: its
-    gradient is the sum of what these cells ask for (not their mean), and an input collects from
-    all the cells that it feeds.
+    Weight `K[u, v]` connects output `(i, j)` with input `(s i + u, s j + v)` for all i and j: its
+    gradient is the sum over these cells, not their mean. The gradient of an input is the sum over
+    all outputs that it takes part in.
 
     Args:
-        x: inputs.
-        kernel: K, as HWIO.
-        delta: derivative of the loss by the layer's outputs.
-        stride: s.
+        x: inputs of the layer.
+        kernel: K, the weights [rows, columns, inputs, outputs].
+        delta: δ, derivative of the loss with respect to the layer's outputs.
+        stride: s, input cells from one output to the next.
         padding: zeros on each side.
+
+    Returns:
+        Derivatives with respect to inputs, weights and biases; the latter two summed over examples.
 
     Raises:
         ValueError: if `delta` is not of the size that the convolution gives.
@@ -145,7 +157,7 @@ def conv2d_backward(
 def _output_error(
     outputs: Float[Array, "b d"], y: Float[Array, "b d"] | Int[Array, " b"], loss: str
 ) -> Float[Array, "b d"]:
-    """Derivative of each example's loss by the last layer's outputs."""
+    """Derivative of each example's loss with respect to the last layer's outputs."""
     match loss:
         case "squared_error":
             return 2 * (outputs - y)

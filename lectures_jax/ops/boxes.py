@@ -9,12 +9,17 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
+from lectures_jax.ops._precision import upcast
+
 
 def xyxy_to_cxcywh(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
     """Converts corners to center and size, `(x1, y1, x2, y2) → (c_x, c_y, w, h)`.
 
     Args:
         boxes: two opposite corners, the upper left one first.
+
+    Returns:
+        Centers and sizes in the same unit.
     """
     low, high = _corners(boxes)
     return jnp.concatenate([(low + high) / 2, high - low], axis=-1)
@@ -25,6 +30,9 @@ def cxcywh_to_xyxy(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
 
     Args:
         boxes: center, then width and height.
+
+    Returns:
+        The upper left and the lower right corner, in the same unit.
     """
     center, size = _corners(boxes)
     return jnp.concatenate([center - size / 2, center + size / 2], axis=-1)
@@ -35,6 +43,9 @@ def xyxy_to_xywh(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
 
     Args:
         boxes: two opposite corners, the upper left one first.
+
+    Returns:
+        The upper left corner, then width and height, in the same unit.
     """
     low, high = _corners(boxes)
     return jnp.concatenate([low, high - low], axis=-1)
@@ -45,6 +56,9 @@ def xywh_to_xyxy(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
 
     Args:
         boxes: upper left corner, then width and height.
+
+    Returns:
+        The upper left and the lower right corner, in the same unit.
     """
     low, size = _corners(boxes)
     return jnp.concatenate([low, low + size], axis=-1)
@@ -56,9 +70,9 @@ def clip_boxes(
     """Moves the corners that lie outside of the image to its border.
 
     Args:
-        boxes: corners.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
+        boxes: corners, in pixels.
+        height: height of the image, in pixels.
+        width: width of the image, in pixels.
 
     Returns:
         Boxes inside of `[0, width] × [0, height]`; one that lay wholly outside has no area left.
@@ -73,21 +87,24 @@ def box_area(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b"]:
 
     Args:
         boxes: corners.
+
+    Returns:
+        Square pixels, or the square of whatever unit the corners have.
     """
-    return _area(_wide(boxes)).astype(boxes.dtype)
+    return _area(upcast(boxes)).astype(boxes.dtype)
 
 
 def iou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#b"]:
     """Returns the intersection over union `|A ∩ B| / |A ∪ B|` of two boxes.
 
     Args:
-        a: corners; the leading axes of `a` and `b` broadcast.
-        b: corners.
+        a: corners of one box each.
+        b: corners of the other box; the leading axes of `a` and `b` broadcast.
 
     Returns:
         Values in [0, 1]; 0 where the union is empty, and where a box has its corners swapped.
     """
-    overlap = _overlap(_wide(a), _wide(b))
+    overlap = _overlap(upcast(a), upcast(b))
     return overlap.iou.astype(a.dtype)
 
 
@@ -97,8 +114,8 @@ def giou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#
     `IoU − |C \ (A ∪ B)| / |C|`, where C is the smallest box around both.
 
     Args:
-        a: corners; the leading axes of `a` and `b` broadcast.
-        b: corners.
+        a: corners of one box each.
+        b: corners of the other box; the leading axes of `a` and `b` broadcast.
 
     Returns:
         Values in (-1, 1]; a fraction with an empty denominator counts as 0.
@@ -106,7 +123,7 @@ def giou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#
     Source:
         Rezatofighi et al. (2019), algorithm 1.
     """
-    overlap = _overlap(_wide(a), _wide(b))
+    overlap = _overlap(upcast(a), upcast(b))
     hull = overlap.hull_width * overlap.hull_height
     return (overlap.iou - _ratio(hull - overlap.union, hull)).astype(a.dtype)
 
@@ -117,8 +134,8 @@ def diou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#
     `IoU − |center(A) − center(B)|² / d²`, where d is the diagonal of the smallest box around both.
 
     Args:
-        a: corners; the leading axes of `a` and `b` broadcast.
-        b: corners.
+        a: corners of one box each.
+        b: corners of the other box; the leading axes of `a` and `b` broadcast.
 
     Returns:
         Values in (-1, 1]; a fraction with an empty denominator counts as 0.
@@ -126,9 +143,9 @@ def diou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#
     Source:
         Zheng et al. (2020), eq. 7.
     """
-    a_wide, b_wide = _wide(a), _wide(b)
-    overlap = _overlap(a_wide, b_wide)
-    return (overlap.iou - _center_distance(a_wide, b_wide, overlap)).astype(a.dtype)
+    a32, b32 = upcast(a), upcast(b)
+    overlap = _overlap(a32, b32)
+    return (overlap.iou - _center_distance(a32, b32, overlap)).astype(a.dtype)
 
 
 def ciou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#b"]:
@@ -136,11 +153,11 @@ def ciou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#
 
     `DIoU − α v`, with `v = 4/π² (atan(w_A/h_A) − atan(w_B/h_B))²` and `α = v / (1 − IoU + v)`.
 
-    The gradient is that of the formula; training code often holds α constant instead.
+    The gradient is that of the formula; training code often takes α for a constant instead.
 
     Args:
-        a: corners; the leading axes of `a` and `b` broadcast.
-        b: corners.
+        a: corners of one box each.
+        b: corners of the other box; the leading axes of `a` and `b` broadcast.
 
     Returns:
         Values at most 1; a fraction with an empty denominator counts as 0.
@@ -148,10 +165,10 @@ def ciou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#
     Source:
         Zheng et al. (2020), eq. 8 to 11.
     """
-    a_wide, b_wide = _wide(a), _wide(b)
-    overlap = _overlap(a_wide, b_wide)
-    v = (2 / math.pi * (_aspect_angle(a_wide) - _aspect_angle(b_wide))) ** 2
-    penalty = _center_distance(a_wide, b_wide, overlap) + _ratio(v * v, 1 - overlap.iou + v)
+    a32, b32 = upcast(a), upcast(b)
+    overlap = _overlap(a32, b32)
+    v = (2 / math.pi * (_aspect_angle(a32) - _aspect_angle(b32))) ** 2
+    penalty = _center_distance(a32, b32, overlap) + _ratio(v * v, 1 - overlap.iou + v)
     return (overlap.iou - penalty).astype(a.dtype)
 
 
@@ -159,8 +176,11 @@ def pairwise_iou(a: Float[Array, "n 4"], b: Float[Array, "m 4"]) -> Float[Array,
     """Returns the IoU of every box of `a` with every box of `b`.
 
     Args:
-        a: corners.
-        b: corners.
+        a: corners of n boxes.
+        b: corners of m boxes.
+
+    Returns:
+        Values in [0, 1], those of `iou`.
     """
     return iou(a[:, None], b[None, :])
 
@@ -212,8 +232,3 @@ def _area(boxes: Array) -> Array:
 
 def _corners(boxes: Array) -> tuple[Array, Array]:
     return boxes[..., :2], boxes[..., 2:]
-
-
-def _wide(boxes: Array) -> Array:
-    """Returns at least float32: float16 ends at 65 504, which the area of a large box exceeds."""
-    return boxes.astype(jnp.float32) if boxes.dtype.itemsize < 4 else boxes

@@ -11,7 +11,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax.ops import _fast_convolution as fast
-from lectures_jax.ops._window import Padding, Size, check_image, explicit, pair, place
+from lectures_jax.ops._window import (
+    Padding,
+    Size,
+    check_image,
+    explicit,
+    pair,
+    sliding_window,
+)
 
 
 def conv2d(
@@ -29,22 +36,25 @@ def conv2d(
     `y[p, q, d] = bias[d] + Σ_(i,j,c) x[s·p + a·i − top, s·q + a·j − left, c] · kernel[i, j, c, d]`
     with stride s and dilation a; cells outside of the image are 0.
 
-    On CPU it is computed so that gradients are fast also inside of `scan` and `while`, and 3×3
-    kernels of stride 1 with many channels by Winograd's algorithm, on other platforms by
-    XLA's own. Derivatives of every order and direction exist; only the gradient is
-    fast in a loop on CPU, `jvp` and the derivative of a gradient are there as slow as XLA's own.
+    On other platforms than the CPU, this is XLA's convolution. On CPU it is computed so that
+    gradients are fast also inside of `scan` and `while`; 3×3 kernels of stride 1 with many channels
+    take Winograd's algorithm. Forward-mode and higher derivatives exist too; inside of a loop on
+    CPU they are as slow as those of XLA's convolution.
 
     Args:
-        x: images.
-        kernel: its third axis has the channels of one group, `c / groups`.
-        bias: added to each output channel.
-        stride: cells from one position to the next; rows and columns may differ.
-        padding: zeros around the image. "VALID": none, size `⌊(h − k) / s⌋ + 1`; "SAME": as many
-            as make it `⌈h / s⌉`, an odd one at the bottom and right; an integer: on each side;
-            or ((top, bottom), (left, right)).
+        x: images or feature maps.
+        kernel: weights [rows, columns, inputs, outputs]; `c / groups` inputs.
+        bias: added to each output channel; None adds nothing.
+        stride: cells from one position to the next, for rows and columns alike or as a pair.
+        padding: zeros around the image. "VALID": none, output size `⌊(h − k) / s⌋ + 1`; "SAME": as
+            many as make the output size `⌈h / s⌉`, an odd one at the bottom and right; an integer:
+            so many on each side; or ((top, bottom), (left, right)).
         dilation: cells from one tap of the kernel to the next.
-        groups: the channels fall into so many groups that do not see each other; as many as there
-            are channels is the depth-wise convolution.
+        groups: number of groups into which inputs and outputs are split; an output sees the inputs
+            of its own group alone. One group per channel is the depth-wise convolution.
+
+    Returns:
+        One map per output channel, in the dtype of x.
 
     Raises:
         ValueError: if channels and kernel do not fit, the kernel is larger than the padded image,
@@ -57,7 +67,9 @@ def conv2d(
     check_image(x)
     _check_kernel("kernel", kernel, x.dtype)
     _check_groups(x, kernel, groups)
-    window = place(x.shape, kernel.shape, stride=stride, padding=padding, dilation=dilation)
+    window = sliding_window(
+        x.shape, kernel.shape, stride=stride, padding=padding, dilation=dilation
+    )
     images = x.reshape(-1, *x.shape[-3:])
     y = jax.lax.platform_dependent(
         images,
@@ -79,18 +91,22 @@ def conv_transpose2d(
 ) -> Float[Array, "*b h2 w2 d"]:
     """Returns the transposed convolution: the gradient of `conv2d` with respect to its images.
 
-    Each cell of x lays down the whole kernel, times its value, `stride` cells after that of its
-    neighbor; where kernels overlap they add.
+    Each cell of x adds the whole kernel, times its value, to the result; the kernels of neighbors
+    lie `stride` cells apart.
 
     Args:
-        x: images, in the role of the gradient that reaches the output of `conv2d`.
-        kernel: the same one that `conv2d` would take from d to c channels.
-        bias: added to each output channel.
-        stride: of `conv2d`: the image grows by this factor.
-        padding: of `conv2d`, whose zeros are cut off here. "SAME": size `s·h`; "VALID": size
-            `s·(h − 1) + k`; an integer p: `s·(h − 1) + k − 2p`, torch's convention.
-        output_padding: rows and columns more at the bottom and right, less than the stride:
-            `conv2d` takes several sizes to the same one, and this tells them apart. 0 with "SAME".
+        x: images or feature maps, in the role of the gradient with respect to `conv2d`'s result.
+        kernel: the weights with which `conv2d` maps d channels to c.
+        bias: added to each output channel; None adds nothing.
+        stride: stride s of that `conv2d`: the image grows by this factor.
+        padding: padding of that `conv2d`, which is cut off here. "SAME": output size `s·h`;
+            "VALID": `s·(h − 1) + k`; an integer p: `s·(h − 1) + k − 2p`, torch's convention.
+        output_padding: additional rows and columns at the bottom and right, less than the stride:
+            `conv2d` gives the same size for several image sizes, and this tells which one is
+            wanted. 0 with "SAME".
+
+    Returns:
+        One map per output channel, in the dtype of x.
 
     Raises:
         ValueError: if the channels do not fit, nothing is left of the image, or a number is out of
@@ -108,7 +124,7 @@ def conv_transpose2d(
         )
     stride = pair("stride", stride)
     size = _transposed_size(x.shape, kernel.shape, stride, padding, output_padding)
-    window = place((*size, 1), kernel.shape, stride=stride, padding=padding, dilation=1)
+    window = sliding_window((*size, 1), kernel.shape, stride=stride, padding=padding, dilation=1)
     images = x.reshape(-1, *x.shape[-3:])
     y = jax.lax.platform_dependent(
         images,
@@ -131,15 +147,19 @@ def separable_conv2d(
     """Returns the depth-wise separable convolution: each channel by itself, then 1×1 across them.
 
     Args:
-        x: images.
-        depthwise_kernel: a filter for each channel, or several: m is a multiple of c.
-        pointwise_kernel: mixes the m filtered channels.
-        bias: added to each output channel.
-        stride: of the depth-wise part, as of `conv2d`.
-        padding: likewise.
+        x: images or feature maps.
+        depthwise_kernel: one filter per channel, or several: m is a multiple of c.
+        pointwise_kernel: 1×1 kernel that mixes the m filtered channels.
+        bias: added to each output channel; None adds nothing.
+        stride: cells from one position of the depth-wise kernel to the next.
+        padding: zeros around the image, in the forms that `conv2d` takes.
+
+    Returns:
+        One map per output channel, in the dtype of x.
 
     Raises:
-        ValueError: as `conv2d`.
+        ValueError: if channels and kernels do not fit, the kernel is larger than the padded image,
+            or a number is out of range.
 
     Source:
         Chollet (2017), sec. 1.1; Sifre (2014), sec. 6.2.
@@ -172,19 +192,22 @@ def conv_matrix(
 ) -> Float[Array, "out in"]:
     """Returns the matrix C with `C @ image.ravel() == conv2d(image, kernel).ravel()`.
 
-    Convolution is linear: column n is what becomes of the image that is 1 in cell n and else 0.
-    The same few weights stand in every row, shifted, and all else is 0: a dense layer with shared
-    weights. Its transpose is `conv_transpose2d`.
+    Convolution is linear: column n is the convolution of the image that is 1 in cell n and 0
+    elsewhere. Every row holds the same few weights, shifted, and zeros: a dense layer with shared
+    weights. The transposed matrix is `conv_transpose2d`.
 
     Args:
-        kernel: of `conv2d`.
-        height: of the image, in cells.
-        width: likewise.
-        stride: of `conv2d`.
-        padding: of `conv2d`.
+        kernel: weights [rows, columns, inputs, outputs].
+        height: rows of the image.
+        width: columns of the image.
+        stride: cells from one position of the kernel to the next.
+        padding: zeros around the image, in the forms that `conv2d` takes.
+
+    Returns:
+        One row per cell and channel of the result, one column per cell and channel of the image.
 
     Raises:
-        ValueError: as `conv2d`.
+        ValueError: if the kernel is larger than the padded image, or a number is out of range.
 
     Source:
         Dumoulin & Visin (2016), sec. 4.1.
@@ -235,7 +258,7 @@ def _transposed_size(
     padding: Padding,
     output_padding: int,
 ) -> tuple[int, int]:
-    """Rows and columns that `conv2d` turns into those of `shape`."""
+    """Rows and columns of the images whose convolution has those of `shape`."""
     most = 1 if padding == "SAME" else min(stride)
     if not 0 <= output_padding < most:
         raise ValueError(

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from operator import index
 from typing import Literal, NamedTuple, SupportsIndex
 
-Padding = int | tuple[int, int] | Literal["SAME", "VALID"]
-"""Zeros on each side, before and after, or by name."""
+AxisPadding = int | tuple[int, int] | Literal["SAME", "VALID"]
+"""Zeros along one axis: a number for each side, a pair (before, after), or a rule."""
 
 
 class Count(NamedTuple):
-    """The price of a layer.
+    """What a layer costs.
 
     Attributes:
-        parameters: numbers that are learnt.
+        parameters: trained numbers.
         flops: additions and multiplications for one example, a multiply-add counting as two.
     """
 
@@ -24,7 +24,7 @@ class Window(NamedTuple):
     """A convolution or pooling along one axis.
 
     Attributes:
-        kernel: cells.
+        kernel: cells of the kernel.
         stride: input cells from one output to the next.
         padding: zeros before the first input.
         dilation: input cells from one kernel cell to the next.
@@ -40,7 +40,7 @@ class ReceptiveField(NamedTuple):
     """Output `i` sees the inputs from `offset + i · stride` on, `size` of them.
 
     Attributes:
-        size: of the field, in inputs.
+        size: inputs of the field.
         stride: inputs from the field of one output to that of the next.
         offset: first input that output 0 sees; negative in the padding.
     """
@@ -55,7 +55,7 @@ def conv_output_size(
     *,
     kernel: int,
     stride: int = 1,
-    padding: Padding = 0,
+    padding: AxisPadding = 0,
     dilation: int = 1,
 ) -> int:
     """Returns `⌊(size + padding − dilation (kernel − 1) − 1) / stride⌋ + 1`, the length of an axis.
@@ -63,12 +63,15 @@ def conv_output_size(
     `padding` is that of both sides together: the course's 2p. The course's formula lacks the floor.
 
     Args:
-        size: of the input along the axis.
-        kernel: cells.
+        size: cells of the input.
+        kernel: cells of the kernel.
         stride: input cells from one output to the next.
         padding: zeros on each side, a pair (before, after), VALID for none, or SAME for as many as
             give `⌈size / stride⌉`.
         dilation: input cells from one kernel cell to the next.
+
+    Returns:
+        Cells of the output, at least 1.
 
     Raises:
         ValueError: if a size is not positive, a padding negative, or the kernel does not fit in.
@@ -99,9 +102,9 @@ def count_linear(inputs: SupportsIndex, outputs: SupportsIndex, *, bias: bool = 
     """Counts a dense layer: `n m` weights, `2 n m` operations; the bias adds `m` to each.
 
     Args:
-        inputs: n.
-        outputs: m.
-        bias: whether there is one.
+        inputs: n, numbers that enter the layer.
+        outputs: m, numbers that leave it.
+        bias: whether the layer has a bias.
 
     Returns:
         The two numbers, for one example.
@@ -124,7 +127,7 @@ def count_conv(
     kernel: int | tuple[int, int],
     size: int | tuple[int, int],
     stride: int = 1,
-    padding: Padding = "SAME",
+    padding: AxisPadding = "SAME",
     dilation: int = 1,
     groups: int = 1,
     bias: bool = True,
@@ -138,12 +141,13 @@ def count_conv(
         inputs: channels c.
         outputs: channels d.
         kernel: k, or height and width.
-        size: of the image, or height and width.
+        size: pixels of the image's side, or height and width.
         stride: input pixels from one output pixel to the next.
-        padding: as in `conv_output_size`.
-        dilation: likewise.
-        groups: g, which split the channels; g = c is the depth-wise convolution.
-        bias: adds `d` weights, and one operation per output.
+        padding: zeros along each axis: a number for each side, a pair (before, after), SAME or
+            VALID.
+        dilation: input pixels from one kernel cell to the next.
+        groups: g, into which the channels are split; g = c is the depth-wise convolution.
+        bias: whether there is a bias: `d` weights, and one operation per output.
 
     Returns:
         The two numbers, for one image.
@@ -159,7 +163,7 @@ def count_conv(
     _check_positive(inputs=c, outputs=d, groups=groups)
     if c % groups or d % groups:
         raise ValueError(f"groups must divide inputs and outputs, got {groups}, {c} and {d}.")
-    (kh, kw), (h, w) = _pair(kernel), _pair(size)
+    (kh, kw), (h, w) = _both_axes(kernel), _both_axes(size)
     pixels = 1
     for n, k in ((h, kh), (w, kw)):
         pixels *= conv_output_size(n, kernel=k, stride=stride, padding=padding, dilation=dilation)
@@ -174,21 +178,23 @@ def count_separable(
     kernel: int | tuple[int, int],
     size: int | tuple[int, int],
     stride: int = 1,
-    padding: Padding = "SAME",
+    padding: AxisPadding = "SAME",
     bias: bool = True,
 ) -> Count:
     """Counts a depth-wise separable convolution: `k² c + c d` weights instead of `k² c d`.
 
-    A depth-wise convolution without bias, then a 1×1 convolution, whose bias the course leaves out.
+    It is a depth-wise convolution without bias, then a 1×1 convolution, whose bias the course
+    leaves out.
 
     Args:
         inputs: channels c.
         outputs: channels d.
         kernel: k of the depth-wise part, or height and width.
-        size: of the image, or height and width.
-        stride: of the depth-wise part.
-        padding: of the depth-wise part.
-        bias: of the 1×1 part.
+        size: pixels of the image's side, or height and width.
+        stride: input pixels from one output pixel of the depth-wise part to the next.
+        padding: zeros along each axis: a number for each side, a pair (before, after), SAME or
+            VALID.
+        bias: whether the 1×1 part has a bias.
 
     Returns:
         The two numbers, for one image.
@@ -215,7 +221,10 @@ def receptive_field(layers: Sequence[Window | Sequence[int]]) -> ReceptiveField:
     `size = 1 + Σ d_l (k_l − 1) Π_{i<l} s_i`, `stride = Π s_l`, `offset = −Σ p_l Π_{i<l} s_i`.
 
     Args:
-        layers: in their order, `Window(kernel, stride, padding, dilation)` or such tuples.
+        layers: `Window(kernel, stride, padding, dilation)` or such tuples, the first layer first.
+
+    Returns:
+        Size, stride and offset of the field along one axis, in inputs of the first layer.
 
     Raises:
         ValueError: if a kernel, stride or dilation is not positive.
@@ -233,7 +242,7 @@ def receptive_field(layers: Sequence[Window | Sequence[int]]) -> ReceptiveField:
     return ReceptiveField(size, stride, offset)
 
 
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+def _both_axes(value: int | tuple[int, int]) -> tuple[int, int]:
     return value if isinstance(value, tuple) else (value, value)
 
 

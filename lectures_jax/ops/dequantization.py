@@ -1,25 +1,28 @@
 """From pixels of a few levels to densities over real numbers, and back."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax.ops._draws import draw
+from lectures_jax.ops._precision import upcast
+from lectures_jax.ops.gaussian import standard_normal_log_prob
 from lectures_jax.typing import Key
 
 
 def dequantize(key: Key, x: Float[Array, "*b"], *, levels: int) -> Float[Array, "*b"]:
-    """Returns each value moved evenly at random within its level, in [0, 1).
+    """Returns values drawn uniformly within the level of each value.
 
     `(level + u) / levels` with `u` uniform in [0, 1). A density of these values gives a bound on
     the probability of the levels: `∫ p(level + u) du ≥ exp E log p(level + u)`.
 
     Args:
         key: for `u`.
-        x: values in [0, 1], `levels` of them, evenly spaced.
-        levels: how many.
+        x: values among `levels` evenly spaced ones from 0 to 1.
+        levels: number of levels, at least 2.
+
+    Returns:
+        Values in [0, 1), in the dtype of `x`.
 
     Raises:
         ValueError: if there are fewer than two levels.
@@ -36,8 +39,11 @@ def quantize(x: Float[Array, "*b"], *, levels: int) -> Float[Array, "*b"]:
     """Returns the level in which each value lies, as a value in [0, 1]: undoes `dequantize`.
 
     Args:
-        x: values; those outside [0, 1) count to the first or the last level.
-        levels: how many.
+        x: values; those outside [0, 1) belong to the first or the last level.
+        levels: number of levels, at least 2.
+
+    Returns:
+        Values among `levels` evenly spaced ones from 0 to 1.
 
     Raises:
         ValueError: if there are fewer than two levels.
@@ -59,7 +65,7 @@ def logit_transform(
         alpha: α in [0, ½): keeps the logarithms finite at 0 and 1.
 
     Returns:
-        The new values; and the logarithms of the slopes, whose sum is the log-determinant.
+        The new values, and the log-derivative of each, whose sum is the log-determinant.
 
     Raises:
         ValueError: if `alpha` is not in [0, ½).
@@ -79,8 +85,11 @@ def logit_transform_inverse(
     """Returns the values that `logit_transform` maps to `y`, and the inverse's log-derivatives.
 
     Args:
-        y: any values; the result is in [−α / (1 − 2α), 1 + α / (1 − 2α)].
+        y: any values.
         alpha: α in [0, ½).
+
+    Returns:
+        Values in [−α / (1 − 2α), 1 + α / (1 − 2α)], and the log-derivative of each.
 
     Raises:
         ValueError: if `alpha` is not in [0, ½).
@@ -89,26 +98,29 @@ def logit_transform_inverse(
         Dinh et al. (2017), sec. 4.1.
     """
     _check_alpha(alpha)
-    log_slope = jax.nn.log_sigmoid(y) + jax.nn.log_sigmoid(-y)
+    log_derivative = jax.nn.log_sigmoid(y) + jax.nn.log_sigmoid(-y)
     x = (jax.nn.sigmoid(y) - alpha) / (1 - 2 * alpha)
-    return x, log_slope - jnp.log(jnp.full_like(y, 1 - 2 * alpha))
+    return x, log_derivative - jnp.log(jnp.full_like(y, 1 - 2 * alpha))
 
 
 def probit(x: Float[Array, "*b"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
     """Returns `Φ⁻¹(x)`, the standard normal's quantile, and the log-derivative of each value.
 
-    An even density on [0, 1] becomes a normal one.
+    The uniform density on [0, 1] becomes the standard normal one.
 
     Args:
-        x: values in [0, 1]; within rounding of an end they count as one rounding step inside.
+        x: values in [0, 1]; one within a rounding step of an end counts as one step inside.
+
+    Returns:
+        The quantiles, all finite, and the log-derivative of each.
 
     Source:
         Chen & Gopinath (2000), sec. 4 ("Gaussianization").
     """
     step = float(jnp.finfo(x.dtype).eps)
-    wide = _wide(jnp.where(x < step, step, jnp.where(x > 1 - step, 1 - step, x)))
-    y = jax.scipy.special.ndtri(wide)
-    return y.astype(x.dtype), -_log_normal(y).astype(x.dtype)
+    inside = jnp.where(x < step, step, jnp.where(x > 1 - step, 1 - step, x))
+    y = jax.scipy.special.ndtri(upcast(inside))
+    return y.astype(x.dtype), -standard_normal_log_prob(y[..., None]).astype(x.dtype)
 
 
 def probit_inverse(y: Float[Array, "*b"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
@@ -117,20 +129,15 @@ def probit_inverse(y: Float[Array, "*b"]) -> tuple[Float[Array, "*b"], Float[Arr
     Args:
         y: any values.
 
+    Returns:
+        Values in [0, 1], and the log-derivative of each.
+
     Source:
         Chen & Gopinath (2000), sec. 4 ("Gaussianization").
     """
-    wide = _wide(y)
-    return jax.scipy.special.ndtr(wide).astype(y.dtype), _log_normal(wide).astype(y.dtype)
-
-
-def _wide(x: Array) -> Array:
-    """The special functions know no 16-bit floats."""
-    return x.astype(jnp.float32) if x.dtype in (jnp.float16, jnp.bfloat16) else x
-
-
-def _log_normal(y: Array) -> Array:
-    return -0.5 * (y**2 + math.log(2 * math.pi))
+    y32 = upcast(y)
+    log_derivative = standard_normal_log_prob(y32[..., None])
+    return jax.scipy.special.ndtr(y32).astype(y.dtype), log_derivative.astype(y.dtype)
 
 
 def _check(levels: int) -> None:

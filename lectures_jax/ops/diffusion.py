@@ -1,4 +1,4 @@
-"""Diffusion: how much signal is left at each step, and the parts of a noisy image.
+"""Diffusion: the signal ratio at each step, and the image and noise that a noisy image consists of.
 
 `x_t = √ᾱ x0 + √(1 − ᾱ) ε`. The signal ratio ᾱ, which the course calls α_t, falls from nearly 1 to
 nearly 0. A network may predict the noise ε, the image x0, or the velocity `v = √ᾱ ε − √(1 − ᾱ)
@@ -14,7 +14,12 @@ from jaxtyping import Array, Float
 
 
 class Denoised(NamedTuple):
-    """What a noisy image `√ᾱ x0 + √(1 − ᾱ) noise` is made of."""
+    """Image and noise, of which a noisy image is `√ᾱ x0 + √(1 − ᾱ) noise`.
+
+    Attributes:
+        x0: images without noise.
+        noise: ε, standard normal if exact.
+    """
 
     x0: Float[Array, "*s"]
     noise: Float[Array, "*s"]
@@ -23,15 +28,18 @@ class Denoised(NamedTuple):
 def linear_schedule(
     steps: SupportsIndex, *, first: float = 1e-4, last: float = 0.02
 ) -> Float[Array, " t"]:
-    """Returns the signal ratio after each step when the noise added per step grows linearly.
+    """Returns the signal ratio after each step for noise that grows linearly with the steps.
 
-    `ᾱ_t = Π_(s≤t) (1 − β_s)`, β from `first` to `last`. With these defaults it takes about 1000
-    steps until next to nothing is left of the signal.
+    `ᾱ_t = Π_(s≤t) (1 − β_s)`, β from `first` to `last`. With these defaults, hardly any signal is
+    left after about 1000 steps.
 
     Args:
         steps: number of steps.
-        first: β of the first step.
-        last: β of the last step.
+        first: β of the first step, in (0, 1).
+        last: β of the last step, in (0, 1).
+
+    Returns:
+        Falling ratios in (0, 1).
 
     Raises:
         ValueError: if there is no step, or a β is not in (0, 1).
@@ -54,9 +62,13 @@ def cosine_schedule(
     `max_beta` of the signal.
 
     Args:
-        steps: T.
-        offset: s, which keeps the first steps from being too small.
-        max_beta: largest share lost in one step; 1 lets the last ratio be 0.
+        steps: T, number of steps.
+        offset: s, at least 0, which keeps the first steps from being too small.
+        max_beta: largest share of the signal lost in one step, in (0, 1]; with 1 the last ratio is
+            0.
+
+    Returns:
+        Falling ratios in [0, 1).
 
     Raises:
         ValueError: if there is no step, or a number is out of range.
@@ -82,6 +94,9 @@ def zero_terminal_snr(alpha_bar: Float[Array, " t"]) -> Float[Array, " t"]:
     Args:
         alpha_bar: falling signal ratios, at least two.
 
+    Returns:
+        Falling ratios, the first one unchanged, the last one 0.
+
     Raises:
         ValueError: if there are fewer than two steps.
 
@@ -98,7 +113,10 @@ def log_snr(alpha_bar: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """Returns `log(ᾱ / (1 − ᾱ))`, the logarithm of signal over noise in nats.
 
     Args:
-        alpha_bar: in [0, 1]; at the ends the result is infinite and its gradient taken as 0.
+        alpha_bar: ᾱ, signal ratio, in [0, 1].
+
+    Returns:
+        Values that rise with ᾱ; at 0 and 1 they are infinite, with gradient 0.
 
     Source:
         Kingma et al. (2021), eq. 3.
@@ -112,12 +130,15 @@ def log_snr(alpha_bar: Float[Array, "*b"]) -> Float[Array, "*b"]:
 def add_noise(
     x0: Float[Array, "*s"], noise: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
 ) -> Float[Array, "*s"]:
-    """Returns `√ᾱ x0 + √(1 − ᾱ) ε`: an image after any number of steps, at once.
+    """Returns `√ᾱ x0 + √(1 − ᾱ) ε`, the noisy image after any number of steps.
 
     Args:
-        x0: images, of mean 0 and about unit range.
+        x0: images, of mean about 0 and variance at most about 1.
         noise: ε, standard normal.
-        alpha_bar: signal ratio, one or one per image.
+        alpha_bar: ᾱ, signal ratio, one for all or one per image.
+
+    Returns:
+        Noisy images x_t, in the dtype of x0.
 
     Source:
         Ho et al. (2020), eq. 4.
@@ -129,12 +150,15 @@ def add_noise(
 def predict_x0(
     x_t: Float[Array, "*s"], noise: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
 ) -> Float[Array, "*s"]:
-    """Returns `(x_t − √(1 − ᾱ) ε) / √ᾱ`: what the image is if this is its noise.
+    """Returns `(x_t − √(1 − ᾱ) ε) / √ᾱ`, the image that belongs to a noise.
 
     Args:
         x_t: noisy images.
-        noise: ε, as predicted.
-        alpha_bar: signal ratio; where it is 0 nothing is known of the image, and the result is 0.
+        noise: ε, predicted noise.
+        alpha_bar: ᾱ, signal ratio, one for all or one per image.
+
+    Returns:
+        x0, of the shape of x_t; 0 where ᾱ is 0 and nothing is known of the image.
 
     Source:
         Ho et al. (2020), eq. 15.
@@ -146,12 +170,15 @@ def predict_x0(
 def noise_from_x0(
     x_t: Float[Array, "*s"], x0: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
 ) -> Float[Array, "*s"]:
-    """Returns `(x_t − √ᾱ x0) / √(1 − ᾱ)`: what the noise is if this is the image.
+    """Returns `(x_t − √ᾱ x0) / √(1 − ᾱ)`, the noise that belongs to an image.
 
     Args:
         x_t: noisy images.
-        x0: images, as predicted.
-        alpha_bar: signal ratio; where it is 1 there is no noise, and the result is 0.
+        x0: predicted images.
+        alpha_bar: ᾱ, signal ratio, one for all or one per image.
+
+    Returns:
+        ε, of the shape of x_t; 0 where ᾱ is 1 and there is no noise.
 
     Source:
         Song et al. (2021a), eq. 9 solved for ε.
@@ -163,12 +190,15 @@ def noise_from_x0(
 def velocity(
     x0: Float[Array, "*s"], noise: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
 ) -> Float[Array, "*s"]:
-    """Returns `v = √ᾱ ε − √(1 − ᾱ) x0`, the derivative of x_t by the angle `arccos √ᾱ`.
+    """Returns `v = √ᾱ ε − √(1 − ᾱ) x0`, the derivative of x_t with respect to `arccos √ᾱ`.
 
     Args:
-        x0: images.
-        noise: ε.
-        alpha_bar: signal ratio.
+        x0: images without noise.
+        noise: ε, standard normal.
+        alpha_bar: ᾱ, signal ratio, one for all or one per image.
+
+    Returns:
+        The velocity, of the shape of x0.
 
     Source:
         Salimans & Ho (2022), sec. 4 and appendix D.
@@ -184,8 +214,11 @@ def denoised_from_velocity(
 
     Args:
         x_t: noisy images.
-        v: velocity, as predicted.
-        alpha_bar: signal ratio; the ends 0 and 1 are as good as any other.
+        v: predicted velocity.
+        alpha_bar: ᾱ, signal ratio in [0, 1], ends included, one for all or one per image.
+
+    Returns:
+        Image and noise, each of the shape of x_t.
 
     Source:
         Salimans & Ho (2022), appendix D.
@@ -195,7 +228,7 @@ def denoised_from_velocity(
 
 
 def roots(alpha_bar: Array, x: Array) -> tuple[Array, Array]:
-    """`√ᾱ` and `√(1 − ᾱ)`, shaped so that they broadcast against images x."""
+    """Returns `√ᾱ` and `√(1 − ᾱ)`, shaped so that they broadcast against images x."""
     ratio = jnp.asarray(alpha_bar)
     if ratio.ndim > x.ndim:
         raise ValueError(f"alpha_bar must have at most {x.ndim} axes, got shape {ratio.shape}.")

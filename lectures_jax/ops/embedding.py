@@ -1,4 +1,4 @@
-"""Numbers as vectors of sines and cosines, which a network reads better than the number itself."""
+"""Sinusoidal embeddings: numbers as vectors of sines and cosines."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -13,7 +13,7 @@ def sinusoidal_embedding(
 
     Args:
         t: time, in diffusion steps.
-        dim: size of the encoding, even.
+        dim: size of the embedding, even.
         max_period: longest wavelength over 2π, in diffusion steps.
 
     Returns:
@@ -38,19 +38,22 @@ def signal_embedding(
     """Returns a signal ratio as sines and cosines of its log-SNR.
 
     Unlike the time it means the same under every schedule and number of steps, so a network that
-    was trained on one schedule can be asked on another. The wavelengths reach from a fraction of a
-    unit to twice the range.
+    was trained on one schedule can be used with another. The wavelengths reach from a fraction of a
+    nat to twice the range.
 
     Args:
-        alpha_bar: share of the signal in the variance, in [0, 1].
-        dim: size of the encoding, even.
-        limit: of the log-SNR, in either direction; beyond it all ratios look alike.
+        alpha_bar: ᾱ, signal ratio, in [0, 1].
+        dim: size of the embedding, even.
+        limit: largest absolute log-SNR, in nats, at which it is clipped.
+
+    Returns:
+        Values in [-1, 1], the sines first, in the dtype of `alpha_bar`.
 
     Raises:
         ValueError: if `dim` is odd or not positive.
 
     Source:
-        Kingma et al. (2021), sec. 3.1 and appendix C: the network is given the log-SNR.
+        Kingma et al. (2021), sec. 3.1 and appendix C, whose network has the log-SNR as an input.
     """
     level = jnp.clip(log_snr(alpha_bar), -limit, limit)
     # From 4 radians per nat, which tells apart steps of a tenth, to half a turn over the range.

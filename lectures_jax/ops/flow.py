@@ -1,13 +1,15 @@
-"""Invertible maps with their log-determinants: couplings, mixing of channels, squeezing."""
+"""Invertible maps with their log-determinants: couplings, mixing of channels, space to depth."""
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from lectures_jax.ops._precision import upcast
+
 
 class ActNormParams(NamedTuple):
-    """What data-dependent initialization gives `actnorm`."""
+    """Parameters of `actnorm`: what is added to each channel, and the logarithm of its factor."""
 
     shift: Float[Array, " c"]
     log_scale: Float[Array, " c"]
@@ -26,12 +28,12 @@ def affine_coupling(
 
     Args:
         x: values; the last axes are those of `mask`, the axes before are a batch.
-        shift: t, of each entry; not used where `mask`.
-        log_scale: s, of each entry; not used where `mask`.
-        mask: which entries stay as they are, the b of the paper.
+        shift: t, added to each entry; not used where `mask`.
+        log_scale: s, logarithm of each entry's factor; not used where `mask`.
+        mask: which entries are not changed, the paper's b.
 
     Returns:
-        The new values, and `Σ log_scale` over the entries that moved, one number per example.
+        The new values, and `Σ log_scale` over the entries that are changed, one number per example.
 
     Raises:
         ValueError: if the last axes of `x` are not those of `mask`.
@@ -41,7 +43,7 @@ def affine_coupling(
     """
     mask = _mask_of(mask, x)
     y = jnp.where(mask, x, x * jnp.exp(log_scale) + shift)
-    return y, _sum_moved(log_scale, mask)
+    return y, _sum_of_changed(log_scale, mask)
 
 
 def affine_coupling_inverse(
@@ -52,16 +54,16 @@ def affine_coupling_inverse(
 ) -> tuple[Float[Array, "*b"], Float[Array, "..."]]:
     """Returns the `x` that `affine_coupling` maps to `y`, and the inverse's log-determinant.
 
-    `x = (y − shift) · exp(−log_scale)` where not `mask`: as cheap as the way there.
+    `x = (y − shift) · exp(−log_scale)` where not `mask`: as cheap as the coupling itself.
 
     Args:
         y: values; the last axes are those of `mask`, the axes before are a batch.
         shift: t, computed from the masked entries of `y`, which are those of `x`.
-        log_scale: s, likewise.
-        mask: which entries stay as they are.
+        log_scale: s, computed from the masked entries of `y`.
+        mask: which entries are not changed.
 
     Returns:
-        The values, and `−Σ log_scale` over the entries that moved.
+        The values, and `−Σ log_scale` over the entries that are changed, one number per example.
 
     Raises:
         ValueError: if the last axes of `y` are not those of `mask`.
@@ -71,7 +73,7 @@ def affine_coupling_inverse(
     """
     mask = _mask_of(mask, y)
     x = jnp.where(mask, y, (y - shift) * jnp.exp(-log_scale))
-    return x, -_sum_moved(log_scale, mask)
+    return x, -_sum_of_changed(log_scale, mask)
 
 
 def actnorm(
@@ -81,8 +83,8 @@ def actnorm(
 
     Args:
         x: vectors; in a map every cell is a vector of its own.
-        shift: of each channel.
-        log_scale: of each channel.
+        shift: added to each channel.
+        log_scale: logarithm of each channel's factor.
 
     Returns:
         The new values, and `Σ log_scale` for each vector; a map's is the sum over its cells.
@@ -100,9 +102,12 @@ def actnorm_inverse(
     """Returns the `x` that `actnorm` maps to `y`, and the inverse's log-determinant.
 
     Args:
-        y: vectors.
-        shift: of each channel.
-        log_scale: of each channel.
+        y: vectors; in a map every cell is a vector of its own.
+        shift: subtracted from each channel.
+        log_scale: logarithm by which each channel is divided.
+
+    Returns:
+        The values, and `−Σ log_scale` for each vector.
 
     Source:
         Kingma & Dhariwal (2018), table 1.
@@ -116,7 +121,10 @@ def actnorm_statistics(x: Float[Array, "*b c"], *, epsilon: float = 1e-6) -> Act
 
     Args:
         x: a batch, at least one value per channel.
-        epsilon: a channel whose deviation is smaller, against 1 and its mean, is only shifted.
+        epsilon: a channel of smaller deviation, relative to 1 and its mean, is not scaled.
+
+    Returns:
+        Shift and log-scale of each channel.
 
     Raises:
         ValueError: if there is no value to average.
@@ -163,10 +171,13 @@ def invertible_linear_inverse(
         y: vectors.
         kernel: W, of full rank.
 
+    Returns:
+        The values, and `−log |det W|` for each vector.
+
     Source:
         Kingma & Dhariwal (2018), table 1.
     """
-    inverse = _wide(jnp.linalg.inv)(kernel)
+    inverse = jnp.linalg.inv(upcast(kernel)).astype(kernel.dtype)
     return y @ inverse, jnp.broadcast_to(-_log_abs_det(kernel), y.shape[:-1])
 
 
@@ -179,14 +190,17 @@ def lu_kernel(
 ) -> Float[Array, "c c"]:
     """Returns `W = P L (U + diag(sign · exp(log_diagonal)))`, with `log |det W| = Σ log_diagonal`.
 
-    However the parameters move, W keeps its rank, and the determinant costs a sum.
+    W has full rank whatever the parameters, and its determinant costs a sum.
 
     Args:
-        lower: its entries below the diagonal are used; the diagonal of L is 1.
-        upper: its entries above the diagonal are used.
-        log_diagonal: logarithms of the pivots' sizes.
-        sign: of the pivots, 1 or −1; kept as they began.
-        permutation: row `i` of W is row `permutation[i]` of the product; kept as it began.
+        lower: L; only the entries below the diagonal are used, and the diagonal is 1.
+        upper: U; only the entries above the diagonal are used.
+        log_diagonal: logarithms of the absolute values of the pivots.
+        sign: signs of the pivots, 1 or −1; not trained.
+        permutation: P: row `i` of W is row `permutation[i]` of the product; not trained.
+
+    Returns:
+        W, a kernel for `invertible_linear`.
 
     Source:
         Kingma & Dhariwal (2018), eq. 10 and 11.
@@ -200,8 +214,8 @@ def space_to_depth(x: Float[Array, "*b h w c"], *, factor: int = 2) -> Float[Arr
     """Returns blocks of `factor × factor` cells as one cell: space becomes channels.
 
     Args:
-        x: maps.
-        factor: cells of a block's side.
+        x: images or feature maps.
+        factor: cells along a block's side.
 
     Returns:
         Maps of `h / factor`, `w / factor` cells and `factor² c` channels: by row of the block, then
@@ -221,11 +235,14 @@ def space_to_depth(x: Float[Array, "*b h w c"], *, factor: int = 2) -> Float[Arr
 
 
 def depth_to_space(x: Float[Array, "*b h w c"], *, factor: int = 2) -> Float[Array, "*b i j d"]:
-    """Returns what `space_to_depth` was given: channels become space again.
+    """Returns every cell as a block of `factor × factor` cells, the inverse of `space_to_depth`.
 
     Args:
-        x: maps of `factor² d` channels.
-        factor: cells of a block's side.
+        x: feature maps of `factor² d` channels.
+        factor: cells along a block's side.
+
+    Returns:
+        Maps of `factor · h`, `factor · w` cells and d channels.
 
     Raises:
         ValueError: if `factor²` does not divide the channels.
@@ -244,9 +261,12 @@ def checkerboard_mask(*, height: int, width: int, channels: int = 1) -> Bool[Arr
     """Returns the mask that is true on the cells of one color, that of the first cell.
 
     Args:
-        height: cells.
-        width: cells.
-        channels: all alike.
+        height: rows of the mask.
+        width: columns of the mask.
+        channels: number of channels, which all have the same mask.
+
+    Returns:
+        True where row plus column is even.
 
     Source:
         Dinh et al. (2017), fig. 3.
@@ -262,24 +282,14 @@ def _mask_of(mask: Array, x: Array) -> Array:
     return mask.astype(bool)
 
 
-def _sum_moved(log_scale: Array, mask: Array) -> Array:
+def _sum_of_changed(log_scale: Array, mask: Array) -> Array:
     axes = tuple(range(log_scale.ndim - mask.ndim, log_scale.ndim))
     lead = (1,) * (log_scale.ndim - mask.ndim)
     return jnp.sum(jnp.where(mask.reshape(lead + mask.shape), 0, log_scale), axis=axes)
 
 
-def _wide(function):
-    """LAPACK has no 16-bit floats: computes in float32 there."""
-
-    def call(x: Array) -> Array:
-        small = x.dtype in (jnp.float16, jnp.bfloat16)
-        return function(x.astype(jnp.float32) if small else x).astype(x.dtype)
-
-    return call
-
-
 def _log_abs_det(kernel: Array) -> Array:
-    return _wide(lambda k: jnp.linalg.slogdet(k)[1])(kernel)
+    return jnp.linalg.slogdet(upcast(kernel))[1].astype(kernel.dtype)
 
 
 def _last(values: Array, x: Array) -> Array:

@@ -21,6 +21,9 @@ def gaussian_log_prob(
         mean: of the Gaussian.
         log_var: log σ² of each coordinate.
 
+    Returns:
+        One value per point.
+
     Source:
         Bishop (2006), eq. 2.43.
     """
@@ -28,17 +31,37 @@ def gaussian_log_prob(
     return -0.5 * jnp.sum(math.log(2 * math.pi) + log_var + squares, axis=-1)
 
 
+def standard_normal_log_prob(x: Float[Array, "*b d"]) -> Float[Array, "*b"]:
+    """Returns `log N(x; 0, I)` in nats.
+
+    `−½ Σ_d (x² + log 2π)`
+
+    Args:
+        x: points.
+
+    Returns:
+        One value per point, at most `−d/2 · log 2π`.
+
+    Source:
+        Bishop (2006), eq. 2.43.
+    """
+    return -0.5 * jnp.sum(x**2 + math.log(2 * math.pi), axis=-1)
+
+
 def reparameterize(
     key: Key, mean: Float[Array, "*b d"], log_var: Float[Array, "*b d"]
 ) -> Float[Array, "*b d"]:
     """Returns a sample `mean + exp(log_var / 2) · ε` with ε from N(0, I).
 
-    The randomness is moved out of the parameters, so the sample has a gradient in both.
+    The randomness does not depend on the parameters, so the sample has a gradient in both.
 
     Args:
-        key: of ε.
+        key: for ε.
         mean: of the Gaussian.
         log_var: log σ² of each coordinate.
+
+    Returns:
+        One sample for each mean, of its shape and dtype.
 
     Source:
         Kingma & Welling (2014), sec. 2.4.

@@ -1,11 +1,11 @@
-"""Predictors made from predictors: of other targets, and guided towards a class.
+"""Predictors for samplers: from networks that predict x0 or v, and with classifier-free guidance.
 
 A predictor is `predict_noise(x_t, alpha_bar_t)`, with one signal ratio for all images. It returns
-the noise; or both `Denoised`, which the wrappers here do for networks that predict x0 or v: where
-nothing is left of the image, the noise alone does not say what was predicted.
+the noise, or image and noise as `Denoised`. The wrappers here return `Denoised`: at ᾱ = 0, where
+x_t is noise alone, x0 cannot be computed from the noise.
 
-Samplers compile the predictor into their program: pass the same function again, and parameters as
-arguments of a `jax.tree_util.Partial`, or every call compiles anew.
+Samplers compile the predictor into their program. Pass the same function in every call, and
+parameters as arguments of a `jax.tree_util.Partial`; otherwise every call compiles anew.
 """
 
 from collections.abc import Callable
@@ -22,32 +22,38 @@ Predictor = Callable[[Array, Array], Array | Denoised]
 
 
 def as_partial(predict: Callable) -> Partial:
-    """The same function as a tree that `jit` takes as an argument."""
+    """Returns the function as a tree, which `jit` takes as an argument."""
     return predict if isinstance(predict, Partial) else Partial(predict)
 
 
-def from_x0_prediction(predict_x0: Callable[[Array, Array], Array]) -> Predictor:
+def from_x0_prediction(network: Callable[[Array, Array], Array]) -> Predictor:
     """Returns the predictor for samplers of a network that predicts the image.
 
     Args:
-        predict_x0: `(x_t, alpha_bar_t) -> x0`.
+        network: `(x_t, alpha_bar_t) -> x0`.
+
+    Returns:
+        `(x_t, alpha_bar_t) -> Denoised`.
 
     Source:
         Salimans & Ho (2022), sec. 4.
     """
-    return Partial(_from_x0, as_partial(predict_x0))
+    return Partial(_from_x0, as_partial(network))
 
 
-def from_velocity_prediction(predict_velocity: Callable[[Array, Array], Array]) -> Predictor:
+def from_velocity_prediction(network: Callable[[Array, Array], Array]) -> Predictor:
     """Returns the predictor for samplers of a network that predicts `v = √ᾱ ε − √(1 − ᾱ) x0`.
 
     Args:
-        predict_velocity: `(x_t, alpha_bar_t) -> v`.
+        network: `(x_t, alpha_bar_t) -> v`.
+
+    Returns:
+        `(x_t, alpha_bar_t) -> Denoised`.
 
     Source:
         Salimans & Ho (2022), sec. 4.
     """
-    return Partial(_from_velocity, as_partial(predict_velocity))
+    return Partial(_from_velocity, as_partial(network))
 
 
 def classifier_free_guidance(
@@ -56,10 +62,13 @@ def classifier_free_guidance(
     """Returns the predictor `u + scale · (c − u)`, classifier-free guidance.
 
     Args:
-        conditional: c, which knows the class.
-        unconditional: u, which does not.
-        scale: 0 ignores the class, 1 is c itself, more exaggerates it. (Ho & Salimans count from
-            there: their w is `scale − 1`.)
+        conditional: c, a predictor for given classes.
+        unconditional: u, a predictor without classes.
+        scale: 0 gives u, 1 gives c, more than 1 exaggerates the class. It is `w + 1` for the w of
+            Ho & Salimans.
+
+    Returns:
+        `(x_t, alpha_bar_t) -> noise`, or `Denoised` if both predictors return that.
 
     Source:
         Ho & Salimans (2022), eq. 6.
@@ -82,6 +91,6 @@ def _from_velocity(
 def _guided(
     conditional: Predictor, unconditional: Predictor, scale: Array, x_t: Array, alpha_bar: Array
 ) -> Array | Denoised:
-    towards, without = conditional(x_t, alpha_bar), unconditional(x_t, alpha_bar)
+    with_class, without = conditional(x_t, alpha_bar), unconditional(x_t, alpha_bar)
     mix = lambda c, u: u + scale.astype(u.dtype) * (c - u)  # noqa: E731
-    return jax.tree.map(mix, towards, without)
+    return jax.tree.map(mix, with_class, without)

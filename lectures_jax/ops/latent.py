@@ -1,10 +1,12 @@
-"""Geometry of latent spaces: linear maps between them, walks and directions inside of one."""
+"""Geometry of latent spaces: linear maps between them, interpolation and directions in one."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
+
+from lectures_jax.ops._precision import upcast
 
 
 class LatentMap(NamedTuple):
@@ -27,10 +29,13 @@ def fit_latent_map(
     are equally good, as with fewer pairs than dimensions, it is the one of least norm.
 
     Args:
-        source: the support set, encoded by one model.
-        target: the same images, encoded by the other.
-        ridge: weight of the kernel's square; the bias is free.
-        intercept: with a bias; otherwise it is zero.
+        source: latents of the support set in one space.
+        target: latents of the same images in the other space.
+        ridge: weight of the kernel's square, at least 0; the bias is not penalized.
+        intercept: whether the map has a bias; otherwise it is zero.
+
+    Returns:
+        Kernel and bias, in the dtype of `target`.
 
     Raises:
         ValueError: if the support is empty, or the ridge negative.
@@ -41,12 +46,12 @@ def fit_latent_map(
     _check_support(source)
     if ridge < 0:
         raise ValueError(f"ridge must not be negative, got {ridge}.")
-    x, y, center = _centred(source, target, intercept)
+    x, y, means = _centered(source, target, intercept)
     if ridge:
         d = x.shape[1]
         x = jnp.concatenate([x, ridge**0.5 * jnp.eye(d, dtype=x.dtype)])
         y = jnp.concatenate([y, jnp.zeros((d, y.shape[1]), y.dtype)])
-    return _finish(jnp.linalg.pinv(x) @ y, center, target.dtype)
+    return _latent_map(jnp.linalg.pinv(x) @ y, means, target.dtype)
 
 
 def fit_rotation(
@@ -59,9 +64,12 @@ def fit_rotation(
     or columns.
 
     Args:
-        source: the support set, encoded by one model.
-        target: the same images, encoded by the other.
-        intercept: with a bias; otherwise it is zero.
+        source: latents of the support set in one space.
+        target: latents of the same images in the other space.
+        intercept: whether the map has a bias; otherwise it is zero.
+
+    Returns:
+        Kernel and bias, in the dtype of `target`.
 
     Raises:
         ValueError: if the support is empty.
@@ -70,17 +78,20 @@ def fit_rotation(
         Schönemann (1966), eq. 2.10.
     """
     _check_support(source)
-    x, y, center = _centred(source, target, intercept)
+    x, y, means = _centered(source, target, intercept)
     u, _, vt = jnp.linalg.svd(x.T @ y, full_matrices=False)
-    return _finish(u @ vt, center, target.dtype)
+    return _latent_map(u @ vt, means, target.dtype)
 
 
 def apply_latent_map(map: LatentMap, z: Float[Array, "*b d"]) -> Float[Array, "*b e"]:  # noqa: A002
     """Returns the latents in the target space, `z · kernel + bias`.
 
     Args:
-        map: as `fit_latent_map` or `fit_rotation` returned it.
+        map: kernel and bias, as `fit_latent_map` and `fit_rotation` return them.
         z: latents in the source space.
+
+    Returns:
+        One latent of the target space for each of `z`.
 
     Source:
         Asperti & Tonelli (2023), sec. 4.
@@ -91,13 +102,16 @@ def apply_latent_map(map: LatentMap, z: Float[Array, "*b d"]) -> Float[Array, "*
 def lerp(
     a: Float[Array, "*b d"], b: Float[Array, "*b d"], t: Float[Array, "*t"] | float
 ) -> Float[Array, "*_ d"]:
-    """Returns `(1 − t) · a + t · b`.
+    """Returns `(1 − t) · a + t · b`, linear interpolation.
 
     Args:
-        a: where t is 0.
-        b: where t is 1.
-        t: one number for each pair, or for all; with single vectors also one for each step of a
-            walk.
+        a: vectors, the result for t = 0.
+        b: vectors, the result for t = 1.
+        t: one number for all pairs or one for each; between single vectors also several, which give
+            as many points of the line.
+
+    Returns:
+        One vector for each pair and number.
 
     Source:
         White (2016), sec. 2.
@@ -112,14 +126,17 @@ def slerp(
 ) -> Float[Array, "*_ d"]:
     """Returns the point on the great arc from a to b, which keeps the length that both have.
 
-    `sin((1 − t)Ω) / sin Ω · a + sin(tΩ) / sin Ω · b` with Ω the angle between them. Of two
-    parallel, opposite or zero vectors there is no single arc: there it is the straight line.
+    `sin((1 − t)Ω) / sin Ω · a + sin(tΩ) / sin Ω · b` with Ω the angle between them. Between
+    parallel, opposite or zero vectors there is no unique arc: the result is that of `lerp`.
 
     Args:
-        a: where t is 0.
-        b: where t is 1.
-        t: one number for each pair, or for all; with single vectors also one for each step of a
-            walk.
+        a: vectors, the result for t = 0.
+        b: vectors, the result for t = 1.
+        t: one number for all pairs or one for each; between single vectors also several, which give
+            as many points of the arc.
+
+    Returns:
+        One vector for each pair and number.
 
     Source:
         Shoemake (1985), sec. 3.3; in latent spaces: White (2016), sec. 2.
@@ -139,11 +156,14 @@ def slerp(
 
 
 def mean_direction(z: Float[Array, "n d"], present: Bool[Array, " n"]) -> Float[Array, " d"]:
-    """Returns the way from the mean latent without an attribute to the mean with it.
+    """Returns the difference of the mean latent with an attribute and the mean without it.
 
     Args:
         z: latents of images.
-        present: which of them have the attribute, some but not all.
+        present: which of the images have the attribute, some but not all.
+
+    Returns:
+        A vector to add to the latents of images without the attribute.
 
     Raises:
         ValueError: if there are no latents.
@@ -159,15 +179,19 @@ def mean_direction(z: Float[Array, "n d"], present: Bool[Array, " n"]) -> Float[
 def fisher_direction(
     z: Float[Array, "n d"], present: Bool[Array, " n"], *, ridge: float = 1e-3
 ) -> Float[Array, " d"]:
-    """Returns the unit normal of the plane that best tells latents with an attribute from others.
+    """Returns the unit normal of the plane that best separates latents by an attribute.
 
     `(S + ridge · tr(S) / d · I)⁻¹ · (mean with − mean without)`, scaled to length 1, with S the
     covariance within the two classes: Fisher's linear discriminant.
 
     Args:
         z: latents of images.
-        present: which of them have the attribute, some but not all.
-        ridge: added to S, in units of its mean variance; without it S must have full rank.
+        present: which of the images have the attribute, some but not all.
+        ridge: added to the diagonal of S, in units of its mean variance; with 0, S must have full
+            rank.
+
+    Returns:
+        A vector of length 1, which points to the latents with the attribute.
 
     Raises:
         ValueError: if there are no latents.
@@ -176,9 +200,9 @@ def fisher_direction(
         Fisher (1936); Bishop (2006), eq. 4.30.
     """
     _check_latents(z)
-    wide = _wide(z)
-    with_it, without = _class_means(wide, present)
-    centered = wide - jnp.where(present[:, None], with_it[None], without[None])
+    z32 = upcast(z)
+    with_it, without = _class_means(z32, present)
+    centered = z32 - jnp.where(present[:, None], with_it[None], without[None])
     within = centered.T @ centered / len(z)
     d = z.shape[1]
     within += (ridge * jnp.trace(within) / d) * jnp.eye(d, dtype=within.dtype)
@@ -196,21 +220,16 @@ def _check_latents(z: Array) -> None:
         raise ValueError(f"z must hold at least one latent, got shape {z.shape}.")
 
 
-def _centred(source: Array, target: Array, intercept: bool) -> tuple[Array, Array, tuple]:
+def _centered(source: Array, target: Array, intercept: bool) -> tuple[Array, Array, tuple]:
     """Both sets around their means, and these; without intercept they stay where they are."""
-    x, y = _wide(source), _wide(target)
+    x, y = upcast(source), upcast(target)
     means = (jnp.mean(x, axis=0), jnp.mean(y, axis=0))
     if not intercept:
         means = jax.tree.map(jnp.zeros_like, means)
     return x - means[0][None], y - means[1][None], means
 
 
-def _wide(x: Array) -> Array:
-    """In at least float32, which decompositions need."""
-    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
-
-
-def _finish(kernel: Array, means: tuple[Array, Array], dtype: jnp.dtype) -> LatentMap:
+def _latent_map(kernel: Array, means: tuple[Array, Array], dtype: jnp.dtype) -> LatentMap:
     bias = means[1] - means[0] @ kernel
     return LatentMap(kernel.astype(dtype), bias.astype(dtype))
 

@@ -1,4 +1,4 @@
-"""Weighted sums: the dense layer, and the perceptron with its learning rule."""
+"""Weighted sums: the dense layer, and the perceptron with its training rule."""
 
 from functools import partial
 from typing import NamedTuple
@@ -9,13 +9,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class PerceptronFit(NamedTuple):
-    """What the learning rule arrived at.
+    """A trained perceptron.
 
     Attributes:
-        weights: of the inputs.
+        weights: one per input.
         bias: the negative threshold.
-        updates: mistakes made on the way, each of which moved the weights.
-        separated: whether the last pass made no mistake.
+        updates: number of mistakes during training, each of which changed the weights.
+        separated: whether the last pass over the examples made no mistake.
     """
 
     weights: Float[Array, " n"]
@@ -33,6 +33,9 @@ def linear(
         x: inputs, one example per row.
         kernel: W, one column per output (the course's matrix, transposed).
         bias: b; None adds nothing.
+
+    Returns:
+        One row of m outputs per example.
 
     Raises:
         ValueError: if the sizes do not fit.
@@ -56,9 +59,12 @@ def perceptron(
     """Returns 1 where `w · x + b ≥ 0`, else 0; its gradient is 0 everywhere.
 
     Args:
-        x: inputs.
+        x: inputs, one example per row.
         weights: w, one per input.
         bias: b, the negative threshold.
+
+    Returns:
+        One output per example, in the dtype of x.
 
     Source:
         Rosenblatt (1958).
@@ -70,16 +76,19 @@ def perceptron(
 def train_perceptron(
     x: Float[Array, "m n"], y: Float[Array, " m"], *, max_passes: int = 1000
 ) -> PerceptronFit:
-    """Learns a perceptron by its own rule, example after example, from zero weights.
+    """Trains a perceptron by Rosenblatt's rule, example after example, from zero weights.
 
-    `w ← w + (y − ŷ) x`, `b ← b + (y − ŷ)`: nothing moves where the answer is right. If a perceptron
-    `(w*, b*)` of norm 1 keeps every example at a distance of at least γ, and every example with
-    its constant input has norm at most R, then there are at most `(R / γ)²` mistakes.
+    `w ← w + (y − ŷ) x`, `b ← b + (y − ŷ)`: nothing changes where the output is right. If some
+    perceptron `(w*, b*)` of norm 1 classifies every example with a margin of at least γ, and every
+    example with its constant input 1 has norm at most R, there are at most `(R / γ)²` mistakes.
 
     Args:
-        x: examples.
-        y: their answers, 0 or 1.
-        max_passes: over the examples; what is not separated by then is given up.
+        x: examples, one per row.
+        y: targets, 0 or 1.
+        max_passes: most passes over the examples; training ends earlier after one without mistake.
+
+    Returns:
+        Weights and bias, the number of mistakes, and whether the examples are separated.
 
     Raises:
         ValueError: if `max_passes` is not positive.
@@ -90,7 +99,7 @@ def train_perceptron(
     if max_passes < 1:
         raise ValueError(f"max_passes must be at least 1, got {max_passes}.")
 
-    def learn(carry, example):
+    def train_on(carry, example):
         weights, bias, updates = carry
         x, y = example
         step = y - perceptron(x, weights, bias)
@@ -98,7 +107,7 @@ def train_perceptron(
 
     def one_pass(carry):
         n, _, before = carry
-        after, _ = jax.lax.scan(learn, before, (x, y))
+        after, _ = jax.lax.scan(train_on, before, (x, y))
         return n + 1, before[2], after
 
     def unfinished(carry):

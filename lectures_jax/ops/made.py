@@ -1,4 +1,4 @@
-"""Masks that let a dense network see, for each output, only the inputs before it."""
+"""Masks with which each output of a dense network depends on the inputs before it alone."""
 
 from collections.abc import Sequence
 
@@ -15,17 +15,18 @@ def autoregressive_masks(
     order: Sequence[int] | None = None,
     conditional: bool = False,
 ) -> tuple[Bool[Array, "_ _"], ...]:
-    """Returns one mask per kernel, true where a connection may be.
+    """Returns one mask per kernel, true where a weight may be other than zero.
 
-    Through kernels so masked, the outputs of the feature at place n in the order depend on the
-    features at places before n alone: the Jacobian is strictly triangular.
+    With kernels so masked, the outputs for the n-th feature of the order depend on the features
+    before it alone: the Jacobian is strictly triangular.
 
     Args:
-        features: numbers going in.
+        features: number of inputs.
         hidden: sizes of the hidden layers, at least one.
-        parameters: outputs of each feature; those of one feature are neighbors.
-        order: place of each feature, a permutation of 0, 1, …; by default as they stand.
-        conditional: keep units that see no feature, for a condition that all units see.
+        parameters: number of outputs per feature; those of one feature are neighbors.
+        order: position of each feature, a permutation of 0, 1, …; by default their own order.
+        conditional: whether there are units that depend on no feature; a network needs them if all
+            its units also see a condition.
 
     Returns:
         Masks [inputs, outputs] of each layer; the last has `features · parameters` outputs.
@@ -34,22 +35,22 @@ def autoregressive_masks(
         ValueError: if a size is not positive, no layer is hidden, or `order` is no permutation.
 
     Source:
-        Germain et al. (2015), eq. 12 and 13; the degrees go round instead of being drawn.
+        Germain et al. (2015), eq. 12 and 13; the degrees repeat in turn, where theirs are random.
     """
     if not hidden or min(features, parameters, *hidden) < 1:
         raise ValueError(
             f"features, parameters and each of hidden must be positive, got {features}, "
             f"{parameters} and {tuple(hidden)}."
         )
-    place = np.arange(features) if order is None else np.asarray(order)
-    if sorted(place) != list(range(features)):
+    position = np.arange(features) if order is None else np.asarray(order)
+    if sorted(position) != list(range(features)):
         raise ValueError(f"order must be a permutation of 0 to {features - 1}, got {order}.")
-    # A unit of degree m sees the features at the first m places.
+    # A unit of degree m depends on the first m features of the order.
     least = 0 if conditional or features == 1 else 1
-    known, masks = place + 1, []
+    known, masks = position + 1, []
     for size in hidden:
         degree = least + np.arange(size) % (features - least)
         masks.append(degree[None] >= known[:, None])
         known = degree
-    masks.append(np.repeat(place, parameters)[None] >= known[:, None])
+    masks.append(np.repeat(position, parameters)[None] >= known[:, None])
     return tuple(jnp.asarray(mask) for mask in masks)

@@ -1,4 +1,4 @@
-"""Suppression: of boxes that overlap too much, only the one with the highest score stays."""
+"""Non-maximum suppression: of boxes that overlap, only the one with the highest score stays."""
 
 import functools
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Bool, Float, Int
 
 from lectures_jax.ops._greedy import ELSEWHERE, ON_CPU, float_bits, search
+from lectures_jax.ops._precision import upcast
 from lectures_jax.ops.boxes import iou
 
 
@@ -19,9 +20,9 @@ class Selection(NamedTuple):
 
     Attributes:
         indices: rows of the input, -1 where not valid.
-        scores: their scores, 0 where not valid.
+        scores: scores of these boxes, 0 where not valid.
         valid: which entries are boxes and not padding.
-        exact: False only if a cut before suppression took boxes away that could have been kept.
+        exact: False only if the cut to `candidates` removed boxes that could have been kept.
     """
 
     indices: Int[Array, "*b k"]
@@ -42,18 +43,22 @@ def nms(
 ) -> Selection:
     """Keeps, by falling score, each box that overlaps no box kept before it.
 
-    Equal scores are taken in the order of their indices. On a CPU the result is torchvision's, to
-    the last box, also where corners are swapped: areas are not clamped. For a batch of images use
-    `jax.vmap`. The scores have a gradient, the choice has none.
+    Boxes of equal score are taken in the order of their indices. On a CPU the result is
+    torchvision's, to the last box, also where corners are swapped: areas are not clamped. For a
+    batch of images use `jax.vmap`. The scores have a gradient, the choice has none.
 
     Args:
-        boxes: corners.
-        scores: boxes whose score is NaN or -inf are dropped.
-        labels: classes; boxes of different classes do not suppress each other.
-        max_outputs: number of results, at which the search ends.
-        iou_threshold: two boxes overlap if their IoU is above it.
-        score_threshold: boxes are kept only above this score.
+        boxes: corners, in pixels or any other unit.
+        scores: confidence of each box; boxes whose score is NaN or -inf are dropped.
+        labels: class of each box; boxes of different classes do not suppress each other. Without
+            labels all boxes do.
+        max_outputs: size of the result; the search ends when so many boxes are kept.
+        iou_threshold: in [0, 1]; two boxes overlap if their IoU is above it.
+        score_threshold: only boxes with a score above it are kept.
         candidates: suppress only among so many boxes of highest score; by default among all.
+
+    Returns:
+        The boxes kept, by falling score; entries beyond their number are not valid.
 
     Raises:
         ValueError: if boxes, scores and labels do not belong together, or a number is below 1.
@@ -83,15 +88,15 @@ def soft_nms(
     sigma: int | float | Float[Array, ""] = 0.5,
     score_threshold: int | float | Float[Array, ""] = 0.0,
 ) -> Selection:
-    """Takes the best box again and again, and lowers the scores of those that overlap it.
+    """Takes the best box again and again, and lowers the scores of the boxes that overlap it.
 
     `s_i ← s_i exp(−IoU(M, b_i)² / σ)` after each box M taken. Scores and boxes have gradients.
 
     Args:
-        boxes: corners.
-        scores: not negative; boxes whose score is NaN are dropped.
-        max_outputs: number of results, at which the search ends.
-        sigma: width of the Gaussian; the smaller, the closer to hard suppression.
+        boxes: corners, in pixels or any other unit.
+        scores: confidence of each box, not negative; boxes whose score is NaN are dropped.
+        max_outputs: size of the result; the search ends when so many boxes are taken.
+        sigma: σ, width of the Gaussian; the smaller, the closer to hard suppression.
         score_threshold: the search ends when no lowered score is above it.
 
     Returns:
@@ -118,7 +123,7 @@ def _soft_nms(
     *,
     max_outputs: int,
 ) -> Selection:
-    wide_boxes, wide_scores = _wide(boxes), _wide(scores)
+    wide_boxes, wide_scores = upcast(boxes), upcast(scores)
     number = scores.shape[0]
 
     def take(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
@@ -155,14 +160,14 @@ def _nms(
 ) -> Selection:
     number = scores.shape[0]
     considered = number if candidates is None else min(candidates, number)
-    ranked = _wide(lax.stop_gradient(scores))
+    ranked = upcast(lax.stop_gradient(scores))
     ranked = jnp.where(ranked > score_threshold, ranked, -jnp.inf)  # NaN is not above anything
     total = jnp.sum(ranked > -jnp.inf, dtype=jnp.int32)
     find = functools.partial(
         search, considered=considered, max_outputs=min(max_outputs, considered)
     )
     indices, count = lax.platform_dependent(
-        _wide(lax.stop_gradient(boxes)),
+        upcast(lax.stop_gradient(boxes)),
         _positive_zero(ranked),
         None if labels is None else labels.astype(jnp.int32),
         jnp.minimum(total, considered),
@@ -194,10 +199,6 @@ def _positive_zero(x: Array) -> Array:
     """Replaces -0.0 by 0.0, by its bits: a comparison with 0 would hit denormal numbers, too."""
     bits = float_bits(x)
     return jnp.where(bits == jnp.iinfo(bits.dtype).min, 0, x)
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
 
 
 def _limit(limit: int | float | Array, like: Array) -> Array:

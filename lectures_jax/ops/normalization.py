@@ -7,15 +7,25 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-class SpectralNorm(NamedTuple):
-    """The largest singular value, and the direction of outputs that belongs to it."""
+class SpectralNormResult(NamedTuple):
+    """The largest singular value of a kernel.
+
+    Attributes:
+        norm: the singular value.
+        direction: the singular vector of outputs that belongs to it, of length 1.
+    """
 
     norm: Float[Array, ""]
     direction: Float[Array, " d"]
 
 
 class Moments(NamedTuple):
-    """Mean and (biased) variance of each channel."""
+    """Mean and (biased) variance of each channel.
+
+    Attributes:
+        mean: of the channel's values.
+        var: mean of the squared deviations, at least 0.
+    """
 
     mean: Float[Array, " c"]
     var: Float[Array, " c"]
@@ -29,6 +39,9 @@ def batch_moments(x: Float[Array, "*b c"]) -> Moments:
 
     Args:
         x: activations, at least one value per channel.
+
+    Returns:
+        Mean and biased variance of each channel.
 
     Raises:
         ValueError: if there is no value to average.
@@ -61,11 +74,14 @@ def batch_norm(
 
     Args:
         x: activations.
-        mean: of each channel: the batch's in training, the moving average in evaluation.
-        var: likewise.
-        scale: γ.
-        bias: β.
-        epsilon: added to the variance.
+        mean: mean of each channel: the batch's in training, the moving average in evaluation.
+        var: variance of each channel: the batch's in training, the moving average in evaluation.
+        scale: γ, factor of each channel.
+        bias: β, added to each channel.
+        epsilon: ε, added to the variance.
+
+    Returns:
+        Activations of the shape of x.
 
     Source:
         Ioffe & Szegedy (2015), algorithms 1 and 2.
@@ -87,9 +103,12 @@ def layer_norm(
 
     Args:
         x: activations; in a map every cell is a vector of its own.
-        scale: γ.
-        bias: β.
-        epsilon: added to the variance.
+        scale: γ, factor of each channel.
+        bias: β, added to each channel.
+        epsilon: ε, added to the variance.
+
+    Returns:
+        Activations of the shape of x.
 
     Source:
         Ba et al. (2016), eq. 4.
@@ -106,13 +125,16 @@ def instance_norm(
 ) -> Float[Array, "*b h w c"]:
     """Returns each channel of each image with mean 0 and variance 1 over its own cells.
 
-    Contrast is taken out of the image, which is what makes it serve style transfer.
+    It removes the contrast of the image, which is why style transfer uses it.
 
     Args:
-        x: maps.
-        scale: γ.
-        bias: β.
-        epsilon: added to the variance.
+        x: feature maps.
+        scale: γ, factor of each channel.
+        bias: β, added to each channel.
+        epsilon: ε, added to the variance.
+
+    Returns:
+        Maps of the shape of x.
 
     Raises:
         ValueError: if there is no cell to average.
@@ -136,15 +158,18 @@ def group_norm(
 ) -> Float[Array, "*b h w c"]:
     """Returns each group of channels of each image with mean 0 and variance 1 over its own cells.
 
-    Between layer normalization of whole maps (one group) and instance normalization (as many groups
-    as channels); unlike batch normalization it works with one image.
+    It lies between layer normalization of whole maps (one group) and instance normalization (as
+    many groups as channels); unlike batch normalization it works with one image.
 
     Args:
-        x: maps.
-        scale: γ, of each channel.
-        bias: β, of each channel.
-        groups: into which the channels fall, neighbors together.
-        epsilon: added to the variance.
+        x: feature maps.
+        scale: γ, factor of each channel.
+        bias: β, added to each channel.
+        groups: number of groups, of neighboring channels, into which the channels are split.
+        epsilon: ε, added to the variance.
+
+    Returns:
+        Maps of the shape of x.
 
     Raises:
         ValueError: if the groups do not divide the channels, or there is no cell to average.
@@ -172,15 +197,16 @@ def group_norm(
 
 def spectral_norm(
     kernel: Float[Array, "*i d"], direction: Float[Array, " d"], *, iterations: int = 1
-) -> SpectralNorm:
+) -> SpectralNormResult:
     """Returns the largest singular value of a kernel as a matrix from inputs to outputs.
 
-    By power iteration from the direction of the call before: a kernel that learns slowly needs one.
-    The two singular vectors count as constants, whose product is then the norm's gradient.
+    It is computed by power iteration from the direction of the previous call; for a kernel that
+    changes slowly one iteration suffices. The two singular vectors are taken for constants, and
+    their product is the norm's gradient.
 
     Args:
-        kernel: all axes but the last together are the matrix's rows.
-        direction: of outputs, not 0: random at first, later as it came back.
+        kernel: weights; all axes but the last together are the matrix's rows.
+        direction: vector of outputs, not 0: random at first, then that of the previous result.
         iterations: steps of power iteration, at least one.
 
     Returns:
@@ -202,7 +228,7 @@ def spectral_norm(
     for _ in range(iterations):
         v = _unit(fixed @ u)
         u = _unit(v @ fixed)
-    return SpectralNorm(v @ matrix @ u, u)
+    return SpectralNormResult(v @ matrix @ u, u)
 
 
 def _unit(x: Array) -> Array:

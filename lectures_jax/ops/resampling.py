@@ -1,4 +1,4 @@
-"""Maps at a multiple of their size."""
+"""Feature maps at a multiple of their size."""
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +14,17 @@ def upsample_nearest(
     """Returns the map enlarged by repeating every cell.
 
     Args:
-        x: maps.
-        factor: how often, along rows and columns.
+        x: images or feature maps.
+        factor: copies of each row and of each column, one number for both or a pair.
+
+    Returns:
+        Maps of `factor · h` rows and `factor · w` columns.
 
     Raises:
         ValueError: if the factor is not an integer of at least 1.
 
     Source:
-        Odena et al. (2016), who prefer it before a convolution to a transposed convolution.
+        Odena et al. (2016), who prefer it, with a convolution, to a transposed convolution.
     """
     check_image(x)
     fh, fw = pair("factor", factor)
@@ -40,8 +43,12 @@ def upsample_bilinear(
     `align_corners=False`.
 
     Args:
-        x: maps.
-        factor: how often, along rows and columns; 32 takes FCN's scores to the image.
+        x: images or feature maps.
+        factor: by which rows and columns are enlarged, one number for both or a pair; 32 brings
+            FCN's scores to the size of the image.
+
+    Returns:
+        Maps of `factor · h` rows and `factor · w` columns, with values between those of x.
 
     Raises:
         ValueError: if the factor is not an integer of at least 1.
@@ -61,14 +68,17 @@ def bilinear_kernel(*, factor: int, channels: int) -> Float[Array, "k k c c"]:
     `factor / 2` rows and columns, where the transposed convolution fades towards 0.
 
     Args:
-        factor: how often the map is enlarged; the kernel has `2 · factor − factor mod 2` taps.
-        channels: of the map, each interpolated by itself.
+        factor: by which the map is enlarged; the kernel has `2 · factor − factor mod 2` taps.
+        channels: channels of the map, each interpolated by itself.
+
+    Returns:
+        Weights in [0, 1], float32.
 
     Raises:
         ValueError: if a number is not an integer of at least 1.
 
     Source:
-        Long et al. (2015), sec. 3.3, who start their learnt upsampling here.
+        Long et al. (2015), sec. 3.3, who initialize their trained upsampling with it.
     """
     pair("factor and channels", (factor, channels))
     taps = 2 * factor - factor % 2
@@ -78,7 +88,7 @@ def bilinear_kernel(*, factor: int, channels: int) -> Float[Array, "k k c c"]:
 
 
 def _interpolate(x: Array, factor: int, axis: int) -> Array:
-    """One axis: phase r of a cell lies `(r + ½) / factor − ½` cells after the cell's center."""
+    """Interpolates one axis: phase r lies `(r + ½) / factor − ½` cells after a cell's center."""
     length = x.shape[axis]
     before = jnp.concatenate([_part(x, axis, 0, 1), _part(x, axis, 0, length - 1)], axis)
     after = jnp.concatenate([_part(x, axis, 1, length), _part(x, axis, length - 1, length)], axis)

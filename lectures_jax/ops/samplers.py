@@ -1,4 +1,4 @@
-"""From noise to an image: DDIM, DDPM, the course's two readings, Heun, DPM-Solver++(2M)."""
+"""Samplers of diffusion models: DDIM, DDPM, the course's two readings, Heun, DPM-Solver++(2M)."""
 
 from functools import partial
 from typing import Any
@@ -8,24 +8,28 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lectures_jax.ops._draws import draw
+from lectures_jax.ops._reverse import ddim_update, estimate
 from lectures_jax.ops.diffusion import add_noise
 from lectures_jax.ops.guidance import Predictor, as_partial
-from lectures_jax.ops.solvers import estimate, move, sampling_schedule, solve_dpm, solve_heun
+from lectures_jax.ops.solvers import sampling_schedule, solve_dpm, solve_heun
 from lectures_jax.typing import Key
 
 
 def per_sample_normal(
     key: Key, shape: tuple[int, ...], *, first: Any = 0, dtype: Any = None
 ) -> Float[Array, "*_"]:
-    """Returns standard normal numbers, those of each sample from a key of its own.
+    """Returns standard normal numbers, those of each sample drawn from a key of its own.
 
     Sample i is the same in every batch that contains it and on any number of devices.
 
     Args:
-        key: of all samples.
-        shape: of the result, the samples along the first axis.
-        first: number of the first sample.
-        dtype: of the result, by default float32 (float64 where it is on).
+        key: key from which each sample's is derived.
+        shape: shape of the result, the samples along the first axis.
+        first: number of the first sample, for a batch that continues another.
+        dtype: dtype of the result, by default float32 (float64 where it is enabled).
+
+    Returns:
+        Numbers of mean 0 and variance 1.
 
     Source:
         Salmon et al. (2011): counters instead of a state.
@@ -53,23 +57,26 @@ def sample_diffusion(
     recompute_noise: bool = False,
     first: int | Int[Array, ""] = 0,
 ) -> Float[Array, "*_"]:
-    """Returns images made from noise in a number of steps, as one compiled program.
+    """Returns samples of a diffusion model, as one compiled program.
 
     The course's reverse step removes the predicted noise and adds "noise" again for the next
     level. Read as the *predicted* noise this is DDIM, η = 0; read as *fresh* noise it is another
     sampler. DDPM is neither: it is η = 1.
 
     Args:
-        key: sample i draws numbers of its own from it, whatever the batch.
+        key: for all noise; sample i is the same whatever the batch.
         predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`.
-        shape: of the result, samples first.
-        alpha_bar: the schedule of the training, falling.
-        steps: calls of the network, evenly spaced over the schedule.
-        eta: share of fresh noise: 0 is DDIM, 1 is DDPM.
-        fresh_noise: the course's other reading: all noise is drawn afresh at each step.
-        clip: if given, every estimate of x0 is cut to [-clip, clip].
-        recompute_noise: after the cut, use the noise that belongs to the cut estimate.
+        shape: shape of the result, samples along the first axis.
+        alpha_bar: signal ratios of the training, falling.
+        steps: calls of the network, evenly spaced over the ratios.
+        eta: η, share of fresh noise, in [0, 1]: 0 is DDIM, 1 is DDPM.
+        fresh_noise: whether all noise is drawn afresh at each step, the course's other reading.
+        clip: if given, every estimate of x0 is clipped to [-clip, clip].
+        recompute_noise: whether the noise is computed again from the clipped estimate.
         first: number of the first sample, for a batch that continues another.
+
+    Returns:
+        Images of the given shape, in the dtype of `alpha_bar`.
 
     Raises:
         ValueError: if steps is out of range, or both η and fresh noise are asked for.
@@ -96,7 +103,7 @@ def sample_diffusion(
 def _sample(
     key: Key,
     predict: Predictor,
-    path: Array,
+    schedule: Array,
     first: Any,
     *,
     shape: tuple[int, ...],
@@ -106,20 +113,20 @@ def _sample(
     recompute_noise: bool,
 ) -> Array:
     key_start, key_steps = jax.random.split(key)
-    draw = partial(per_sample_normal, shape=shape, first=first, dtype=path.dtype)
+    draw = partial(per_sample_normal, shape=shape, first=first, dtype=schedule.dtype)
 
-    def step(x: Array, now: tuple[Array, Array, Array]) -> tuple[Array, None]:
-        number, ratio, ratio_next = now
-        parts = estimate(predict, x, ratio, clip=clip, recompute_noise=recompute_noise)
+    def step(x: Array, interval: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        number, ratio, ratio_next = interval
+        denoised = estimate(predict, x, ratio, clip=clip, recompute_noise=recompute_noise)
         if not (eta or fresh_noise):
-            return move(parts, ratio, ratio_next), None
+            return ddim_update(denoised, ratio, ratio_next), None
         noise = draw(jax.random.fold_in(key_steps, number))
         if fresh_noise:
-            return add_noise(parts.x0, noise, ratio_next), None
-        return move(parts, ratio, ratio_next, eta=eta, fresh_noise=noise), None
+            return add_noise(denoised.x0, noise, ratio_next), None
+        return ddim_update(denoised, ratio, ratio_next, eta=eta, fresh_noise=noise), None
 
-    numbers = jnp.arange(len(path) - 1, dtype=jnp.uint32)
-    return jax.lax.scan(step, draw(key_start), (numbers, path[:-1], path[1:]))[0]
+    numbers = jnp.arange(len(schedule) - 1, dtype=jnp.uint32)
+    return jax.lax.scan(step, draw(key_start), (numbers, schedule[:-1], schedule[1:]))[0]
 
 
 def sample_heun(
@@ -132,24 +139,30 @@ def sample_heun(
     clip: float | None = None,
     first: int | Int[Array, ""] = 0,
 ) -> Float[Array, "*_"]:
-    """Returns images made from noise by Heun's method: two calls a step, error of second order.
+    """Returns samples of a diffusion model by Heun's method: two calls a step, second order.
 
     Args:
-        key: sample i draws numbers of its own from it, whatever the batch.
+        key: for the noise; sample i is the same whatever the batch.
         predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`.
-        shape: of the result, samples first.
-        alpha_bar: the schedule of the training, falling.
-        steps: each calls the network twice.
-        clip: if given, every estimate of x0 is cut to [-clip, clip].
-        first: number of the first sample.
+        shape: shape of the result, samples along the first axis.
+        alpha_bar: signal ratios of the training, falling.
+        steps: number of steps, each with two calls of the network.
+        clip: if given, every estimate of x0 is clipped to [-clip, clip].
+        first: number of the first sample, for a batch that continues another.
+
+    Returns:
+        Images of the given shape, in the dtype of `alpha_bar`.
+
+    Raises:
+        ValueError: if steps is out of range.
 
     Source:
         Karras et al. (2022), algorithm 1.
     """
-    path = sampling_schedule(alpha_bar, steps=steps)
+    schedule = sampling_schedule(alpha_bar, steps=steps)
     key_start, _ = jax.random.split(key)
-    noise = per_sample_normal(key_start, shape, first=first, dtype=path.dtype)
-    return solve_heun(predict_noise, noise, path, clip=clip)
+    noise = per_sample_normal(key_start, shape, first=first, dtype=schedule.dtype)
+    return solve_heun(predict_noise, noise, schedule, clip=clip)
 
 
 def sample_dpm(
@@ -162,21 +175,27 @@ def sample_dpm(
     clip: float | None = None,
     first: int | Int[Array, ""] = 0,
 ) -> Float[Array, "*_"]:
-    """Returns images made from noise by DPM-Solver++(2M): one call a step, second order.
+    """Returns samples of a diffusion model by DPM-Solver++(2M): one call a step, second order.
 
     Args:
-        key: sample i draws numbers of its own from it, whatever the batch.
+        key: for the noise; sample i is the same whatever the batch.
         predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`.
-        shape: of the result, samples first.
-        alpha_bar: the schedule of the training, falling.
-        steps: calls of the network.
-        clip: if given, every estimate of x0 is cut to [-clip, clip].
-        first: number of the first sample.
+        shape: shape of the result, samples along the first axis.
+        alpha_bar: signal ratios of the training, falling.
+        steps: number of steps, each with one call of the network.
+        clip: if given, every estimate of x0 is clipped to [-clip, clip].
+        first: number of the first sample, for a batch that continues another.
+
+    Returns:
+        Images of the given shape, in the dtype of `alpha_bar`.
+
+    Raises:
+        ValueError: if steps is out of range.
 
     Source:
         Lu et al. (2022), algorithm 2.
     """
-    path = sampling_schedule(alpha_bar, steps=steps)
+    schedule = sampling_schedule(alpha_bar, steps=steps)
     key_start, _ = jax.random.split(key)
-    noise = per_sample_normal(key_start, shape, first=first, dtype=path.dtype)
-    return solve_dpm(predict_noise, noise, path, clip=clip)
+    noise = per_sample_normal(key_start, shape, first=first, dtype=schedule.dtype)
+    return solve_dpm(predict_noise, noise, schedule, clip=clip)

@@ -1,7 +1,7 @@
-"""One step of a sampler, and whole paths without chance: DDIM, Heun, DPM-Solver++(2M), inversion.
+"""Deterministic samplers of diffusion models: DDIM, Heun, DPM-Solver++(2M), and DDIM's inversion.
 
-A path is a row of signal ratios; a solver takes images from the first to the last of them, as one
-compiled program.
+A schedule is a row of signal ratios; a solver takes images from the first ratio to the last, as one
+compiled program. "The noise" of an image at a ratio is ε in `x_t = √ᾱ x0 + √(1 − ᾱ) ε`.
 """
 
 from functools import partial
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from lectures_jax.ops._reverse import clipped, ddim_update, estimate
 from lectures_jax.ops.diffusion import Denoised, log_snr, noise_from_x0, predict_x0, roots
 from lectures_jax.ops.guidance import Predictor, as_partial
 
@@ -26,20 +27,23 @@ def ddim_step(
     clip: float | None = None,
     recompute_noise: bool = False,
 ) -> Float[Array, "*s"]:
-    """Returns the images one step on: less noise, the rest of it the predicted, η of it fresh.
+    """Returns the images after one reverse step, at the next signal ratio.
 
     `√ᾱ' x̂0 + √(1 − ᾱ' − σ²) ε + σ z`, `σ² = η² (1 − ᾱ')/(1 − ᾱ) (1 − ᾱ/ᾱ')`. η = 0 is DDIM and
     η = 1 is DDPM.
 
     Args:
         x_t: noisy images.
-        noise: ε, as predicted.
-        alpha_bar: signal ratio of `x_t`.
-        alpha_bar_next: ᾱ', signal ratio of the result; below ᾱ, with η = 0, it adds noise.
-        eta: share of fresh noise, 0 to 1.
+        noise: ε, predicted noise of these images.
+        alpha_bar: ᾱ, signal ratio of `x_t`, one for all or one per image.
+        alpha_bar_next: ᾱ', signal ratio of the result; below ᾱ, with η = 0, the step adds noise.
+        eta: η, share of fresh noise, in [0, 1].
         fresh_noise: z, standard normal; needed where η is not 0.
-        clip: if given, x̂0 is cut to [-clip, clip].
-        recompute_noise: after the cut, use the noise that belongs to the cut x̂0.
+        clip: if given, x̂0 is clipped to [-clip, clip].
+        recompute_noise: whether ε is computed again from the clipped x̂0.
+
+    Returns:
+        Images of the shape and dtype of `x_t`.
 
     Raises:
         ValueError: if η is not 0 and there is no fresh noise.
@@ -49,126 +53,138 @@ def ddim_step(
     """
     if eta and fresh_noise is None:
         raise ValueError(f"fresh_noise must be given where eta is not 0, got eta={eta}.")
-    parts = Denoised(predict_x0(x_t, noise, alpha_bar), noise)
-    parts = _cut(parts, x_t, alpha_bar, clip=clip, recompute_noise=recompute_noise)
-    return move(parts, alpha_bar, alpha_bar_next, eta=eta, fresh_noise=fresh_noise)
+    denoised = Denoised(predict_x0(x_t, noise, alpha_bar), noise)
+    denoised = clipped(denoised, x_t, alpha_bar, clip=clip, recompute_noise=recompute_noise)
+    return ddim_update(denoised, alpha_bar, alpha_bar_next, eta=eta, fresh_noise=fresh_noise)
 
 
 def solve_ddim(
     predict_noise: Predictor,
     x: Float[Array, "*s"],
-    path: Float[Array, " n"],
+    schedule: Float[Array, " n"],
     *,
     clip: float | None = None,
     recompute_noise: bool = False,
 ) -> tuple[Float[Array, "n *s"], Float[Array, "m *s"]]:
-    """Returns the images at all levels along a path, and the x0 seen in each but the last.
+    """Returns the images at every signal ratio of a schedule, by DDIM, and the estimates of x0.
 
     Args:
         predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`.
         x: images at the first ratio.
-        path: signal ratios; rising takes noise away.
-        clip: if given, every estimate of x0 is cut to [-clip, clip].
-        recompute_noise: after the cut, use the noise that belongs to the cut estimate.
+        schedule: signal ratios in [0, 1]; noise is removed where they rise, added where they fall.
+        clip: if given, every estimate of x0 is clipped to [-clip, clip].
+        recompute_noise: whether the noise is computed again from the clipped estimate.
+
+    Returns:
+        The images at all n ratios; and the x0 estimated at each of them but the last.
 
     Raises:
-        ValueError: if the path is empty.
+        ValueError: if the schedule is empty.
 
     Source:
         Song et al. (2021a), eq. 13.
     """
-    _check_path(path)
+    _check_schedule(schedule)
     return _solve_ddim(
-        as_partial(predict_noise), x, path, clip=clip, recompute_noise=recompute_noise
+        as_partial(predict_noise), x, schedule, clip=clip, recompute_noise=recompute_noise
     )
 
 
 @partial(jax.jit, static_argnames=("clip", "recompute_noise"))
 def _solve_ddim(
-    predict: Predictor, x: Array, path: Array, *, clip: float | None, recompute_noise: bool
+    predict: Predictor, x: Array, schedule: Array, *, clip: float | None, recompute_noise: bool
 ) -> tuple[Array, Array]:
-    def step(x: Array, now: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        parts = estimate(predict, x, now[0], clip=clip, recompute_noise=recompute_noise)
-        return move(parts, *now), (x, parts.x0)
+    def step(x: Array, ratios: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+        denoised = estimate(predict, x, ratios[0], clip=clip, recompute_noise=recompute_noise)
+        return ddim_update(denoised, *ratios), (x, denoised.x0)
 
-    last, (levels, seen) = jax.lax.scan(step, x, (path[:-1], path[1:]))
-    return jnp.concatenate([levels, last[None]]), seen
+    last, (images, x0) = jax.lax.scan(step, x, (schedule[:-1], schedule[1:]))
+    return jnp.concatenate([images, last[None]]), x0
 
 
 def solve_heun(
     predict_noise: Predictor,
     x: Float[Array, "*s"],
-    path: Float[Array, " n"],
+    schedule: Float[Array, " n"],
     *,
     clip: float | None = None,
 ) -> Float[Array, "*s"]:
-    """Returns the images at the end of a path, by the mean of the noise at both ends of a step.
+    """Returns the images at the last signal ratio of a schedule, by Heun's method of second order.
 
-    A step of DDIM is Euler's in the noise-to-signal ratio `σ = √((1 − ᾱ) / ᾱ)`; here it is tried,
-    and done again with the mean. The step to ᾱ = 1, and one from ᾱ = 0, where σ is infinite, are
-    Euler's. A first σ of many hundreds, as the cosine schedule has it, makes the mean a bad guess.
+    A step of DDIM is Euler's in the noise-to-signal ratio `σ = √((1 − ᾱ) / ᾱ)`. Heun's repeats it
+    with the mean of the noise predicted before and after it. A step to ᾱ = 1, and one from ᾱ = 0,
+    where σ is infinite, stay Euler's. Where the first σ is many hundreds, as in the cosine
+    schedule, the mean is a poor estimate.
 
     Args:
         predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`; called twice a step.
         x: images at the first ratio.
-        path: signal ratios.
-        clip: if given, every estimate of x0 is cut to [-clip, clip], and the noise follows.
+        schedule: signal ratios in [0, 1].
+        clip: if given, every estimate of x0 is clipped to [-clip, clip], and the noise is computed
+            again from it.
+
+    Returns:
+        Images of the shape and dtype of `x`.
 
     Raises:
-        ValueError: if the path is empty.
+        ValueError: if the schedule is empty.
 
     Source:
         Karras et al. (2022), algorithm 1.
     """
-    _check_path(path)
-    return _solve_heun(as_partial(predict_noise), x, path, clip=clip)
+    _check_schedule(schedule)
+    return _solve_heun(as_partial(predict_noise), x, schedule, clip=clip)
 
 
 @partial(jax.jit, static_argnames="clip")
-def _solve_heun(predict: Predictor, x: Array, path: Array, *, clip: float | None) -> Array:
-    def step(x: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
-        ratio, ratio_next = now
+def _solve_heun(predict: Predictor, x: Array, schedule: Array, *, clip: float | None) -> Array:
+    def step(x: Array, ratios: tuple[Array, Array]) -> tuple[Array, None]:
+        ratio, ratio_next = ratios
         start = estimate(predict, x, ratio, clip=clip, recompute_noise=True)
-        tried = move(start, ratio, ratio_next)
-        end = estimate(predict, tried, ratio_next, clip=clip, recompute_noise=True)
+        euler = ddim_update(start, ratio, ratio_next)
+        end = estimate(predict, euler, ratio_next, clip=clip, recompute_noise=True)
         mean = (start.noise + end.noise) / 2
-        better = move(Denoised(predict_x0(x, mean, ratio), mean), ratio, ratio_next)
-        return jnp.where((ratio > 0) & (ratio_next < 1), better, tried), None
+        heun = ddim_update(Denoised(predict_x0(x, mean, ratio), mean), ratio, ratio_next)
+        return jnp.where((ratio > 0) & (ratio_next < 1), heun, euler), None
 
-    return jax.lax.scan(step, x, (path[:-1], path[1:]))[0]
+    return jax.lax.scan(step, x, (schedule[:-1], schedule[1:]))[0]
 
 
 def solve_dpm(
     predict_noise: Predictor,
     x: Float[Array, "*s"],
-    path: Float[Array, " n"],
+    schedule: Float[Array, " n"],
     *,
     clip: float | None = None,
 ) -> Float[Array, "*s"]:
-    """Returns the images at the end of a path, x0 extrapolated along the log-SNR.
+    """Returns the images at the last signal ratio of a schedule, by DPM-Solver++(2M).
 
-    `D = x̂0 + h / (2 h_before) (x̂0 − x̂0_before)`, with h a step in half the log-SNR, takes the
-    place of x̂0 in a step of DDIM. The first step, and one to ᾱ = 1, are DDIM's.
+    x0 is extrapolated along the log-SNR: `D = x̂0 + h / (2 h_before) (x̂0 − x̂0_before)`, with h the
+    length of a step in half the log-SNR, replaces x̂0 in a step of DDIM. The first step, and one to
+    ᾱ = 1, are DDIM's.
 
     Args:
         predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`; called once a step.
         x: images at the first ratio.
-        path: signal ratios.
-        clip: if given, every estimate of x0 is cut to [-clip, clip].
+        schedule: signal ratios in [0, 1].
+        clip: if given, every estimate of x0 is clipped to [-clip, clip].
+
+    Returns:
+        Images of the shape and dtype of `x`.
 
     Raises:
-        ValueError: if the path is empty.
+        ValueError: if the schedule is empty.
 
     Source:
         Lu et al. (2022), algorithm 2.
     """
-    _check_path(path)
-    return _solve_dpm(as_partial(predict_noise), x, path, clip=clip)
+    _check_schedule(schedule)
+    return _solve_dpm(as_partial(predict_noise), x, schedule, clip=clip)
 
 
 @partial(jax.jit, static_argnames="clip")
-def _solve_dpm(predict: Predictor, x: Array, path: Array, *, clip: float | None) -> Array:
-    level = log_snr(path)
+def _solve_dpm(predict: Predictor, x: Array, schedule: Array, *, clip: float | None) -> Array:
+    level = log_snr(schedule)
     length = level[1:] - level[:-1]
     before = jnp.concatenate([jnp.full_like(length[:1], jnp.inf), length[:-1]])
     # A step that follows an infinite one, or is one, has nothing to extrapolate from.
@@ -176,16 +192,16 @@ def _solve_dpm(predict: Predictor, x: Array, path: Array, *, clip: float | None)
     share = jnp.where(usable, length, 0) / jnp.where(usable, 2 * before, 1)
 
     def step(
-        carry: tuple[Array, Array], now: tuple[Array, Array, Array]
+        carry: tuple[Array, Array], interval: tuple[Array, Array, Array]
     ) -> tuple[tuple[Array, Array], None]:
-        (x, past), (ratio, ratio_next, share) = carry, now
-        parts = estimate(predict, x, ratio, clip=clip, recompute_noise=True)
-        x0 = parts.x0 + share * (parts.x0 - past)
-        # Where nothing is extrapolated the predicted noise is exact, the derived one rounded.
-        noise = jnp.where(share == 0, parts.noise, noise_from_x0(x, x0, ratio))
-        return (move(Denoised(x0, noise), ratio, ratio_next), parts.x0), None
+        (x, x0_before), (ratio, ratio_next, share) = carry, interval
+        denoised = estimate(predict, x, ratio, clip=clip, recompute_noise=True)
+        x0 = denoised.x0 + share * (denoised.x0 - x0_before)
+        # Where nothing is extrapolated the predicted noise is exact, the computed one rounded.
+        noise = jnp.where(share == 0, denoised.noise, noise_from_x0(x, x0, ratio))
+        return (ddim_update(Denoised(x0, noise), ratio, ratio_next), denoised.x0), None
 
-    return jax.lax.scan(step, (x, jnp.zeros_like(x)), (path[:-1], path[1:], share))[0][0]
+    return jax.lax.scan(step, (x, jnp.zeros_like(x)), (schedule[:-1], schedule[1:], share))[0][0]
 
 
 def invert_diffusion(
@@ -202,11 +218,14 @@ def invert_diffusion(
 
     Args:
         predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`.
-        x0: images.
-        alpha_bar: the schedule of the training, falling.
-        steps: as of the sampler that shall lead back.
-        iterations: substitutions per step, each calls the network; 1 is the usual inversion, which
-            takes the noise of the less noisy image, more come closer to the inverse.
+        x0: images without noise.
+        alpha_bar: signal ratios of the training, falling.
+        steps: number of steps of the sampler that is inverted.
+        iterations: substitutions per step, each a call of the network. 1 is the usual inversion,
+            which predicts the noise from the less noisy image; more come closer to the inverse.
+
+    Returns:
+        Images at the last signal ratio, of the shape and dtype of `x0`.
 
     Raises:
         ValueError: if steps is out of range, or there is no iteration.
@@ -216,14 +235,14 @@ def invert_diffusion(
     """
     if iterations < 1:
         raise ValueError(f"iterations must be at least 1, got {iterations}.")
-    path = sampling_schedule(alpha_bar, steps=steps)
-    return _invert(as_partial(predict_noise), x0, path[::-1], iterations=iterations)
+    schedule = sampling_schedule(alpha_bar, steps=steps)
+    return _invert(as_partial(predict_noise), x0, schedule[::-1], iterations=iterations)
 
 
 @partial(jax.jit, static_argnames="iterations")
-def _invert(predict: Predictor, x: Array, path: Array, *, iterations: int) -> Array:
-    def step(x: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
-        ratio, ratio_next = now
+def _invert(predict: Predictor, x: Array, schedule: Array, *, iterations: int) -> Array:
+    def step(x: Array, ratios: tuple[Array, Array]) -> tuple[Array, None]:
+        ratio, ratio_next = ratios
         signal, spread = roots(ratio, x)
         signal_next, spread_next = roots(ratio_next, x)
 
@@ -233,15 +252,18 @@ def _invert(predict: Predictor, x: Array, path: Array, *, iterations: int) -> Ar
 
         return jax.lax.scan(substitute, x, length=iterations)[0], None
 
-    return jax.lax.scan(step, x, (path[:-1], path[1:]))[0]
+    return jax.lax.scan(step, x, (schedule[:-1], schedule[1:]))[0]
 
 
 def sampling_schedule(alpha_bar: Float[Array, " t"], *, steps: int) -> Float[Array, " {steps}+1"]:
-    """Returns the signal ratios that a sampler visits: evenly spaced steps from the last, then 1.
+    """Returns the signal ratios of a sampler: evenly spaced ones of the training, then 1.
 
     Args:
-        alpha_bar: the schedule of the training, falling.
-        steps: of sampling, at most those of the schedule.
+        alpha_bar: signal ratios of the training, falling.
+        steps: number of sampling steps, at most the number of ratios.
+
+    Returns:
+        Rising ratios, the first one the last of the training.
 
     Raises:
         ValueError: if steps is not between 1 and the length of the schedule.
@@ -256,51 +278,6 @@ def sampling_schedule(alpha_bar: Float[Array, " t"], *, steps: int) -> Float[Arr
     return jnp.append(alpha_bar[chosen], jnp.ones((), alpha_bar.dtype))
 
 
-def _check_path(path: Array) -> None:
-    if not len(path):
-        raise ValueError("path must hold at least one ratio, got none.")
-
-
-def estimate(
-    predict: Predictor,
-    x: Array,
-    alpha_bar: Array,
-    *,
-    clip: float | None = None,
-    recompute_noise: bool = False,
-) -> Denoised:
-    """Asks the predictor, and completes its answer to image and noise."""
-    found = predict(x, alpha_bar)
-    parts = (
-        found if isinstance(found, Denoised) else Denoised(predict_x0(x, found, alpha_bar), found)
-    )
-    return _cut(parts, x, alpha_bar, clip=clip, recompute_noise=recompute_noise)
-
-
-def move(
-    parts: Denoised,
-    alpha_bar: Array,
-    alpha_bar_next: Array,
-    *,
-    eta: float = 0.0,
-    fresh_noise: Array | None = None,
-) -> Array:
-    """Puts an image and its noise together at another level."""
-    signal, spread = roots(alpha_bar_next, parts.x0)
-    if not eta or fresh_noise is None:
-        return signal * parts.x0 + spread * parts.noise
-    # The variance of fresh noise, as a share of all the noise that shall be there.
-    ratio, ratio_next = jnp.asarray(alpha_bar), jnp.asarray(alpha_bar_next)
-    removed = 1 - ratio / jnp.where(ratio_next > 0, ratio_next, 1)
-    share = eta**2 * jnp.maximum(removed, 0) / jnp.where(ratio < 1, 1 - ratio, 1)
-    fresh, kept = roots(share, parts.x0)
-    return signal * parts.x0 + spread * (kept * parts.noise + fresh * fresh_noise)
-
-
-def _cut(
-    parts: Denoised, x: Array, alpha_bar: Array, *, clip: float | None, recompute_noise: bool
-) -> Denoised:
-    if clip is None:
-        return parts
-    x0 = jnp.clip(parts.x0, -clip, clip)
-    return Denoised(x0, noise_from_x0(x, x0, alpha_bar) if recompute_noise else parts.noise)
+def _check_schedule(schedule: Array) -> None:
+    if not len(schedule):
+        raise ValueError("schedule must hold at least one ratio, got none.")

@@ -1,4 +1,4 @@
-"""From a YOLO head's raw numbers to boxes, and from boxes to what the head should have said."""
+"""YOLO's heads: their outputs decoded into boxes, and boxes encoded as their targets."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,13 @@ from lectures_jax.ops.boxes import cxcywh_to_xyxy, iou, xyxy_to_cxcywh
 
 
 class Predictions(NamedTuple):
-    """What one head predicts, by slot: rows of cells, then columns, then anchors."""
+    """Predictions of one head, by slot: rows of cells, then columns, then anchors.
+
+    Attributes:
+        boxes: corners in pixels.
+        objectness: logit that an object is assigned to the slot.
+        classes: one logit per class.
+    """
 
     boxes: Float[Array, "*b n 4"]
     objectness: Float[Array, "*b n"]
@@ -25,7 +31,7 @@ class YoloTarget(NamedTuple):
         boxes: the true box of each slot, xyxy pixels; zeros where no object is assigned.
         responsible: the slots to which an object is assigned.
         classes: one-hot class of each responsible slot, zeros elsewhere.
-        lost: objects whose own slot on this head went to an earlier object.
+        collided: number of objects whose best slot on this head is assigned to an earlier object.
         true_boxes: all objects of the image, whichever head they belong to.
         true_valid: which of them are objects and not padding.
     """
@@ -33,7 +39,7 @@ class YoloTarget(NamedTuple):
     boxes: Float[Array, "*b h w a 4"]
     responsible: Bool[Array, "*b h w a"]
     classes: Float[Array, "*b h w a c"]
-    lost: Int[Array, "*b"]
+    collided: Int[Array, "*b"]
     true_boxes: Float[Array, "*b m 4"]
     true_valid: Bool[Array, "*b m"]
 
@@ -43,7 +49,10 @@ def split_head(raw: Float[Array, "*b h w f"], *, num_anchors: int) -> Float[Arra
 
     Args:
         raw: output of the head, `num_anchors * (5 + classes)` channels.
-        num_anchors: anchors of a cell.
+        num_anchors: number of anchors of a cell.
+
+    Returns:
+        One vector of 5 + classes numbers per cell and anchor.
 
     Raises:
         ValueError: if the channels do not divide among the anchors, or leave no class.
@@ -69,7 +78,7 @@ def _cell_corners(height: int, width: int, dtype: jnp.dtype) -> Float[Array, "h 
 def yolo_boxes(
     offsets: Float[Array, "*b h w a 4"], anchors: Float[Array, "a 2"], *, stride: int
 ) -> Float[Array, "*b h w a 4"]:
-    """Returns the boxes that `t_x, t_y, t_w, t_h` stand for, in xyxy pixels.
+    """Returns the boxes that `t_x, t_y, t_w, t_h` encode.
 
     `b_xy = (σ(t_xy) + c_xy) · stride`, `b_wh = anchor · exp(t_wh)`
 
@@ -77,6 +86,9 @@ def yolo_boxes(
         offsets: `t_x, t_y, t_w, t_h` of each slot.
         anchors: width and height of this head's anchors, in pixels.
         stride: pixels per cell.
+
+    Returns:
+        Corners in pixels, not clipped to the image.
 
     Source:
         Redmon & Farhadi (2018), sec. 2.1.
@@ -125,8 +137,11 @@ def shape_iou(a: Float[Array, "n 2"], b: Float[Array, "m 2"]) -> Float[Array, "n
     """Returns the IoU of every pair of sizes, as boxes with a common center.
 
     Args:
-        a: widths and heights, in pixels.
-        b: widths and heights, in pixels.
+        a: widths and heights of n boxes, in pixels.
+        b: widths and heights of m boxes, in pixels.
+
+    Returns:
+        Values in [0, 1].
 
     Source:
         Redmon & Farhadi (2017), sec. 2 ("Dimension clusters").
@@ -135,13 +150,13 @@ def shape_iou(a: Float[Array, "n 2"], b: Float[Array, "m 2"]) -> Float[Array, "n
     return iou(corners(a)[:, None], corners(b)[None])
 
 
-def _claims(
+def _candidate_anchors(
     boxes: Float[Array, "m 4"],
     valid: Bool[Array, " m"],
     anchors: Float[Array, "s a 2"],
     anchor_iou: float | None,
 ) -> tuple[Bool[Array, "m s a"], Bool[Array, "m s a"]]:
-    """Returns which anchors each object claims as its best, and as one that is good enough."""
+    """Returns the best anchor of each object, and all anchors whose overlap suffices."""
     scales, count, _ = anchors.shape
     overlap = shape_iou(xyxy_to_cxcywh(boxes)[:, 2:], anchors.reshape(-1, 2))
     # argmax and not `overlap == max`: equal anchors must not both be the best.
@@ -161,7 +176,7 @@ def _assign(
     grid: tuple[int, int],
     stride: int,
 ) -> YoloTarget:
-    """Writes each object into the slots that it claims on one head."""
+    """Assigns each object to its slots on one head."""
     height, width = grid
     count, anchors = best.shape
     limit = jnp.array([width - 1, height - 1], jnp.int32)[None]
@@ -169,19 +184,18 @@ def _assign(
     # A center on the right or lower edge of the image still has a cell: the last one.
     column, row = jnp.minimum((center / stride).astype(jnp.int32), limit).T
 
-    # The smallest rank wins a slot: first come, first served, and an object's best anchor goes
+    # A slot goes to the object of least rank: to the first one, but to an object's best anchor
     # before another object's second choice.
     order = jnp.arange(count, dtype=jnp.int32)[:, None]
-    nobody = 2 * count
-    rank = jnp.where(best, order, jnp.where(good, order + count, nobody))
-    winner = jnp.full((height, width, anchors), nobody, jnp.int32).at[row, column].min(rank)
-    responsible = winner < nobody
-    owner = winner % count
-    held = responsible[..., None]
-    box_target = jnp.where(held, boxes[owner], 0)
-    class_target = jnp.where(held, classes[owner], 0)
-    lost = jnp.sum(best & (winner[row, column] != order), dtype=jnp.int32)
-    return YoloTarget(box_target, responsible, class_target, lost, boxes, valid)
+    unassigned = 2 * count
+    rank = jnp.where(best, order, jnp.where(good, order + count, unassigned))
+    least = jnp.full((height, width, anchors), unassigned, jnp.int32).at[row, column].min(rank)
+    responsible = least < unassigned
+    assigned = least % count
+    box_target = jnp.where(responsible[..., None], boxes[assigned], 0)
+    class_target = jnp.where(responsible[..., None], classes[assigned], 0)
+    collided = jnp.sum(best & (least[row, column] != order), dtype=jnp.int32)
+    return YoloTarget(box_target, responsible, class_target, collided, boxes, valid)
 
 
 def yolo_encode(
@@ -197,20 +211,20 @@ def yolo_encode(
 ) -> tuple[YoloTarget, ...]:
     """Returns what each head should predict for the objects of one image.
 
-    An object belongs to the cell that holds its center, and there to the anchor, among those of all
-    heads, whose shape overlaps it most. Where two objects claim the same slot the earlier one has
-    it and the later one is lost: it is counted in `lost` and teaches nothing.
+    An object is assigned to the cell that contains its center, and there to the anchor, among those
+    of all heads, whose shape overlaps it most. Where two objects have the same slot it is assigned
+    to the earlier one; the later one collided with it, is counted in `collided`, and has no target.
 
     Args:
-        boxes: xyxy pixels; invalid rows are padding.
+        boxes: corners of the objects, in pixels; invalid rows are padding.
         labels: class of each object, in [0, `num_classes`).
-        valid: which rows are objects. Boxes of no area, or with their center outside the image,
-            are left out too.
-        anchors: width and height in pixels, `[s, a, 2]` or flat `[s * a, 2]`, heads in the order of
-            `strides`.
+        valid: which rows are objects. Boxes without area, and boxes whose center is outside the
+            image, are left out too.
+        anchors: widths and heights in pixels, `[s, a, 2]` or flat `[s * a, 2]`, those of each head
+            in the order of `strides`.
         image_size: height and width of the image in pixels, multiples of every stride.
         strides: pixels per cell of each head.
-        num_classes: length of the one-hot class vectors.
+        num_classes: number of classes, the length of the one-hot vectors.
         anchor_iou: None assigns the best anchor alone, as the course defines it; a number assigns
             also every anchor whose shape IoU with the object exceeds it, which trains far faster.
 
@@ -241,7 +255,7 @@ def yolo_encode(
     inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
     valid = valid & inside & (box_width > 0) & (box_height > 0)
     classes = jax.nn.one_hot(labels, num_classes, dtype=boxes.dtype)
-    best, good = _claims(boxes, valid, anchors, anchor_iou)
+    best, good = _candidate_anchors(boxes, valid, anchors, anchor_iou)
     return tuple(
         _assign(
             boxes,

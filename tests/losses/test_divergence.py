@@ -29,11 +29,11 @@ def test_the_divergence_equals_the_integral(mean, log_var):
         lambda z: q.pdf(z) * (q.logpdf(z) - p.logpdf(z)), mean - reach, mean + reach, epsabs=1e-12
     )
     with jax.enable_x64(True):
-        found = losses.gaussian_kl(jnp.array([mean], float), jnp.array([log_var], float))
-    np.testing.assert_allclose(found, expected, atol=1e-10)
+        result = losses.gaussian_kl(jnp.array([mean], float), jnp.array([log_var], float))
+    np.testing.assert_allclose(result, expected, atol=1e-10)
 
 
 def test_it_is_never_negative_and_small_ones_keep_their_digits():
     log_var = jnp.array([1e-4], jnp.float32)
-    found = losses.gaussian_kl(jnp.zeros(1), log_var)
-    np.testing.assert_allclose(found, 0.25e-8, rtol=0.3)  # ½ (e^v − 1 − v) ≈ v² / 4
+    result = losses.gaussian_kl(jnp.zeros(1), log_var)
+    np.testing.assert_allclose(result, 0.25e-8, rtol=0.3)  # ½ (e^v − 1 − v) ≈ v² / 4

@@ -12,8 +12,8 @@ REAL, FAKE = np.array([2.0, -1, 0.3], np.float32), np.array([-0.5, 1.5, 0.2], np
 PAIR, POINTS = [(REAL, FAKE)], np.random.default_rng(0).normal(size=(3, 2, 4)).astype(np.float32)
 
 
-def critic(x):
-    """A smooth critic of [b, 2, 4]."""
+def discriminator(x):
+    """A smooth discriminator of [b, 2, 4]."""
     return jnp.sum(jnp.sin(x) * x, axis=(1, 2)) + jnp.prod(x[:, 0], axis=-1)
 
 
@@ -26,11 +26,11 @@ CONTRACT = {
     "generator_wasserstein": Contract([(FAKE,)]),
     "discriminator_relativistic": Contract(PAIR, edges=[(100 * REAL, 100 * FAKE)]),
     "r1_penalty": Contract(
-        [(POINTS,)], op=lambda x: losses.r1_penalty(critic, x), edges=[(0 * POINTS,)]
+        [(POINTS,)], op=lambda x: losses.r1_penalty(discriminator, x), edges=[(0 * POINTS,)]
     ),
     "gradient_penalty": Contract(
         [(POINTS, POINTS[::-1] + 1)],
-        op=lambda a, b: losses.gradient_penalty(jax.random.key(0), critic, a, b),
+        op=lambda a, b: losses.gradient_penalty(jax.random.key(0), discriminator, a, b),
         edges=[(0 * POINTS, 0 * POINTS)],
     ),
 }
@@ -51,17 +51,17 @@ CONTRACT = {
     ],
 )
 def test_values_by_hand(loss, logits, expected):
-    found = loss(*(jnp.float32(x) for x in logits))
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+    result = loss(*(jnp.float32(x) for x in logits))
+    np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-7)
 
 
 def minimize(loss, size):
     """Newton's method on a separable convex function of `size` numbers, in float64."""
-    slope = jax.grad(lambda x: jnp.sum(loss(x)))
-    curvature = jax.grad(lambda x: jnp.sum(slope(x)))
+    gradient = jax.grad(lambda x: jnp.sum(loss(x)))
+    curvature = jax.grad(lambda x: jnp.sum(gradient(x)))
     x = jnp.zeros(size, jnp.float64)
     for _ in range(20):
-        x = x - slope(x) / curvature(x)
+        x = x - gradient(x) / curvature(x)
     return x
 
 
@@ -83,13 +83,13 @@ def test_the_best_discriminator_and_the_value_of_the_game_on_known_densities():
         np.testing.assert_allclose(value, 2 * jensen_shannon - jnp.log(4), rtol=1e-10)
 
 
-def test_both_generators_stand_still_together_and_only_one_has_a_slope_when_beaten():
-    slopes = [
+def test_both_generators_have_one_equilibrium_and_only_one_has_a_gradient_far_from_it():
+    gradients = [
         float(jax.grad(loss)(jnp.float32(-10)))
         for loss in (losses.generator_minimax, losses.generator_non_saturating)
     ]
-    assert -1e-4 < slopes[0] < 0
-    assert slopes[1] < -0.99
+    assert -1e-4 < gradients[0] < 0
+    assert gradients[1] < -0.99
 
 
 def dirac_gan(generator_loss, *, gamma, alternating):
@@ -116,38 +116,38 @@ def dirac_gan(generator_loss, *, gamma, alternating):
 def test_the_dirac_gan_circles_without_a_penalty_and_arrives_with_r1(loss, alternating):
     free = dirac_gan(loss, gamma=0.0, alternating=alternating)
     turns = np.count_nonzero(np.diff(np.sign(free[:, 0]))) / 2
-    assert 6 < turns < 9  # the slopes are ½ there, so a turn takes 4π of the time 100
+    assert 6 < turns < 9  # the derivatives are ½ there, so a turn takes 4π of the time 100
     assert np.linalg.norm(free[-500:], axis=1).min() > 0.7 * np.hypot(0.2, 0.2)
     damped = dirac_gan(loss, gamma=1.0, alternating=alternating)
     assert np.linalg.norm(damped[-1]) < 1e-6
 
 
-def test_the_slope_of_a_linear_critic_is_its_weight():
+def test_the_gradient_of_a_linear_discriminator_is_its_weight():
     weight = jnp.array([3.0, 4.0])
     x, y = jnp.ones((2, 2)), jnp.zeros((2, 2))
     np.testing.assert_allclose(losses.r1_penalty(lambda x: x @ weight, x), [25, 25])
-    found = losses.gradient_penalty(jax.random.key(0), lambda x: x @ weight, x, y)
-    np.testing.assert_allclose(found, [16, 16], rtol=1e-6)
+    result = losses.gradient_penalty(jax.random.key(0), lambda x: x @ weight, x, y)
+    np.testing.assert_allclose(result, [16, 16], rtol=1e-6)
 
 
 def test_the_penalty_is_measured_between_real_and_fake():
     # ‖∇ ½x²‖ = |x|: between 3 and 5 the penalty lies between (3 − 1)² and (5 − 1)²
     real, fake = jnp.full((200, 1), 3.0), jnp.full((200, 1), 5.0)
-    found = losses.gradient_penalty(
+    result = losses.gradient_penalty(
         jax.random.key(1), lambda x: jnp.sum(x**2, axis=1) / 2, real, fake
     )
-    points = np.sqrt(found) + 1
+    points = np.sqrt(result) + 1
     assert np.all((points >= 3) & (points <= 5))
     np.testing.assert_allclose(points.mean(), 4, atol=0.15)
 
 
-def test_a_flat_critic_has_a_finite_gradient():
+def test_a_constant_discriminator_has_a_finite_gradient():
     def loss(weight):
         x = jnp.ones((2, 3))
         return jnp.sum(
             losses.gradient_penalty(jax.random.key(0), lambda x: x @ weight, x, jnp.zeros_like(x))
         )
 
-    value, slope = jax.value_and_grad(loss)(jnp.zeros(3))
+    value, gradient = jax.value_and_grad(loss)(jnp.zeros(3))
     assert value == 2
-    assert np.isfinite(slope).all()
+    assert np.isfinite(gradient).all()

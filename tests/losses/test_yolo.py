@@ -100,7 +100,7 @@ def test_the_printed_loss_on_one_slot_by_hand():
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
-def test_an_empty_picture_costs_objectness_only():
+def test_an_empty_image_costs_objectness_only():
     target = jax.jit(target_of)(BOXES, LABELS, np.zeros(3, bool))
     objectness = RAW.reshape(5, 6, 3, 7)[..., 4]
     np.testing.assert_allclose(v3(RAW, target, ANCHORS), bce(objectness, 0).sum(), rtol=1e-5)
@@ -171,7 +171,7 @@ def test_the_truth_has_no_gradient_in_position_and_size(loss):
     np.testing.assert_allclose(gradient.reshape(5, 6, 3, 7)[..., :4], 0, atol=1e-5)
 
 
-def test_ignoring_is_no_way_to_learn():
+def test_ignored_slots_do_not_lower_the_loss():
     """The threshold decides from the boxes, but no gradient reaches them through it."""
     target = jax.jit(target_of)(BOXES, LABELS, np.ones(3, bool))
     gradient = jax.grad(v3)(jnp.asarray(RAW), target, ANCHORS).reshape(5, 6, 3, 7)
@@ -180,10 +180,10 @@ def test_ignoring_is_no_way_to_learn():
 
 
 def test_overlap_is_one_minus_ciou_of_the_responsible_slots():
-    held = TARGET.responsible
-    ciou = ops.ciou(jnp.asarray(PREDICTED[held]), jnp.asarray(TARGET.boxes[held]))
+    responsible = TARGET.responsible
+    ciou = ops.ciou(jnp.asarray(PREDICTED[responsible]), jnp.asarray(TARGET.boxes[responsible]))
     overlap = jax.jit(partial(losses.yolo_overlap, stride=STRIDE))
     np.testing.assert_allclose(overlap(RAW, TARGET, ANCHORS), np.sum(1 - ciou), rtol=1e-5)
     gradient = jax.grad(overlap)(jnp.asarray(RAW), TARGET, ANCHORS).reshape(5, 6, 3, 7)
-    assert np.all(gradient[~held] == 0)
+    assert np.all(gradient[~responsible] == 0)
     assert np.all(gradient[..., 4:] == 0)

@@ -20,7 +20,7 @@ def test_accuracy_by_hand():
     assert np.isnan(metrics.accuracy(LOGITS[:0], jnp.zeros(0, jnp.int32)))
 
 
-def test_the_matrix_and_its_scores_equal_scikit_learn_s():
+def test_the_matrix_and_its_scores_equal_sklearn_s():
     confusion = jax.jit(metrics.confusion_matrix, static_argnames="num_classes")(
         jnp.asarray(PREDICTED), jnp.asarray(TRUE), num_classes=4
     )

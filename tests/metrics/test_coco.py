@@ -9,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from lectures_jax import metrics
 from lectures_jax.metrics import _coco_matching as matching
 from lectures_jax.metrics import coco
+from tests.metrics.coco_cases import NUM_CLASSES, pycocotools, run, scene, xywh
 
 NAMES = ("boxes", "scores", "labels", "valid", "true_boxes", "true_labels", "true_valid")
-NUM_CLASSES = 3
 
 
 def evaluate(case, **changes):
@@ -25,96 +24,10 @@ def evaluate(case, **changes):
     return metrics.coco_map(*positional, **{"num_classes": NUM_CLASSES, **case})
 
 
-def pycocotools(case):
-    """Precision, recall and stats of COCO's own program; boxes become x, y, w, h in float64."""
-    true_boxes = _xywh(case["true_boxes"])
-    objects = [
-        {
-            "image_id": int(i),
-            "category_id": int(case["true_labels"][i, g]),
-            "bbox": true_boxes[i, g].tolist(),
-            "area": float(case["area"][i, g]),
-            "iscrowd": int(case["crowd"][i, g]),
-        }
-        for i, g in np.argwhere(case["true_valid"])
-    ]
-    boxes = _xywh(case["boxes"])
-    detections = [
-        {
-            "image_id": int(i),
-            "category_id": int(case["labels"][i, d]),
-            "bbox": boxes[i, d].tolist(),
-            "area": float(boxes[i, d, 2] * boxes[i, d, 3]),
-            "score": float(case["scores"][i, d]),
-            "iscrowd": 0,
-        }
-        for i, d in np.argwhere(case["valid"])
-    ]
-    num_images = len(case["scores"])
-    return _run(_coco(objects, num_images), _coco(detections, num_images))
-
-
-def _xywh(boxes):
-    boxes = boxes.astype(np.float64)
-    return np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
-
-
-def _coco(annotations, num_images):
-    coco = COCO()
-    # COCO's own program takes an object with the id 0 for unmatched.
-    coco.dataset = {
-        "images": [{"id": i} for i in range(num_images)],
-        "categories": [{"id": c} for c in range(NUM_CLASSES)],
-        "annotations": [{**x, "id": i} for i, x in enumerate(annotations, start=1)],
-    }
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
-    return coco
-
-
-def _run(objects, detections):
-    with contextlib.redirect_stdout(io.StringIO()):
-        run = COCOeval(objects, detections, "bbox")
-        run.evaluate()
-        run.accumulate()
-        run.summarize()
-    return run.eval["precision"], run.eval["recall"], run.stats
-
-
 def assert_equal(result, expected):
     np.testing.assert_array_equal(result.precision, expected[0])
     np.testing.assert_array_equal(result.recall, expected[1])
     np.testing.assert_allclose(result.stats, expected[2], rtol=1e-13)
-
-
-def scene(seed, *, images=6, detections=24, objects=8, dtype=np.float32):
-    """Detections near objects, on a grid so coarse that equal IoU, IoU at a threshold, equal scores
-    and areas at a border are common."""
-    rng = np.random.default_rng(seed)
-    step = rng.choice([1, 2, 4])
-    low = rng.integers(0, 40, (images, objects, 2)) * step
-    true_boxes = np.concatenate([low, low + rng.integers(1, 33, low.shape) * step], -1)
-    source = rng.integers(0, objects, (images, detections))
-    moved = rng.random((*source.shape, 1)) < 0.7
-    boxes = np.take_along_axis(true_boxes, source[..., None], 1)
-    boxes = boxes + rng.integers(-3, 4, boxes.shape) * step * moved
-    true_labels = rng.integers(0, NUM_CLASSES, (images, objects))
-    confused = rng.random(source.shape) < 0.1
-    labels = np.where(confused, 0, np.take_along_axis(true_labels, source, 1))
-    # Sixths, so that x + w and w * h are rounded in float32 and in float64.
-    boxes, true_boxes = (boxes / 6 * 4).astype(dtype), (true_boxes / 6 * 4).astype(dtype)
-    width, height = np.moveaxis(_xywh(true_boxes)[..., 2:], -1, 0)
-    return {
-        "boxes": boxes,
-        "scores": (rng.integers(0, 12, source.shape) / 12).astype(dtype),
-        "labels": labels.astype(np.int32),
-        "valid": rng.random(source.shape) < 0.9,
-        "true_boxes": true_boxes,
-        "true_labels": true_labels.astype(np.int32),
-        "true_valid": rng.random((images, objects)) < 0.8,
-        "crowd": rng.random((images, objects)) < 0.15,
-        "area": width * height * rng.choice([0.5, 1], (images, objects)),
-    }
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -139,7 +52,7 @@ def test_only_the_best_hundred_detections_of_an_image_and_class_count(seed):
 @pytest.mark.parametrize("seed", range(2))
 def test_an_object_has_the_area_of_its_box_by_default(seed):
     case = scene(seed)
-    area = np.prod(_xywh(case["true_boxes"])[..., 2:], axis=-1)
+    area = np.prod(xywh(case["true_boxes"])[..., 2:], axis=-1)
     assert_equal(evaluate(case, area=None), pycocotools({**case, "area": area}))
 
 
@@ -150,14 +63,14 @@ def test_the_sample_of_the_coco_api_scores_as_published(shared_data):
         results = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
         detections = objects.loadRes(results)
     true_boxes, true_labels, true_valid, true = _pad(objects, objects)
-    boxes, labels, valid, found = _pad(detections, objects)
+    boxes, labels, valid, detected = _pad(detections, objects)
     result = metrics.coco_map(
-        *(boxes, found("score"), labels, valid, true_boxes, true_labels, true_valid),
+        *(boxes, detected("score"), labels, valid, true_boxes, true_labels, true_valid),
         num_classes=len(objects.getCatIds()),
         crowd=true("iscrowd") > 0,
         area=true("area"),
     )
-    assert_equal(result, _run(objects, detections))
+    assert_equal(result, run(objects, detections))
     published = [0.505, 0.697, 0.573, 0.586, 0.519, 0.501, 0.387, 0.594, 0.595, 0.640, 0.566, 0.564]
     np.testing.assert_allclose(list(result.named().values()), published, atol=5e-4)
 
@@ -252,7 +165,7 @@ def test_one_wrong_box_in_front_halves_the_precision():
     assert wrong_first.named()["AR10"] == 1
 
 
-def test_half_of_the_objects_found_gives_half_of_the_recalls():
+def test_half_of_the_objects_detected_gives_half_of_the_recalls():
     result = one_image([[0, 0, 50, 50]], [0.9], [[0, 0, 50, 50], [60, 0, 90, 50]])
     # The recalls 0, 0.01, …, 0.5 of the 101 are reached.
     assert result.named()["AP"] == pytest.approx(51 / 101)
@@ -287,7 +200,7 @@ def test_overlaps_are_not_rounded_by_a_fused_multiply_and_add():
 
     with jax.enable_x64(True):
         result = np.asarray(overlap(boxes, np.zeros(64, np.int32), np.ones(64, bool), crowd))
-    x, y, w, h = _xywh(boxes).T
+    x, y, w, h = xywh(boxes).T
     sides = [
         np.minimum((p + s)[:, None], (p + s)[None]) - np.maximum(p[:, None], p[None])
         for p, s in ((x, w), (y, h))

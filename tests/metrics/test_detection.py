@@ -41,7 +41,7 @@ def iou(a, b):
 
 def devkit(case, label, threshold):
     """Recall and precision after each detection, and what became of it, as in VOCevaldet.m."""
-    found, true, false, ignored = set(), [], [], []
+    detected, true, false, ignored = set(), [], [], []
     of_class = case["valid"] & (case["labels"] == label)
     queue = sorted(map(tuple, np.argwhere(of_class)), key=lambda x: -case["scores"][x])
     for i, d in queue:
@@ -56,15 +56,15 @@ def devkit(case, label, threshold):
             false.append((i, d))
         elif case["crowd"][i, best]:
             ignored.append((i, d))
-        elif (i, best) in found:
+        elif (i, best) in detected:
             false.append((i, d))
         else:
-            found.add((i, best))
+            detected.add((i, best))
             true.append((i, d))
     objects = case["true_valid"] & (case["true_labels"] == label) & ~case["crowd"]
     right = np.cumsum([x in true for x in queue])
     wrong = np.cumsum([x in false for x in queue])
-    return right, wrong, int(objects.sum()), set(true), set(false), found
+    return right, wrong, int(objects.sum()), set(true), set(false), detected
 
 
 def devkit_ap(right, wrong, num_objects, *, eleven_point):
@@ -91,12 +91,12 @@ def test_every_detection_is_judged_as_by_the_devkit(seed, threshold):
     matches = metrics.match_detections(*arrays(case), iou_threshold=threshold, crowd=case["crowd"])
     matches = metrics.Matches(*map(np.asarray, matches))
     for label in range(NUM_CLASSES):
-        *_, true, false, found = devkit(case, label, threshold)
+        *_, true, false, detected = devkit(case, label, threshold)
         of_class = case["labels"] == label
         assert set(map(tuple, np.argwhere(of_class & matches.true_positive))) == true
         assert set(map(tuple, np.argwhere(of_class & matches.false_positive))) == false
-        wanted = case["true_valid"] & ~case["crowd"] & (case["true_labels"] == label)
-        missed = set(map(tuple, np.argwhere(wanted))) - found
+        counted = case["true_valid"] & ~case["crowd"] & (case["true_labels"] == label)
+        missed = set(map(tuple, np.argwhere(counted))) - detected
         own = case["true_labels"] == label
         assert set(map(tuple, np.argwhere(own & matches.missed))) == missed
 
@@ -170,7 +170,7 @@ def test_a_duplicate_is_wrong_though_another_object_overlaps_enough():
     np.testing.assert_array_equal(matches.missed, [[False, True]])
 
 
-def test_one_of_two_objects_found_at_full_precision():
+def test_one_of_two_objects_detected_at_full_precision():
     image = one_image(
         [[0, 0, 5, 5], [50, 50, 60, 60]], [0.9, 0.1], [[0, 0, 5, 5], [20, 20, 30, 30]]
     )

@@ -27,10 +27,10 @@ def test_one_unit_for_each_factor_scores_one(name):
 
 
 def test_forests_find_the_unit_of_each_factor():
-    found = metrics.dci(KEY, PERFECT, FACTORS)
-    np.testing.assert_allclose(found[:2], [1, 1], atol=0.01)
-    assert found.informativeness == 1
-    assert found.importance.argmax(axis=0).tolist() == [1, 3, 0, 2]
+    result = metrics.dci(KEY, PERFECT, FACTORS)
+    np.testing.assert_allclose(result[:2], [1, 1], atol=0.01)
+    assert result.informativeness == 1
+    assert result.importance.argmax(axis=0).tolist() == [1, 3, 0, 2]
 
 
 @pytest.mark.parametrize(("name", "most"), [("mig", 0.05), ("sap", 0.02)])

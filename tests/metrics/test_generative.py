@@ -62,7 +62,7 @@ def test_scores_have_the_precision_that_the_caller_has_enabled():
         assert metrics.frechet_distance(A, B).dtype == np.float64
 
 
-def test_the_kernel_distance_equals_scikit_learn_s_kernels():
+def test_the_kernel_distance_equals_sklearn_s_kernels():
     def kernel(x, y):
         return polynomial_kernel(x, y, degree=3, gamma=1 / 6, coef0=1)
 
@@ -95,7 +95,7 @@ def test_manifold_scores_equal_a_count_over_all_pairs(k):
     between = cdist(A, B)
     in_real = between <= reach(A)[:, None]
     in_fake = between <= reach(B)
-    found = metrics.manifold_scores(A, B, neighbors=k)
+    result = metrics.manifold_scores(A, B, neighbors=k)
     expected = {
         "precision": in_real.any(axis=0).mean(),
         "recall": in_fake.any(axis=1).mean(),
@@ -103,33 +103,33 @@ def test_manifold_scores_equal_a_count_over_all_pairs(k):
         "coverage": in_real.any(axis=1).mean(),
     }
     for name, value in expected.items():
-        np.testing.assert_allclose(getattr(found, name), value, err_msg=name)
-    assert 0 < found.precision < 1
-    assert 0 < found.recall < 1
+        np.testing.assert_allclose(getattr(result, name), value, err_msg=name)
+    assert 0 < result.precision < 1
+    assert 0 < result.recall < 1
 
 
 def test_manifold_scores_of_a_line_by_hand():
     # k = 1: the real balls are [−1, 1], [0, 2] and [1, 19]
     real, fake = np.array([[0.0], [1], [10]]), np.array([[-0.5], [2.5], [30]])
-    found = metrics.manifold_scores(real, fake, neighbors=1)
-    np.testing.assert_allclose(found.precision, 2 / 3)  # −0.5 in the first, 2.5 in the last
-    np.testing.assert_allclose(found.recall, 1)  # −0.5 and 2.5 reach 3 far, 30 down to 2.5
-    np.testing.assert_allclose(found.density, 2 / 3)
-    np.testing.assert_allclose(found.coverage, 2 / 3)  # the second holds none
+    result = metrics.manifold_scores(real, fake, neighbors=1)
+    np.testing.assert_allclose(result.precision, 2 / 3)  # −0.5 in the first, 2.5 in the last
+    np.testing.assert_allclose(result.recall, 1)  # −0.5 and 2.5 reach 3 far, 30 down to 2.5
+    np.testing.assert_allclose(result.density, 2 / 3)
+    np.testing.assert_allclose(result.coverage, 2 / 3)  # the second holds none
 
 
 def test_a_set_compared_with_itself_overlaps_wholly():
-    found = metrics.manifold_scores(A, A, neighbors=4)
-    assert (found.precision, found.recall, found.coverage) == (1, 1, 1)
-    np.testing.assert_allclose(found.density, 5 / 4)  # k neighbors' balls and its own
+    result = metrics.manifold_scores(A, A, neighbors=4)
+    assert (result.precision, result.recall, result.coverage) == (1, 1, 1)
+    np.testing.assert_allclose(result.density, 5 / 4)  # k neighbors' balls and its own
 
 
 def test_distant_sets_do_not_overlap():
-    found = metrics.manifold_scores(A, A + 100)
-    assert tuple(float(x) for x in found) == (0, 0, 0, 0)
+    result = metrics.manifold_scores(A, A + 100)
+    assert tuple(float(x) for x in result) == (0, 0, 0, 0)
 
 
-def test_copies_with_noise_are_flagged_and_new_pictures_are_not():
+def test_copies_with_noise_are_flagged_and_new_images_are_not():
     rng = np.random.default_rng(2)
     train, held_out, fresh = rng.normal(size=(3, 200, 8))
     copies = train + 0.05 * rng.normal(size=train.shape)
@@ -153,8 +153,8 @@ def test_class_shares_by_hand():
 def test_modes_and_quality_by_hand():
     modes = np.array([[0.0, 0], [2, 0], [0, 2]])
     points = np.array([[0.0, 0.29], [2, 0.31], [0.1, 0], [1, 1]])
-    found = metrics.mode_coverage(points, modes, deviation=0.1)
-    assert (int(found.modes), float(found.quality)) == (1, 0.5)  # of three, and of four
+    result = metrics.mode_coverage(points, modes, deviation=0.1)
+    assert (int(result.modes), float(result.quality)) == (1, 0.5)  # of three, and of four
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,17 @@ import pytest
 from lectures_jax import metrics, ops
 
 
-def test_a_flat_picture_has_none_and_a_chessboard_all():
+def test_a_flat_image_has_none_and_a_checkerboard_all():
     board = np.indices((8, 8)).sum(axis=0) % 2 * 2.0 - 1
     images = np.stack([np.ones((8, 8)), board])[..., None].astype(np.float32)
-    found = [float(metrics.high_frequency_energy(i[None])) for i in images]
-    np.testing.assert_allclose(found, [0, 1], atol=1e-6)
+    result = [float(metrics.high_frequency_energy(i[None])) for i in images]
+    np.testing.assert_allclose(result, [0, 1], atol=1e-6)
 
 
 def test_without_cutoff_it_is_the_mean_square():
     images = np.random.default_rng(0).normal(size=(3, 6, 8, 2)).astype(np.float32)
-    found = metrics.high_frequency_energy(images, cutoff=0.0)
-    np.testing.assert_allclose(found, np.mean(images**2), rtol=1e-5)
+    result = metrics.high_frequency_energy(images, cutoff=0.0)
+    np.testing.assert_allclose(result, np.mean(images**2), rtol=1e-5)
 
 
 def test_a_wave_counts_above_the_cutoff_only():
@@ -33,6 +33,6 @@ def test_blur_takes_it_away():
     assert metrics.high_frequency_energy(smooth) < 0.2 * metrics.high_frequency_energy(images)
 
 
-def test_no_picture_is_refused():
+def test_no_image_is_refused():
     with pytest.raises(ValueError, match="images must hold at least one"):
         metrics.high_frequency_energy(np.zeros((0, 8, 8, 1), np.float32))

@@ -10,7 +10,7 @@ from lectures_jax import losses, metrics
 RNG = np.random.default_rng(0)
 
 
-def test_units_that_ignore_the_picture_are_not_active():
+def test_units_that_ignore_the_image_are_not_active():
     mean = RNG.normal(size=(100, 3)) * [1.0, 0.05, 0.2]  # variances 1, 0.0025, 0.04
     assert metrics.active_units(jnp.asarray(mean, jnp.float32)) == 2
 
@@ -21,7 +21,7 @@ def test_a_collapsed_posterior_knows_nothing_and_is_the_prior():
     np.testing.assert_allclose(scores, [0, 0], atol=1e-5)
 
 
-def test_separate_codes_know_which_picture_it_is():
+def test_separate_codes_tell_the_images_apart():
     mean = 100 * jnp.asarray(RNG.normal(size=(50, 3)), jnp.float32)
     scores = metrics.aggregate_posterior(jax.random.key(0), mean, jnp.zeros((50, 3)))
     np.testing.assert_allclose(scores.information, np.log(50), rtol=1e-4)

@@ -1,4 +1,4 @@
-"""Slopes of activations: by hand, and JAX's derivative of the functions."""
+"""Derivatives of activations: by hand, and JAX's derivative of the functions."""
 
 from functools import partial
 
@@ -22,16 +22,17 @@ CONTRACT = {
 
 
 @pytest.mark.parametrize(
-    ("activation", "slope"), [("sigmoid", 1 / 4), ("tanh", 1), ("softplus", 1 / 2), ("gelu", 1 / 2)]
+    ("activation", "expected"),
+    [("sigmoid", 1 / 4), ("tanh", 1), ("softplus", 1 / 2), ("gelu", 1 / 2)],
 )
-def test_slopes_at_zero_by_hand(activation, slope):
+def test_derivatives_at_zero_by_hand(activation, expected):
     np.testing.assert_allclose(
-        ops.activation_derivative(jnp.zeros(1), activation=activation), [slope]
+        ops.activation_derivative(jnp.zeros(1), activation=activation), [expected]
     )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_slope_is_the_derivative_also_where_it_jumps(activation):
+def test_it_equals_jax_s_derivative_also_where_that_jumps(activation):
     with jax.enable_x64(True):
         z = jnp.append(jnp.asarray(Z.ravel(), jnp.float64), 0.0)
         expected = jax.vmap(jax.grad(ACTIVATIONS[activation].value))(z)

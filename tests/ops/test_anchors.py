@@ -1,4 +1,4 @@
-"""k-means with 1 − IoU: planted clusters found, every box its own anchor, and degenerate sets."""
+"""k-means with 1 − IoU: planted clusters, every box its own anchor, and degenerate sets."""
 
 from functools import partial
 
@@ -25,7 +25,7 @@ def test_best_overlap_by_hand():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_planted_clusters_are_found_and_sorted_by_area(seed):
+def test_planted_clusters_are_recovered_and_sorted_by_area(seed):
     rng = np.random.default_rng(seed)
     planted = np.array([[10, 14], [30, 30], [90, 40]])
     sizes = (planted[rng.integers(3, size=60)] * rng.uniform(0.95, 1.05, (60, 2))).astype(
@@ -56,8 +56,8 @@ def test_an_empty_cluster_moves_to_the_box_that_is_served_worst():
     from lectures_jax.ops.anchors import _update
 
     sizes = jnp.array([[10.0, 10], [11, 11], [100, 10]])
-    moved = _update(sizes, jnp.array([[10.0, 10], [10, 10]]))
-    np.testing.assert_allclose(moved[1], [100, 10])
+    shifted = _update(sizes, jnp.array([[10.0, 10], [10, 10]]))
+    np.testing.assert_allclose(shifted[1], [100, 10])
 
 
 def test_no_sizes_and_no_anchors_are_refused():

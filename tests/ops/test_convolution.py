@@ -13,7 +13,7 @@ from jax import lax
 from lectures_jax import ops
 from lectures_jax.ops import _fast_convolution as fast
 from lectures_jax.ops import _winograd as winograd
-from lectures_jax.ops._window import place
+from lectures_jax.ops._window import sliding_window
 from tests.contract import Contract
 
 GOLDEN = np.load(Path(__file__).parent.parent / "golden" / "convolution.npz")
@@ -26,7 +26,7 @@ def normal(*shape: int) -> np.ndarray:
 
 def many_channels(x, kernel):
     """What `conv2d` does on CPU with larger images, which would take a test long."""
-    window = place(x.shape, kernel.shape, stride=1, padding="SAME", dilation=1)
+    window = sliding_window(x.shape, kernel.shape, stride=1, padding="SAME", dilation=1)
     return winograd.convolution(x, kernel, window)
 
 
@@ -159,7 +159,7 @@ def test_a_separable_convolution_is_a_convolution_with_a_kernel_of_low_rank():
 def test_both_platforms_formulations_agree_in_value_and_gradient(shape, options):
     x, kernel, groups = jnp.asarray(X), jnp.asarray(normal(*shape)), options.get("groups", 1)
     stride, padding = options.get("stride", 1), ((1, 0), (2, 1))
-    window = place(X.shape, shape[:2], stride=stride, padding=padding, dilation=1)
+    window = sliding_window(X.shape, shape[:2], stride=stride, padding=padding, dilation=1)
 
     def run(formulation):
         call = partial(formulation, window=window, groups=groups)
@@ -171,21 +171,21 @@ def test_both_platforms_formulations_agree_in_value_and_gradient(shape, options)
 
 def convolutions(jaxpr) -> list:
     """The convolutions of a program, also inside of loops and branches."""
-    found = []
+    equations = []
     for equation in jaxpr.eqns:
         if equation.primitive.name == "conv_general_dilated":
-            found.append(equation.params)
+            equations.append(equation.params)
         for value in jax.tree.leaves(equation.params, is_leaf=lambda v: hasattr(v, "eqns")):
             if hasattr(value, "eqns"):
-                found += convolutions(value)
+                equations += convolutions(value)
             elif hasattr(value, "jaxpr"):
-                found += convolutions(value.jaxpr)
-    return found
+                equations += convolutions(value.jaxpr)
+    return equations
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 4, 6), (3, 3, 2, 6)])
 def test_on_cpu_a_gradient_holds_canonical_convolutions_of_one_group_only(shape):
-    window = place(X.shape, (3, 3), stride=2, padding="SAME", dilation=1)
+    window = sliding_window(X.shape, (3, 3), stride=2, padding="SAME", dilation=1)
 
     def gradient(formulation):
         call = partial(formulation, window=window, groups=4 // shape[2])

@@ -38,21 +38,21 @@ def test_noise_stays_within_the_level_and_fills_it():
 
 
 def test_values_outside_count_to_the_outer_levels():
-    found = ops.quantize(jnp.array([-0.3, 0.0, 0.5, 1.0, 2.0]), levels=3)
-    np.testing.assert_array_equal(found, [0, 0, 0.5, 1, 1])
+    result = ops.quantize(jnp.array([-0.3, 0.0, 0.5, 1.0, 2.0]), levels=3)
+    np.testing.assert_array_equal(result, [0, 0, 0.5, 1, 1])
 
 
 def test_the_logit_by_hand():
-    y, log_slope = ops.logit_transform(jnp.array([0.0, 0.5]), alpha=0.25)
+    y, log_derivative = ops.logit_transform(jnp.array([0.0, 0.5]), alpha=0.25)
     np.testing.assert_allclose(y, [np.log(1 / 3), 0], atol=1e-6)  # p = ¼ and ½
-    np.testing.assert_allclose(log_slope, np.log([0.5 / (3 / 16), 0.5 / 0.25]), rtol=1e-6)
+    np.testing.assert_allclose(log_derivative, np.log([0.5 / (3 / 16), 0.5 / 0.25]), rtol=1e-6)
 
 
 def test_the_probit_equals_scipy_s(x64):
     u = np.linspace(0.001, 0.999, 41)
-    y, log_slope = ops.probit(jnp.asarray(u))
+    y, log_derivative = ops.probit(jnp.asarray(u))
     np.testing.assert_allclose(y, scipy.special.ndtri(u), atol=1e-12)
-    np.testing.assert_allclose(log_slope, -scipy.stats.norm.logpdf(scipy.special.ndtri(u)))
+    np.testing.assert_allclose(log_derivative, -scipy.stats.norm.logpdf(scipy.special.ndtri(u)))
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_the_probit_equals_scipy_s(x64):
     [(ops.logit_transform, ops.logit_transform_inverse), (ops.probit, ops.probit_inverse)],
     ids=["logit", "probit"],
 )
-def test_there_and_back_and_the_slope_is_the_derivative(there, back, x64):
+def test_there_and_back_and_the_log_derivative_is_jax_s(there, back, x64):
     x = jnp.linspace(0.01, 0.99, 50)
-    y, log_slope = there(x)
-    found, log_slope_back = back(y)
-    np.testing.assert_allclose(found, x, atol=1e-12)
-    np.testing.assert_allclose(log_slope_back, -log_slope, atol=1e-11)
-    slope = jax.vmap(jax.grad(lambda x: there(x)[0]))(x)
-    np.testing.assert_allclose(log_slope, np.log(slope), atol=1e-10)
+    y, log_derivative = there(x)
+    result, log_derivative_back = back(y)
+    np.testing.assert_allclose(result, x, atol=1e-12)
+    np.testing.assert_allclose(log_derivative_back, -log_derivative, atol=1e-11)
+    derivative = jax.vmap(jax.grad(lambda x: there(x)[0]))(x)
+    np.testing.assert_allclose(log_derivative, np.log(derivative), atol=1e-10)
 
 
 def test_the_ends_stay_finite():

@@ -86,14 +86,14 @@ def test_conversions_are_each_other_s_inverse(ratio):
     np.testing.assert_allclose(parts.noise, noise, atol=1e-6)
 
 
-def test_each_picture_may_have_its_own_ratio():
+def test_each_image_may_have_its_own_ratio():
     together = ops.add_noise(jnp.asarray(X), jnp.asarray(NOISE), jnp.asarray(RATIO))
     for i, ratio in enumerate(RATIO):
         alone = ops.add_noise(jnp.asarray(X[i]), jnp.asarray(NOISE[i]), jnp.asarray(ratio))
         np.testing.assert_array_equal(together[i], alone)
 
 
-def test_without_signal_the_picture_is_unknown_and_finite():
+def test_without_signal_the_image_is_unknown_and_finite():
     x0 = ops.predict_x0(jnp.asarray(X), jnp.asarray(NOISE), jnp.float32(0))
     np.testing.assert_array_equal(x0, 0)
 

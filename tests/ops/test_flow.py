@@ -74,13 +74,13 @@ def test_the_log_determinant_is_that_of_the_jacobian_and_the_inverse_undoes(name
     there, back = THERE_AND_BACK[name]
     x = jnp.asarray(X[0], jnp.float64)
     y, log_det = there(x)
-    found, log_det_back = back(y)
+    result, log_det_back = back(y)
     jacobian = jax.jacfwd(lambda x: there(x)[0])(x)
     expected = np.linalg.slogdet(jacobian)[1]
     assert abs(expected) > 0.1
     np.testing.assert_allclose(log_det, expected, atol=1e-10)
     np.testing.assert_allclose(log_det_back, -expected, atol=1e-10)
-    np.testing.assert_allclose(found, x, atol=1e-10)
+    np.testing.assert_allclose(result, x, atol=1e-10)
 
 
 def test_a_map_s_mask_sums_over_the_whole_map():

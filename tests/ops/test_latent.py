@@ -52,47 +52,47 @@ def float64():
 
 def test_a_planted_map_is_recovered(float64):
     x = RNG.normal(size=(11, 3))
-    found = ops.fit_latent_map(jnp.asarray(x), jnp.asarray(x @ KERNEL + BIAS))
-    np.testing.assert_allclose(found.kernel, KERNEL, atol=1e-12)
-    np.testing.assert_allclose(found.bias, BIAS, atol=1e-12)
+    result = ops.fit_latent_map(jnp.asarray(x), jnp.asarray(x @ KERNEL + BIAS))
+    np.testing.assert_allclose(result.kernel, KERNEL, atol=1e-12)
+    np.testing.assert_allclose(result.bias, BIAS, atol=1e-12)
     np.testing.assert_allclose(
-        ops.apply_latent_map(found, jnp.asarray(x)), x @ KERNEL + BIAS, atol=1e-12
+        ops.apply_latent_map(result, jnp.asarray(x)), x @ KERNEL + BIAS, atol=1e-12
     )
 
 
 def test_a_planted_map_is_recovered_in_single_precision():
-    found = ops.fit_latent_map(jnp.asarray(SOURCE), jnp.asarray(TARGET))
-    np.testing.assert_allclose(found.kernel, KERNEL, atol=1e-5)
-    np.testing.assert_allclose(found.bias, BIAS, atol=1e-5)
+    result = ops.fit_latent_map(jnp.asarray(SOURCE), jnp.asarray(TARGET))
+    np.testing.assert_allclose(result.kernel, KERNEL, atol=1e-5)
+    np.testing.assert_allclose(result.bias, BIAS, atol=1e-5)
 
 
 def test_one_dimension_by_hand():
-    # points (0, 1), (1, 1), (2, 4): slope 3/2, mean 2 at 1
-    found = ops.fit_latent_map(jnp.array([[0.0], [1], [2]]), jnp.array([[1.0], [1], [4]]))
-    np.testing.assert_allclose([found.kernel[0, 0], found.bias[0]], [1.5, 0.5], atol=1e-6)
+    # points (0, 1), (1, 1), (2, 4): derivative 3/2, mean 2 at 1
+    result = ops.fit_latent_map(jnp.array([[0.0], [1], [2]]), jnp.array([[1.0], [1], [4]]))
+    np.testing.assert_allclose([result.kernel[0, 0], result.bias[0]], [1.5, 0.5], atol=1e-6)
 
 
 @pytest.mark.parametrize("intercept", [True, False])
-def test_the_ridge_equals_scikit_learn_s(float64, intercept):
+def test_the_ridge_equals_sklearn_s(float64, intercept):
     x, y = SOURCE.astype(np.float64), NOISY.astype(np.float64)
     theirs = Ridge(alpha=0.7, fit_intercept=intercept).fit(x, y)
-    found = ops.fit_latent_map(jnp.asarray(x), jnp.asarray(y), ridge=0.7, intercept=intercept)
-    np.testing.assert_allclose(found.kernel, theirs.coef_.T, atol=1e-10)
-    np.testing.assert_allclose(found.bias, theirs.intercept_ * np.ones(5), atol=1e-10)
+    result = ops.fit_latent_map(jnp.asarray(x), jnp.asarray(y), ridge=0.7, intercept=intercept)
+    np.testing.assert_allclose(result.kernel, theirs.coef_.T, atol=1e-10)
+    np.testing.assert_allclose(result.bias, theirs.intercept_ * np.ones(5), atol=1e-10)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 11])
 def test_of_many_maps_it_is_the_least_one(float64, rows):
     x, y = FLAT[:rows].astype(np.float64), NOISY[:rows].astype(np.float64)
-    found = ops.fit_latent_map(jnp.asarray(x), jnp.asarray(y), intercept=False)
-    np.testing.assert_allclose(found.kernel, np.linalg.lstsq(x, y)[0], atol=1e-10)
+    result = ops.fit_latent_map(jnp.asarray(x), jnp.asarray(y), intercept=False)
+    np.testing.assert_allclose(result.kernel, np.linalg.lstsq(x, y)[0], atol=1e-10)
 
 
 def test_a_rotation_is_recovered_and_nothing_is_stretched(float64):
     rotation, x = ortho_group(4, seed=0).rvs(), RNG.normal(size=(9, 4))
-    found = ops.fit_rotation(jnp.asarray(x), jnp.asarray(x @ rotation + 2))
-    np.testing.assert_allclose(found.kernel, rotation, atol=1e-12)
-    np.testing.assert_allclose(found.bias, np.full(4, 2), atol=1e-12)
+    result = ops.fit_rotation(jnp.asarray(x), jnp.asarray(x @ rotation + 2))
+    np.testing.assert_allclose(result.kernel, rotation, atol=1e-12)
+    np.testing.assert_allclose(result.bias, np.full(4, 2), atol=1e-12)
     wide = ops.fit_rotation(jnp.asarray(SOURCE), jnp.asarray(5 * NOISY)).kernel
     np.testing.assert_allclose(wide @ wide.T, np.eye(3), atol=1e-6)
 
@@ -143,22 +143,22 @@ def test_small_angles_keep_their_digits():
 
 def test_the_mean_direction_by_hand():
     z = jnp.array([[0.0, 0], [2, 0], [5, 5]])
-    found = ops.mean_direction(z, jnp.array([False, False, True]))
-    np.testing.assert_allclose(found, [4, 5])
+    result = ops.mean_direction(z, jnp.array([False, False, True]))
+    np.testing.assert_allclose(result, [4, 5])
 
 
-def test_fisher_s_direction_equals_scikit_learn_s():
+def test_fisher_s_direction_equals_sklearn_s():
     z = RNG.normal(size=(200, 3)).astype(np.float32) @ KERNEL[:, :3].astype(np.float32)
     present = z[:, 0] + RNG.normal(size=200) > 0
     theirs = LinearDiscriminantAnalysis(solver="eigen").fit(z, present).coef_[0]
-    found = ops.fisher_direction(jnp.asarray(z), jnp.asarray(present), ridge=0.0)
-    np.testing.assert_allclose(found, theirs / np.linalg.norm(theirs), atol=1e-3)
+    result = ops.fisher_direction(jnp.asarray(z), jnp.asarray(present), ridge=0.0)
+    np.testing.assert_allclose(result, theirs / np.linalg.norm(theirs), atol=1e-3)
 
 
 def test_fisher_s_direction_stands_a_constant_coordinate():
-    found = ops.fisher_direction(jnp.asarray(FLAT), jnp.asarray(PRESENT))
-    np.testing.assert_allclose(np.linalg.norm(found), 1, rtol=1e-5)
-    assert found[2] == 0
+    result = ops.fisher_direction(jnp.asarray(FLAT), jnp.asarray(PRESENT))
+    np.testing.assert_allclose(np.linalg.norm(result), 1, rtol=1e-5)
+    assert result[2] == 0
 
 
 def test_no_latents_have_no_direction():

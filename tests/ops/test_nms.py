@@ -12,7 +12,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lectures_jax import ops
-from lectures_jax.ops import _greedy
 from lectures_jax.testing import count_traces
 from tests.contract import Contract
 
@@ -97,24 +96,6 @@ def test_equals_the_plain_loop_on_anything(rows, threshold):
     assert run(boxes, scores, labels, iou_threshold=threshold) == reference(
         boxes, scores, threshold, labels
     )
-
-
-@pytest.mark.parametrize("by_class_limit", [0, 1024], ids=["class after class", "by score"])
-@pytest.mark.parametrize("plan", [_greedy.ON_CPU, _greedy.ELSEWHERE], ids=["cpu", "elsewhere"])
-@pytest.mark.parametrize(("block", "tile"), [(32, 32), (512, 64)])
-def test_every_plan_keeps_the_same(monkeypatch, plan, block, tile, by_class_limit):
-    monkeypatch.setattr(_greedy, "BY_CLASS_LIMIT", by_class_limit)
-    boxes, scores, labels, expected = (
-        jnp.asarray(GOLDEN[f"ties-300-0.1-{part}"])
-        for part in ("boxes", "scores", "labels", "kept_by_class")
-    )
-    plan = plan._replace(block=block, tile=tile)
-    search = jax.jit(partial(_greedy.search, plan=plan, considered=300, max_outputs=60))
-    valid = 290  # the ten lowest scores are dropped, none of which would be among the first 60
-    indices, count = search(
-        boxes, scores, labels, jnp.int32(valid), jnp.nextafter(jnp.float32(0.1), jnp.float32(0))
-    )
-    assert indices[:count].tolist() == expected[:60].tolist()
 
 
 def test_a_row_of_boxes_by_hand():

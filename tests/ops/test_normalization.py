@@ -124,11 +124,11 @@ def test_power_iteration_finds_the_largest_singular_value_and_its_gradient():
     matrix = np.asarray(kernel).reshape(-1, 5)
     u, s, vt = np.linalg.svd(matrix)
     start = jnp.ones(5)
-    found = ops.spectral_norm(kernel, start, iterations=200)
-    np.testing.assert_allclose(found.norm, s[0], rtol=1e-5)
-    np.testing.assert_allclose(abs(found.direction @ vt[0]), 1, rtol=1e-5)
-    slope = jax.grad(lambda k: ops.spectral_norm(k, start, iterations=200).norm)(kernel)
-    np.testing.assert_allclose(slope.reshape(-1, 5), np.outer(u[:, 0], vt[0]), atol=2e-3)
+    result = ops.spectral_norm(kernel, start, iterations=200)
+    np.testing.assert_allclose(result.norm, s[0], rtol=1e-5)
+    np.testing.assert_allclose(abs(result.direction @ vt[0]), 1, rtol=1e-5)
+    gradient = jax.grad(lambda k: ops.spectral_norm(k, start, iterations=200).norm)(kernel)
+    np.testing.assert_allclose(gradient.reshape(-1, 5), np.outer(u[:, 0], vt[0]), atol=2e-3)
     assert ops.spectral_norm(kernel, start).norm < s[0]  # one step stays below
 
 
@@ -141,9 +141,9 @@ def test_one_step_at_a_time_arrives_too():
 
 @pytest.mark.parametrize("scale", [0.0, 1e-30])
 def test_the_norm_of_a_vanishing_kernel_is_finite(scale):
-    found = ops.spectral_norm(scale * jnp.ones((3, 2)), jnp.ones(2))
-    assert np.isfinite(found.norm)
-    assert np.isfinite(found.direction).all()
+    result = ops.spectral_norm(scale * jnp.ones((3, 2)), jnp.ones(2))
+    assert np.isfinite(result.norm)
+    assert np.isfinite(result.direction).all()
 
 
 def test_a_spectral_norm_needs_values_and_iterations():

@@ -61,13 +61,13 @@ CONTRACT = {
         op=lambda key, alpha_bar: ops.sample_dpm(key, gaussian, (2, 3), alpha_bar, steps=4),
     ),
     "solve_ddim": Contract(
-        [(X, SCHEDULE[::-1])], op=lambda x, path: ops.solve_ddim(gaussian, x, path)
+        [(X, SCHEDULE[::-1])], op=lambda x, schedule: ops.solve_ddim(gaussian, x, schedule)
     ),
     "solve_heun": Contract(
-        [(X, SCHEDULE[::-1])], op=lambda x, path: ops.solve_heun(gaussian, x, path)
+        [(X, SCHEDULE[::-1])], op=lambda x, schedule: ops.solve_heun(gaussian, x, schedule)
     ),
     "solve_dpm": Contract(
-        [(X, SCHEDULE[::-1])], op=lambda x, path: ops.solve_dpm(gaussian, x, path)
+        [(X, SCHEDULE[::-1])], op=lambda x, schedule: ops.solve_dpm(gaussian, x, schedule)
     ),
     "invert_diffusion": Contract(
         [(X, SCHEDULE)],
@@ -115,8 +115,8 @@ def network(x, alpha_bar):
 @pytest.mark.parametrize("name", ["heun", "dpm"])
 def test_whole_runs_equal_diffusers(name):
     solve = {"heun": ops.solve_heun, "dpm": ops.solve_dpm}[name]
-    path = ops.sampling_schedule(jnp.asarray(GOLDEN["linear"]), steps=20)
-    got = solve(network, jnp.asarray(GOLDEN["start"]), path)
+    schedule = ops.sampling_schedule(jnp.asarray(GOLDEN["linear"]), steps=20)
+    got = solve(network, jnp.asarray(GOLDEN["start"]), schedule)
     np.testing.assert_allclose(got, GOLDEN[name], rtol=2e-4, atol=2e-5)
 
 
@@ -139,9 +139,9 @@ def test_ddpm_is_ddim_with_all_noise_fresh():
 )
 def test_samples_of_gaussian_data_have_the_moments_of_the_recursion(options):
     count, alpha_bar = 40_000, ops.linear_schedule(1000)
-    path = np.asarray(ops.sampling_schedule(alpha_bar, steps=8), np.float64)
+    schedule = np.asarray(ops.sampling_schedule(alpha_bar, steps=8), np.float64)
     mean, variance = 0.0, 1.0
-    for now, later in itertools.pairwise(path):
+    for now, later in itertools.pairwise(schedule):
         at = lambda x, now=now: [np.float64(p) for p in gaussian_parts(jnp.float32(x), now)]
         (x0, noise), (x0_one, noise_one) = at(0.0), at(1.0)
         fresh = options.get("eta", 0.0) ** 2 * (1 - later) / (1 - now) * (1 - now / later)
@@ -171,10 +171,10 @@ def test_predicted_and_fresh_noise_are_two_samplers():
     np.testing.assert_allclose(np.var(fresh), DEVIATION**2 / 2, rtol=0.1)
 
 
-def exact_end(x, path):
+def exact_end(x, schedule):
     """Where the probability flow takes x: Gaussian data keep their quantile."""
     spread = lambda a: np.sqrt(a * DEVIATION**2 + 1 - a)
-    first, last = path[0], path[-1]
+    first, last = schedule[0], schedule[-1]
     return np.sqrt(last) * MEAN + (x - np.sqrt(first) * MEAN) * spread(last) / spread(first)
 
 
@@ -193,9 +193,9 @@ def test_the_order_of_the_error(name, last, least, most):
     with jax.enable_x64(True):
         x, errors = np.array([1.3]), []
         for steps in (64, 128, 256):
-            path = np.cos(np.linspace(1.4, last, steps + 1)) ** 2
-            got = solve(gaussian_parts, jnp.asarray(x), jnp.asarray(path))
-            errors.append(abs(float(got[0]) - exact_end(x, path)[0]))
+            schedule = np.cos(np.linspace(1.4, last, steps + 1)) ** 2
+            got = solve(gaussian_parts, jnp.asarray(x), jnp.asarray(schedule))
+            errors.append(abs(float(got[0]) - exact_end(x, schedule)[0]))
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
     assert np.all((orders > least) & (orders < most)), (orders, errors)
 
@@ -220,11 +220,11 @@ def test_a_sample_does_not_depend_on_its_batch(sampler):
 
 @pytest.mark.parametrize("sampler", [*SAMPLERS.values()], ids=[*SAMPLERS])
 @pytest.mark.parametrize("predict", [gaussian, gaussian_parts], ids=["noise", "parts"])
-def test_zero_terminal_snr_gives_finite_pictures(sampler, predict):
+def test_zero_terminal_snr_gives_finite_images(sampler, predict):
     alpha_bar = ops.zero_terminal_snr(ops.linear_schedule(1000))
     x = sampler(KEY, predict, (64, 2), alpha_bar, steps=10)
     assert np.all(np.isfinite(x))
-    if predict is gaussian_parts:  # the noise alone says nothing at the first step
+    if predict is gaussian_parts:  # the noise alone does not determine the image at the first step
         np.testing.assert_allclose(np.mean(x), MEAN, atol=0.3)
 
 
@@ -233,15 +233,15 @@ def test_inversion_finds_the_noise_that_leads_back(iterations):
     alpha_bar, steps = ops.linear_schedule(1000), 20
     x0 = jnp.asarray(X)
     noise = ops.invert_diffusion(gaussian_parts, x0, alpha_bar, steps=steps, iterations=iterations)
-    path = ops.sampling_schedule(alpha_bar, steps=steps)
-    levels, seen = ops.solve_ddim(gaussian_parts, noise, path)
-    assert levels.shape == (21, 2, 3)
-    assert seen.shape == (20, 2, 3)
-    error = float(jnp.max(jnp.abs(levels[-1] - x0)))
+    schedule = ops.sampling_schedule(alpha_bar, steps=steps)
+    images, x0_estimates = ops.solve_ddim(gaussian_parts, noise, schedule)
+    assert images.shape == (21, 2, 3)
+    assert x0_estimates.shape == (20, 2, 3)
+    error = float(jnp.max(jnp.abs(images[-1] - x0)))
     assert error < (0.5 if iterations == 1 else 1e-4)
 
 
-def test_a_path_begins_at_the_last_step_and_ends_without_noise():
+def test_a_schedule_begins_at_the_last_step_and_ends_without_noise():
     alpha_bar = jnp.arange(10, 0, -1, dtype=jnp.float32) / 20
     np.testing.assert_allclose(ops.sampling_schedule(alpha_bar, steps=2), [1 / 20, 6 / 20, 1])
     np.testing.assert_allclose(ops.sampling_schedule(alpha_bar, steps=10)[:-1], alpha_bar[::-1])

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.interpolate import BPoly
 
 from lectures_jax import ops
 from tests.contract import Contract
@@ -14,8 +13,6 @@ X = np.array([-3.1, -0.7, 1.3], np.float32)
 W, H = (RNG.normal(size=(3, 5)).astype(np.float32) for _ in range(2))
 S = RNG.normal(size=(3, 4)).astype(np.float32)
 EDGE = np.array([-4.0, 4.0, 9.0], np.float32)
-LOGITS = RNG.normal(size=(3, 5)).astype(np.float32)
-U = np.array([0.11, 0.5, 0.93], np.float32)
 FLAT = np.zeros((3, 4), np.float32)
 KNOTS = np.array([-2.0, 0.0, 2.0], np.float32)
 
@@ -31,34 +28,32 @@ CONTRACT = {
             (X, 90 * W, -90 * W, -90 * S),
         ],
     ),
-    "piecewise_linear": Contract([(U, LOGITS)], edges=[(EDGE / 4, 50 * LOGITS)]),
-    "piecewise_linear_inverse": Contract([(U, LOGITS)], edges=[(EDGE / 4, 50 * LOGITS)]),
 }
 
 
-def test_equal_bins_and_unit_slopes_are_the_identity():
+def test_equal_bins_and_unit_derivatives_are_the_identity():
     x = jnp.linspace(-6, 6, 101)
     zeros = jnp.zeros((101, 8))
     for spline in (ops.rq_spline, ops.rq_spline_inverse):
-        y, log_slope = spline(x, zeros, zeros, zeros[:, 1:])
+        y, log_derivative = spline(x, zeros, zeros, zeros[:, 1:])
         np.testing.assert_allclose(y, x, atol=2e-6)
-        np.testing.assert_allclose(log_slope, 0, atol=2e-6)
+        np.testing.assert_allclose(log_derivative, 0, atol=2e-6)
 
 
 def test_a_spline_by_hand():
-    # Two bins of ± 1: widths ½ and 3⁄2, heights 1 and 1; slope 2 at the knot (−½, 0).
+    # Two bins of ± 1: widths ½ and 3⁄2, heights 1 and 1; derivative 2 at the knot (−½, 0).
     shares = jnp.log(jnp.array([[0.25, 0.75]]))
-    slope = jnp.log(jnp.expm1(jnp.array([[2.0]]))) - np.log(np.expm1(1.0))
-    args = (shares, jnp.zeros((1, 2)), slope)
-    options = {"bound": 1.0, "min_size": 0.0, "min_slope": 0.0}
+    derivative = jnp.log(jnp.expm1(jnp.array([[2.0]]))) - np.log(np.expm1(1.0))
+    args = (shares, jnp.zeros((1, 2)), derivative)
+    options = {"bound": 1.0, "min_size": 0.0, "min_derivative": 0.0}
     # First bin at ξ = ½: s = 2, δ = 1 and 2: y = −1 + (2·¼ + 1·¼) / (2 + (1 + 2 − 4)·¼)
-    y, log_slope = ops.rq_spline(jnp.array([-0.75]), *args, **options)
+    y, log_derivative = ops.rq_spline(jnp.array([-0.75]), *args, **options)
     np.testing.assert_allclose(y, [-1 + 0.75 / 1.75], rtol=1e-6)
     # 4 (2·¼ + 2·2·¼ + 1·¼) / 1.75²
-    np.testing.assert_allclose(log_slope, [np.log(7 / 1.75**2)], rtol=1e-5)
+    np.testing.assert_allclose(log_derivative, [np.log(7 / 1.75**2)], rtol=1e-5)
     x, back = ops.rq_spline_inverse(y, *args, **options)
     np.testing.assert_allclose(x, [-0.75], rtol=1e-6)
-    np.testing.assert_allclose(back, -log_slope, rtol=1e-5)
+    np.testing.assert_allclose(back, -log_derivative, rtol=1e-5)
     knot, at_knot = ops.rq_spline(jnp.array([-0.5]), *args, **options)
     np.testing.assert_allclose(knot, [0], atol=1e-6)
     np.testing.assert_allclose(at_knot, [np.log(2)], rtol=1e-6)
@@ -70,26 +65,26 @@ def random_spline(seed, count, scale=1.0):
     return x, [jnp.asarray(scale * rng.normal(size=(count, n))) for n in (8, 8, 7)]
 
 
-def test_there_and_back_and_the_slope_is_the_derivative(x64):
+def test_there_and_back_and_the_log_derivative_is_jax_s(x64):
     x, args = random_spline(1, 400, scale=2.0)
-    y, log_slope = ops.rq_spline(x, *args)
-    back, log_slope_back = ops.rq_spline_inverse(y, *args)
-    slope = jax.vmap(jax.grad(lambda x, *args: ops.rq_spline(x, *args)[0]))(x, *args)
+    y, log_derivative = ops.rq_spline(x, *args)
+    back, log_derivative_back = ops.rq_spline_inverse(y, *args)
+    derivative = jax.vmap(jax.grad(lambda x, *args: ops.rq_spline(x, *args)[0]))(x, *args)
     np.testing.assert_allclose(back, x, atol=1e-10)
-    np.testing.assert_allclose(log_slope, np.log(slope), atol=1e-10)
-    np.testing.assert_allclose(log_slope_back, -log_slope, atol=1e-9)
-    assert np.abs(log_slope).max() > 1
+    np.testing.assert_allclose(log_derivative, np.log(derivative), atol=1e-10)
+    np.testing.assert_allclose(log_derivative_back, -log_derivative, atol=1e-9)
+    assert np.abs(log_derivative).max() > 1
 
 
 def test_it_rises_and_is_smooth_across_the_knots(x64):
     _, args = random_spline(2, 1)
     x = jnp.linspace(-5, 5, 20001)
     args = [jnp.broadcast_to(a, (len(x), a.shape[1])) for a in args]
-    y, log_slope = ops.rq_spline(x, *args)
+    y, log_derivative = ops.rq_spline(x, *args)
     assert np.all(np.diff(y) > 0)
-    # No jump of the slope: over a quarter of the step it changes by a quarter.
-    slope = np.exp(log_slope)
-    fine, coarse = np.abs(np.diff(slope)).max(), np.abs(np.diff(slope[::4])).max()
+    # No jump of the derivative: over a quarter of the step it changes by a quarter.
+    derivative = np.exp(log_derivative)
+    fine, coarse = np.abs(np.diff(derivative)).max(), np.abs(np.diff(derivative[::4])).max()
     assert 3 * fine < coarse
 
 
@@ -108,11 +103,11 @@ def test_extreme_splines_in_float32_stay_finite_both_ways_with_their_gradients(s
 def test_a_negative_discriminant_counts_as_zero():
     from lectures_jax.ops.spline import _root
 
-    root, slope = jax.value_and_grad(_root)(
+    root, derivative = jax.value_and_grad(_root)(
         jnp.array(1.0), jnp.array(1.0), jnp.array(0.3)
     )  # 1 − 1.2 < 0
     assert np.isfinite(root)
-    assert np.isfinite(slope)
+    assert np.isfinite(derivative)
 
 
 def test_wrong_numbers_of_bins_are_named():
@@ -121,27 +116,3 @@ def test_wrong_numbers_of_bins_are_named():
         ops.rq_spline(x, *(jnp.zeros((2, 4)) for _ in range(3)))
     with pytest.raises(ValueError, match="min_size must be less than 1 / 4 of the range"):
         ops.rq_spline(x, jnp.zeros((2, 4)), jnp.zeros((2, 4)), jnp.zeros((2, 3)), min_size=0.5)
-    with pytest.raises(ValueError, match="logits must hold at least one bin"):
-        ops.piecewise_linear(x, jnp.zeros((2, 0)))
-
-
-def test_a_histogram_by_hand_and_back():
-    logits = jnp.log(jnp.array([[0.5, 0.3, 0.2]]))
-    y, log_slope = ops.piecewise_linear(jnp.array([0.5]), logits)
-    np.testing.assert_allclose(y, [0.5 + 0.3 / 2], rtol=1e-6)
-    np.testing.assert_allclose(log_slope, [np.log(3 * 0.3)], rtol=1e-6)
-    x, back = ops.piecewise_linear_inverse(y, logits)
-    np.testing.assert_allclose(x, [0.5], rtol=1e-6)
-    np.testing.assert_allclose(back, -log_slope, rtol=1e-6)
-
-
-def test_a_histogram_s_distribution_function_is_the_integral_of_its_shares(x64):
-    logits = np.random.default_rng(4).normal(size=6)
-    shares = np.exp(logits) / np.exp(logits).sum()
-    integral = BPoly(6 * shares[None], np.linspace(0, 1, 7)).antiderivative()
-    x = jnp.linspace(0, 0.999, 300)
-    many = jnp.broadcast_to(jnp.asarray(logits), (300, 6))
-    y, log_slope = ops.piecewise_linear(x, many)
-    np.testing.assert_allclose(y, integral(x), atol=1e-12)
-    np.testing.assert_allclose(ops.piecewise_linear_inverse(y, many)[0], x, atol=1e-12)
-    np.testing.assert_allclose(np.exp(log_slope), 6 * shares[(np.asarray(x) * 6).astype(int)])

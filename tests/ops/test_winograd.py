@@ -10,7 +10,7 @@ import pytest
 from lectures_jax import ops
 from lectures_jax.ops import _fast_convolution as fast
 from lectures_jax.ops import _winograd as winograd
-from lectures_jax.ops._window import place
+from lectures_jax.ops._window import sliding_window
 
 RNG = np.random.default_rng(0)
 SHAPES = {
@@ -32,9 +32,19 @@ def arrays(shape, dtype=np.float64):
 
 
 def both_ways(x, kernel, padding):
-    window = place(x.shape, kernel.shape, stride=1, padding=padding, dilation=1)
+    window = sliding_window(x.shape, kernel.shape, stride=1, padding=padding, dilation=1)
     assert winograd.fits(x, kernel, window)
     return partial(winograd.convolution, window=window), partial(fast.plain, window=window)
+
+
+def test_the_matrices_give_the_four_results_of_a_tile():
+    """`Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A`, with NumPy, and the two factors of G."""
+    rng = np.random.default_rng(1)
+    d, g = rng.normal(size=(4, 4)), rng.normal(size=(3, 3))
+    products = (winograd.G @ g @ winograd.G.T) * (winograd.BT @ d @ winograd.BT.T)
+    expected = [[np.sum(d[i : i + 3, j : j + 3] * g) for j in range(2)] for i in range(2)]
+    np.testing.assert_allclose(winograd.AT @ products @ winograd.AT.T, expected, atol=1e-12)
+    np.testing.assert_array_equal(winograd.HALVES @ winograd.EVEN_ODD, winograd.G)
 
 
 @pytest.mark.parametrize("images_at_once", [1, 8])
@@ -101,19 +111,19 @@ def test_each_image_of_a_batch_of_batches_is_its_own():
 )
 def test_other_convolutions_go_another_way(shape, kernel, options):
     options = {"stride": 1, "dilation": 1, "padding": "SAME"} | options
-    window = place(shape, kernel, **options)
+    window = sliding_window(shape, kernel, **options)
     x, weights = (jnp.zeros(s, jnp.float32) for s in (shape, kernel))
     assert not winograd.fits(x, weights, window)
 
 
 def test_a_small_one_goes_another_way(monkeypatch):
     monkeypatch.undo()
-    window = place((1, 8, 8, 64), (3, 3, 64, 64), stride=1, padding="SAME", dilation=1)
+    window = sliding_window((1, 8, 8, 64), (3, 3, 64, 64), stride=1, padding="SAME", dilation=1)
     assert not winograd.fits(jnp.zeros((1, 8, 8, 64)), jnp.zeros((3, 3, 64, 64)), window)
     assert winograd.fits(jnp.zeros((99, 8, 8, 64)), jnp.zeros((3, 3, 64, 64)), window)
 
 
 def test_half_precision_goes_another_way():
-    window = place((1, 8, 8, 64), (3, 3, 64, 64), stride=1, padding="SAME", dilation=1)
+    window = sliding_window((1, 8, 8, 64), (3, 3, 64, 64), stride=1, padding="SAME", dilation=1)
     x, kernel = (jnp.zeros(s, jnp.bfloat16) for s in ((1, 8, 8, 64), (3, 3, 64, 64)))
     assert not winograd.fits(x, kernel, window)

@@ -67,9 +67,9 @@ def test_the_head_is_read_as_x_y_width_height_objectness_classes():
 def test_the_first_cell_coordinate_is_the_column():
     target = encode(BOXES[1:2], LABELS[1:2], VALID[1:2], ANCHORS)[2]
     # Center (10.5, 11.5): column 1, row 1 would hide a swap; move the box right by 40.
-    moved = encode(BOXES[1:2] + np.float32([40, 0, 40, 0]), LABELS[1:2], VALID[1:2], ANCHORS)[2]
+    shifted = encode(BOXES[1:2] + np.float32([40, 0, 40, 0]), LABELS[1:2], VALID[1:2], ANCHORS)[2]
     assert np.argwhere(target.responsible).tolist() == [[1, 1, 0]]
-    assert np.argwhere(moved.responsible).tolist() == [[1, 6, 0]]
+    assert np.argwhere(shifted.responsible).tolist() == [[1, 6, 0]]
 
 
 def test_an_object_belongs_to_the_cell_of_its_center_and_the_best_anchor_of_all_heads():
@@ -80,7 +80,7 @@ def test_an_object_belongs_to_the_cell_of_its_center_and_the_best_anchor_of_all_
     assert np.argwhere(targets[2].responsible).tolist() == [[1, 1, 0]]
     np.testing.assert_array_equal(targets[1].boxes[2, 1, 1], BOXES[0])
     np.testing.assert_array_equal(targets[1].classes[2, 1, 1], [0, 1, 0])
-    assert all(target.lost == 0 for target in targets)
+    assert all(target.collided == 0 for target in targets)
 
 
 def test_a_shape_threshold_adds_anchors_and_keeps_the_best():
@@ -95,10 +95,10 @@ def test_a_shape_threshold_adds_anchors_and_keeps_the_best():
         np.testing.assert_array_equal(many.boxes[one.responsible], one.boxes[one.responsible])
 
 
-def test_the_later_of_two_objects_in_one_slot_is_lost_and_counted():
+def test_the_later_of_two_objects_in_one_slot_is_counted_as_collided():
     boxes = jnp.array([[10.0, 20, 40, 64], [11, 21, 41, 65], [70, 20, 100, 64]])
     targets = encode(boxes, jnp.arange(3), jnp.ones(3, bool), ANCHORS)
-    assert [int(target.lost) for target in targets] == [0, 1, 0]
+    assert [int(target.collided) for target in targets] == [0, 1, 0]
     np.testing.assert_array_equal(targets[1].boxes[2, 1, 1], boxes[0])
 
 
@@ -108,7 +108,7 @@ def test_a_best_anchor_goes_before_an_earlier_object_s_second_choice():
     valid = jnp.ones(2, bool)
     targets = encode_several(jnp.stack([first, second]), jnp.arange(2), valid, ANCHORS)
     np.testing.assert_array_equal(targets[1].boxes[2, 1], jnp.stack([first, second]))
-    assert targets[1].lost == 0
+    assert targets[1].collided == 0
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_a_best_anchor_goes_before_an_earlier_object_s_second_choice():
     [[10, 10, 10, 20], [20, 10, 10, 20], [-30, 0, -10, 20], [120, 80, 160, 130], [np.nan, 0, 9, 9]],
     ids=["no area", "flipped", "center left of it", "center beyond it", "not a number"],
 )
-def test_a_box_that_no_cell_can_hold_is_left_out(box):
+def test_a_box_that_fits_no_cell_is_left_out(box):
     targets = encode_several(jnp.array([box], jnp.float32), LABELS[:1], VALID[:1], ANCHORS)
-    assert not any(target.responsible.any() or target.lost for target in targets)
+    assert not any(target.responsible.any() or target.collided for target in targets)
 
 
 def test_a_center_on_the_far_edge_belongs_to_the_last_cell():
@@ -135,12 +135,12 @@ def test_padding_and_no_boxes_at_all_assign_nothing():
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31 - 1))
-def test_decoding_what_encoding_asks_for_gives_the_boxes_back(seed):
+def test_decoding_the_encoded_targets_gives_the_boxes_back(seed):
     rng = np.random.default_rng(seed)
     center, size = rng.uniform(10, 90, (4, 2)), rng.uniform(4, 60, (4, 2))
     boxes = np.concatenate([center - size / 2, center + size / 2], 1).astype(np.float32)
     targets = encode(boxes, np.zeros(4, np.int32), np.ones(4, bool), ANCHORS)
-    found = 0
+    count = 0
     for target, anchors, stride in zip(targets, ANCHORS, STRIDES, strict=True):
         for row, column, slot in np.argwhere(target.responsible):
             x0, y0, x1, y1 = np.asarray(target.boxes[row, column, slot], np.float64)
@@ -157,8 +157,8 @@ def test_decoding_what_encoding_asks_for_gives_the_boxes_back(seed):
             )
             index = (row * raw.shape[1] + column) * 2 + slot
             np.testing.assert_allclose(decoded.boxes[index], [x0, y0, x1, y1], atol=1e-2)
-            found += 1
-    assert found + sum(int(target.lost) for target in targets) == 4
+            count += 1
+    assert count + sum(int(target.collided) for target in targets) == 4
 
 
 def test_shapes_that_do_not_fit_are_refused():
@@ -173,7 +173,7 @@ def test_shapes_that_do_not_fit_are_refused():
         jax.eval_shape(encode_with, ANCHORS[0])
 
 
-def test_encoding_a_batch_is_encoding_each_picture():
+def test_encoding_a_batch_is_encoding_each_image():
     batch = np.stack([BOXES, BOXES + 3]), np.stack([LABELS, LABELS]), np.stack([VALID, ~VALID])
     together = jax.vmap(encode, in_axes=(0, 0, 0, None))(*batch, ANCHORS)
     for i in range(2):

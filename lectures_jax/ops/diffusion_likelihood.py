@@ -1,4 +1,4 @@
-"""How likely images are under a diffusion model: the variational bound, and the exact ODE."""
+"""The likelihood of images under a diffusion model: the variational bound, and the exact ODE."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,14 +9,22 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from lectures_jax import ops
+from lectures_jax.ops._reverse import estimate
+from lectures_jax.ops.diffusion import add_noise
+from lectures_jax.ops.gaussian import standard_normal_log_prob
 from lectures_jax.ops.guidance import Predictor, as_partial
-from lectures_jax.ops.solvers import estimate
+from lectures_jax.ops.samplers import per_sample_normal
 from lectures_jax.typing import Key
 
 
 class VariationalTerms(NamedTuple):
-    """Denoised of an upper bound of −log p(x), in nats for each image; their sum is the bound."""
+    """The terms of an upper bound of −log p(x), in nats per image; their sum is the bound.
+
+    Attributes:
+        prior: divergence of the noisiest image's distribution from the standard normal.
+        diffusion: squared errors of the predicted image, weighted, over all steps.
+        reconstruction: −log-probability of the image's levels given the least noisy image.
+    """
 
     prior: Float[Array, " b"]
     diffusion: Float[Array, " b"]
@@ -35,16 +43,19 @@ def variational_bound(
     """Returns an upper bound of −log p(x) of images with discrete values, in nats.
 
     `KL(q(x_T|x) ‖ N(0, I)) + ½ Σ_t (SNR_(t−1) − SNR_t) E‖x − x̂0(x_t)‖² − E log p(x|x_1)`. The sum
-    is estimated from a number of its terms, evenly spread; the reconstruction takes for each value
-    the one of its levels that is likely behind x_1.
+    is estimated from a number of its terms, evenly spread. `p(x|x_1)` is, for each pixel, a
+    distribution over its levels: those near x_1 are likely.
 
     Args:
-        key: of the noise and of which terms.
+        key: for the noise and the choice of terms.
         predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`.
-        x: images, values at `levels` even steps from -1 to 1.
-        alpha_bar: the schedule, falling.
-        levels: values that a pixel can take.
-        draws: terms of the sum, at most those that there are.
+        x: images, their values among `levels` evenly spaced ones from -1 to 1.
+        alpha_bar: signal ratios, falling.
+        levels: number of values that a pixel can take.
+        draws: number of terms of the sum that are computed.
+
+    Returns:
+        The three terms of the bound, one value per image each.
 
     Raises:
         ValueError: if draws is not between 1 and `len(alpha_bar) - 1`.
@@ -63,24 +74,24 @@ def variational_bound(
 def _bound(
     key: Key, predict: Partial, x: Array, alpha_bar: Array, *, levels: int, draws: int
 ) -> VariationalTerms:
-    key_place, key_noise, key_first = jax.random.split(key, 3)
+    key_offset, key_noise, key_first = jax.random.split(key, 3)
     transitions = len(alpha_bar) - 1
     snr = alpha_bar / jnp.maximum(1 - alpha_bar, jnp.finfo(alpha_bar.dtype).tiny)
     dtype = alpha_bar.dtype
-    place = jnp.arange(draws, dtype=dtype) + jax.random.uniform(key_place, dtype=dtype)
-    chosen = 1 + jnp.minimum((place * (transitions / draws)).astype(jnp.int32), transitions - 1)
+    position = jnp.arange(draws, dtype=dtype) + jax.random.uniform(key_offset, dtype=dtype)
+    chosen = 1 + jnp.minimum((position * (transitions / draws)).astype(jnp.int32), transitions - 1)
 
     def term(total: Array, index: Array) -> tuple[Array, None]:
-        noise = ops.per_sample_normal(jax.random.fold_in(key_noise, index), x.shape, dtype=x.dtype)
+        noise = per_sample_normal(jax.random.fold_in(key_noise, index), x.shape, dtype=x.dtype)
         ratio = alpha_bar[index]
-        seen = estimate(predict, ops.add_noise(x, noise, ratio), ratio).x0
+        x0 = estimate(predict, add_noise(x, noise, ratio), ratio).x0
         weight = (snr[index - 1] - snr[index]) / 2
-        return total + weight.astype(x.dtype) * _sum((x - seen) ** 2), None
+        return total + weight.astype(x.dtype) * _sum((x - x0) ** 2), None
 
     total, _ = jax.lax.scan(term, jnp.zeros(len(x), x.dtype), chosen)
     last = alpha_bar[-1].astype(x.dtype)
     prior = _sum(last * x**2 - last - jnp.log1p(-last)) / 2
-    noise = ops.per_sample_normal(key_first, x.shape, dtype=x.dtype)
+    noise = per_sample_normal(key_first, x.shape, dtype=x.dtype)
     first = _discrete_log_prob(x, noise, alpha_bar[0].astype(x.dtype), levels)
     return VariationalTerms(prior, total * (transitions / draws), -_sum(first))
 
@@ -88,7 +99,7 @@ def _bound(
 def _discrete_log_prob(x: Array, noise: Array, alpha_bar: Array, levels: int) -> Array:
     """Log-probability of each value, among all levels, given the least noisy image."""
     values = jnp.linspace(-1, 1, levels, dtype=x.dtype).reshape((1,) * x.ndim + (-1,))
-    noisy = ops.add_noise(x, noise, alpha_bar)[..., None]
+    noisy = add_noise(x, noise, alpha_bar)[..., None]
     distance = (noisy - jnp.sqrt(alpha_bar) * values) ** 2 / (1 - alpha_bar)
     number = jnp.rint((x + 1) * ((levels - 1) / 2)).astype(jnp.int32)[..., None]
     return jnp.take_along_axis(jax.nn.log_softmax(-distance / 2, axis=-1), number, axis=-1)[..., 0]
@@ -109,12 +120,17 @@ def ode_log_prob(
     `φ = arccos √ᾱ` from the first ratio to the last, by the Runge-Kutta method of fourth order.
 
     Args:
-        key: of the probes.
-        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`; images must not see each other.
-        x: images with continuous values, in the units of the model, as if at the first ratio.
-        alpha_bar: the schedule, falling.
-        steps: each calls the network four times, with its derivative.
-        probes: random directions by which the trace is estimated; None takes all axes, exactly.
+        key: for the probes.
+        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`; each image's from that image
+            alone.
+        x: images with continuous values, in the model's units, taken to be at the first ratio.
+        alpha_bar: signal ratios, falling.
+        steps: number of steps, each with four calls of the network and of its derivative.
+        probes: number of random directions from which the trace is estimated; None takes every axis
+            in turn, which is exact.
+
+    Returns:
+        `log p(x)` of each image.
 
     Raises:
         ValueError: if there is no step, no probe or no ratio.
@@ -141,39 +157,40 @@ def _ode(
         directions = jax.random.rademacher(key, (probes, *x.shape), x.dtype)
         share = 1 / probes
 
-    def slope(x: Array, angle: Array) -> tuple[Array, Array]:
+    def derivatives(x: Array, angle: Array) -> tuple[Array, Array]:
         def velocity(x: Array) -> Array:
-            parts = estimate(predict, x, jnp.cos(angle) ** 2)
-            return jnp.cos(angle) * parts.noise - jnp.sin(angle) * parts.x0
+            x0, noise = estimate(predict, x, jnp.cos(angle) ** 2)
+            return jnp.cos(angle) * noise - jnp.sin(angle) * x0
 
-        v, push = jax.linearize(velocity, x)
+        v, jacobian_product = jax.linearize(velocity, x)
 
         def along(direction: Array) -> Array:
             direction = jnp.broadcast_to(direction, x.shape)
-            return _sum(direction * push(direction))
+            return _sum(direction * jacobian_product(direction))
 
         return v, share * jnp.sum(jax.lax.map(along, directions), axis=0)
 
     first, last = (jnp.arccos(jnp.sqrt(alpha_bar[i])).astype(x.dtype) for i in (0, -1))
     length = (last - first) / steps
-    step = partial(_runge_kutta, slope, length)
+    step = partial(_runge_kutta, derivatives, length)
     angles = first + length * jnp.arange(steps, dtype=x.dtype)
     start = (x, jnp.zeros(len(x), x.dtype))
     (x, trace), _ = jax.lax.scan(lambda state, angle: (step(state, angle), None), start, angles)
-    return trace - _sum(x**2 + jnp.log(2 * jnp.pi).astype(x.dtype)) / 2
+    return trace + standard_normal_log_prob(x.reshape(len(x), -1))
 
 
 def _runge_kutta(
-    slope: Callable[[Array, Array], tuple[Array, Array]],
+    derivatives: Callable[[Array, Array], tuple[Array, Array]],
     length: Array,
     state: tuple[Array, Array],
     angle: Array,
 ) -> tuple[Array, Array]:
+    """Returns images and trace after a step of the given length."""
     x, trace = state
-    v1, t1 = slope(x, angle)
-    v2, t2 = slope(x + length / 2 * v1, angle + length / 2)
-    v3, t3 = slope(x + length / 2 * v2, angle + length / 2)
-    v4, t4 = slope(x + length * v3, angle + length)
+    v1, t1 = derivatives(x, angle)
+    v2, t2 = derivatives(x + length / 2 * v1, angle + length / 2)
+    v3, t3 = derivatives(x + length / 2 * v2, angle + length / 2)
+    v4, t4 = derivatives(x + length * v3, angle + length)
     add = lambda a, b, c, d, e: a + length / 6 * (b + 2 * c + 2 * d + e)  # noqa: E731
     return add(x, v1, v2, v3, v4), add(trace, t1, t2, t3, t4)
 

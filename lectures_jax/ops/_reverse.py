@@ -1,0 +1,60 @@
+"""What every sampler of a diffusion model does at a step: estimate image and noise, then update."""
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from lectures_jax.ops.diffusion import Denoised, noise_from_x0, predict_x0, roots
+from lectures_jax.ops.guidance import Predictor
+
+
+def estimate(
+    predict: Predictor,
+    x: Array,
+    alpha_bar: Array,
+    *,
+    clip: float | None = None,
+    recompute_noise: bool = False,
+) -> Denoised:
+    """Returns image and noise of x as the predictor estimates them.
+
+    Args:
+        predict: `(x_t, alpha_bar_t) -> noise`, or `Denoised`.
+        x: noisy images.
+        alpha_bar: signal ratio of x.
+        clip: if given, the image is clipped to [-clip, clip].
+        recompute_noise: whether the noise is that of the clipped image.
+    """
+    predicted = predict(x, alpha_bar)
+    if not isinstance(predicted, Denoised):
+        predicted = Denoised(predict_x0(x, predicted, alpha_bar), predicted)
+    return clipped(predicted, x, alpha_bar, clip=clip, recompute_noise=recompute_noise)
+
+
+def clipped(
+    denoised: Denoised, x: Array, alpha_bar: Array, *, clip: float | None, recompute_noise: bool
+) -> Denoised:
+    """Returns the parts of x with the image clipped; `clip=None` changes nothing."""
+    if clip is None:
+        return denoised
+    x0 = jnp.clip(denoised.x0, -clip, clip)
+    return Denoised(x0, noise_from_x0(x, x0, alpha_bar) if recompute_noise else denoised.noise)
+
+
+def ddim_update(
+    denoised: Denoised,
+    alpha_bar: Array,
+    alpha_bar_next: Array,
+    *,
+    eta: float = 0.0,
+    fresh_noise: Array | None = None,
+) -> Array:
+    """Returns the images at another signal ratio, made of an image and its noise."""
+    signal, spread = roots(alpha_bar_next, denoised.x0)
+    if not eta or fresh_noise is None:
+        return signal * denoised.x0 + spread * denoised.noise
+    # The variance of the fresh noise, as a share of all the noise at the next ratio.
+    ratio, ratio_next = jnp.asarray(alpha_bar), jnp.asarray(alpha_bar_next)
+    removed = 1 - ratio / jnp.where(ratio_next > 0, ratio_next, 1)
+    share = eta**2 * jnp.maximum(removed, 0) / jnp.where(ratio < 1, 1 - ratio, 1)
+    fresh, kept = roots(share, denoised.x0)
+    return signal * denoised.x0 + spread * (kept * denoised.noise + fresh * fresh_noise)
