@@ -1,35 +1,44 @@
 """VAE, GAN, flow and diffusion on one page, each three times. CPU, 10 min; classifier-Fréchet 3.3.
 
-Every model learns from the same images by its own experiment's settings and is scored by the same
-judge, beside floors that need no network. It takes minutes because it trains twelve networks:
-`--seeds 1` or `--steps 300` scale it down. What a seed has produced is kept in the run's folder,
-so that the same command again goes on where it was stopped.
+Every model is trained on the same images by its own recipe's settings and scored by the same
+evaluator, beside baselines that need no network. It takes minutes because it trains twelve
+networks: `--seeds 1` or `--steps 300` scale it down. What a seed has produced is kept in the run's
+folder, so that the same command again goes on where it was stopped.
 """
 
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import process_time
 from typing import Any, NamedTuple
 
-import diffusion
-import flow
-import gan
 import jax
 import numpy as np
-import vae
-from _common import Kind, read, sheet
-from _judge import NAMES, Judge, judge
 
 from lectures_jax import data, report, runtime
+from lectures_jax.recipes import diffusion, flow, gan, vae
+from lectures_jax.recipes.evaluator import Evaluator, evaluator
+from lectures_jax.recipes.generator import Generator, Kind
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import color, plot
 
+EXPECTED = {"pca_gain": (0, None)}
 THREADED_CONVOLUTIONS = True  # the maps are small, so the convolutions are XLA's own
-TINY = {"steps": 2, "seeds": 1, "judge_steps": 2, "tiny": True}
+TINY = {"steps": 2, "seeds": 1, "evaluator_steps": 2, "evaluator_images": 64, "tiny": True}
 MODELS: dict[str, Any] = {"VAE": vae, "GAN": gan, "flow": flow, "diffusion": diffusion}
+SMALLEST: dict[str, Any] = {
+    "VAE": vae.Settings(
+        batch_size=4, hidden=8, latent=2, components=2, samples=(1,), bound_images=8
+    ),
+    "GAN": gan.Settings(batch_size=4, channels=8),
+    "flow": flow.Settings(batch_size=4, hidden=8),
+    "diffusion": diffusion.Settings(
+        batch_size=8, channels=(8,), schedule_steps=21, sampling_steps=2
+    ),
+}
+"""Settings with which every model is trained in seconds, to try the page out."""
 COSTS = {
     "bits_per_dim": "bits/dim",
     "seconds": "CPU-seconds of training",
@@ -50,11 +59,13 @@ class Config:
     seeds: int = 3
     """how often each model is trained"""
     steps: int | None = None
-    """of each training; None: what the model's own experiment takes"""
-    judge_steps: int | None = None
-    """of the network that judges; None: as always"""
+    """of each training; None: as in the model's own recipe"""
+    evaluator_steps: int | None = None
+    """of the network that scores the samples; None: 500 for digits, 1500 for files"""
+    evaluator_images: int = 5000
+    """that the scores compare, at most"""
     tiny: bool = False
-    """the smallest settings of each experiment, to try the page out"""
+    """the smallest settings of each model, to try the page out"""
     seed: int = 0
     """the first of the seeds"""
 
@@ -63,71 +74,71 @@ class Result(NamedTuple):
     """What one training came to: scores and costs by name, and its first samples."""
 
     numbers: dict[str, float | None]
-    pictures: np.ndarray
+    images: np.ndarray
 
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains what is not there yet, and writes the table."""
-    splits = read(config.data, config.root)
-    referee = judge(config.data, config.root, steps=config.judge_steps)
+    splits = data.read_classified(config.data, config.root)
+    scorer = evaluator(
+        config.data, config.root, steps=config.evaluator_steps, most=config.evaluator_images
+    )
     seeds = range(config.seed, config.seed + config.seeds)
     results = {
-        name: [result(name, config, seed, splits, referee, out) for seed in seeds]
-        for name in MODELS
+        name: [result(name, config, seed, splits, scorer, out) for seed in seeds] for name in MODELS
     }
-    write_report(config, out, splits, referee, results)
-    means = {name: mean_of(found, "frechet") for name, found in results.items()}
+    write_report(config, out, splits, scorer, results)
+    means = {name: mean_of(trained, "frechet") for name, trained in results.items()}
     numbers = {f"{name.lower()}_frechet": value for name, value in means.items()}
     numbers["frechet"] = min(means.values())
-    floor = referee.floors["probabilistic PCA"]["frechet"]
-    if config == Config() and max(means.values()) > floor:
-        raise RuntimeError(f"expected all below probabilistic PCA's {floor:.1f}, got {means}.")
+    pca = scorer.baselines["probabilistic PCA"]["frechet"]
+    numbers["pca_gain"] = pca - max(means.values())
     return numbers
 
 
 def result(
-    name: str, config: Config, seed: int, splits: data.Splits, referee: Judge, out: Path
+    name: str, config: Config, seed: int, splits: data.Splits, scorer: Evaluator, out: Path
 ) -> Result:
     """Trains and scores one model, or reads what an earlier run left."""
     folder = out / name.lower() / f"seed-{seed}"
-    numbers_file, pictures_file = folder / "numbers.json", folder / "images.npy"
+    numbers_file, images_file = folder / "numbers.json", folder / "images.npy"
     if not numbers_file.exists():
         # A training that was cut off starts anew, so that its seconds count in full.
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        numbers, pictures = learn(name, config, seed, splits, referee, folder)
-        np.save(pictures_file, np.rint(255 * pictures[:SHOWN]).astype(np.uint8))
+        numbers, images = train(name, config, seed, splits, scorer, folder)
+        np.save(images_file, np.rint(255 * images[:SHOWN]).astype(np.uint8))
         runtime.write_json(numbers_file, numbers)  # last: its name says that all is there
-    return Result(json.loads(numbers_file.read_text()), np.load(pictures_file) / np.float32(255))
+    return Result(json.loads(numbers_file.read_text()), np.load(images_file) / np.float32(255))
 
 
-def learn(
-    name: str, config: Config, seed: int, splits: data.Splits, referee: Judge, folder: Path
+def train(
+    name: str, config: Config, seed: int, splits: data.Splits, scorer: Evaluator, folder: Path
 ) -> tuple[dict[str, float | None], np.ndarray]:
     """Trains one model with one seed; returns its numbers and its samples."""
-    module = MODELS[name]
-    settings = module.TINY if config.tiny else {}
-    common = {"data": config.data, "root": config.root, "steps": config.steps, "seed": seed}
-    generator = module.learn(module.Config(**{**settings, **common}), splits, folder)
-    began = process_time()
-    pictures = generator.sample(jax.random.key(1000 + seed), referee.count)
+    recipe = MODELS[name]
+    settings = SMALLEST[name] if config.tiny else recipe.Settings()
+    settings = recipe.with_defaults(replace(settings, steps=config.steps), config.data)
+    generator: Generator = recipe.train(settings, splits, folder, seed=seed)
+    start = process_time()
+    images = generator.sample(jax.random.key(1000 + seed), scorer.count)
     costs = {
         "bits_per_dim": generator.bits_per_dim,
         "seconds": generator.seconds,
-        "sampling_seconds": process_time() - began,
+        "sampling_seconds": process_time() - start,
         "parameters": generator.parameters,
     }
-    return {**referee.scores(pictures), **costs}, pictures
+    return {**scorer.scores(images), **costs}, images
 
 
-def mean_of(found: list[Result], key: str) -> float:
+def mean_of(trained: list[Result], key: str) -> float:
     """The mean over the seeds."""
-    return float(np.mean([one.numbers[key] for one in found]))
+    return float(np.mean([one.numbers[key] for one in trained]))
 
 
-def cell(found: list[Result], key: str) -> str:
+def cell(trained: list[Result], key: str) -> str:
     """Mean and standard deviation over the seeds, as text."""
-    values = [one.numbers[key] for one in found]
+    values = [one.numbers[key] for one in trained]
     if None in values:
         return "–"
     if key == "parameters":
@@ -138,87 +149,98 @@ def cell(found: list[Result], key: str) -> str:
 
 def table(results: Mapping[str, list[Result]]) -> Table:
     """Scores and costs, a row each; models, a column each."""
-    names = {**NAMES, **COSTS}
+    names = {**report.SAMPLE_SCORES, **COSTS}
     rows = [
-        [text, *(cell(found, key) for found in results.values())] for key, text in names.items()
+        [text, *(cell(trained, key) for trained in results.values())] for key, text in names.items()
     ]
     return Table(["score", *results], rows)
 
 
-def floor_table(floors: Mapping[str, Mapping[str, float]]) -> Table:
+def baseline_table(baselines: Mapping[str, Mapping[str, float]]) -> Table:
     """The same scores of what needs no network."""
     rows = [
-        [text, *(f"{floor[key]:.3g}" for floor in floors.values())] for key, text in NAMES.items()
+        [text, *(f"{scores[key]:.3g}" for scores in baselines.values())]
+        for key, text in report.SAMPLE_SCORES.items()
     ]
-    return Table(["score", *floors], rows)
+    return Table(["score", *baselines], rows)
 
 
 def write_report(
     config: Config,
     out: Path,
     splits: data.Splits,
-    referee: Judge,
+    scorer: Evaluator,
     results: dict[str, list[Result]],
 ) -> None:
-    """Writes the table, the price of quality, and samples side by side."""
-    figures = out / "figures"
-    figures.mkdir(exist_ok=True)
-    draw_price(results, referee.floors, figures / "price.svg")
-    sections = [
-        Section(
-            "Scores",
-            "Means over the seeds, with the standard deviation from seed to seed.",
-            table=table(results),
-        ),
-        Section(
-            "Floors",
-            "Real against real compares two halves of the training images, half as many as "
-            "everywhere else, so that its distance is larger than a perfect model's. Copies with "
-            "noise win all but one line: their nearest-neighbor ratio is far below 1.",
-            table=floor_table(referee.floors),
-        ),
-        Section(
-            "Quality and its price",
-            "To the left is cheaper, lower is better.",
-            figures=[Figure(figures / "price.svg", "A point for each training; lines are floors.")],
-        ),
-        Section(
-            "Samples",
-            "The first ones of the first seed, none left out.",
-            figures=[
-                *(
-                    Figure(sheet(found[0].pictures, columns=8), name)
-                    for name, found in results.items()
-                ),
-                Figure(sheet(splits.train["image"][:SHOWN], columns=8), "Real."),
-            ],
-        ),
-        report.configuration(asdict(config)),
-    ]
+    """Writes the page."""
+    (out / "figures").mkdir(exist_ok=True)
     report.page(
         out / "report.html",
         title=f"Four ways to draw {config.root.name if config.root else 'digits'}",
-        summary=f"Each of four kinds of model learnt {config.seeds} times from the same "
-        f"{len(splits.train['labels'])} images, and was scored by a network that none saw "
-        f"(right about {100 * referee.accuracy:.0f} % of the training images).",
+        summary=f"Each of four kinds of model was trained {config.seeds} times on the same "
+        f"{len(splits.train['labels'])} images, and scored by a network that none saw "
+        f"(right about {100 * scorer.accuracy:.0f} % of the training images).",
         numbers={
-            f"{name}, classifier-Fréchet": cell(found, "frechet") for name, found in results.items()
+            f"{name}, classifier-Fréchet": cell(trained, "frechet")
+            for name, trained in results.items()
         },
-        sections=sections,
+        sections=[
+            Section(
+                "Scores",
+                "Means over the seeds, with the standard deviation from seed to seed.",
+                table=table(results),
+            ),
+            *baseline_sections(scorer.baselines, results, out / "figures" / "price.svg"),
+            samples_section(splits, results),
+            report.configuration(asdict(config)),
+        ],
         footer=runtime.environment(),
     )
 
 
+def baseline_sections(
+    baselines: Mapping[str, Mapping[str, float]], results: Mapping[str, list[Result]], path: Path
+) -> list[Section]:
+    """What needs no network, and the price of quality."""
+    draw_price(results, baselines, path)
+    caption = "A point for each training; lines are baselines."
+    return [
+        Section(
+            "Baselines",
+            "Real against real compares two halves of the training images, half as many as "
+            "everywhere else, so that its distance is larger than a perfect model's. Copies with "
+            "noise win all but one line: their nearest-neighbor ratio is far below 1.",
+            table=baseline_table(baselines),
+        ),
+        Section(
+            "Quality and its price",
+            "To the left is cheaper, lower is better.",
+            figures=[Figure(path, caption)],
+        ),
+    ]
+
+
+def samples_section(splits: data.Splits, results: Mapping[str, list[Result]]) -> Section:
+    """Samples of all models and real images side by side."""
+    images = {name: trained[0].images for name, trained in results.items()}
+    images["Real."] = splits.train["image"][:SHOWN]
+    return Section(
+        "Samples",
+        "The first ones of the first seed, none left out.",
+        figures=[Figure(report.sheet(some, columns=8), name) for name, some in images.items()],
+    )
+
+
 def draw_price(
-    results: Mapping[str, list[Result]], floors: Mapping[str, Mapping[str, float]], path: Path
+    results: Mapping[str, list[Result]], baselines: Mapping[str, Mapping[str, float]], path: Path
 ) -> None:
     """Fréchet distance over the seconds of training."""
     with plot(path, height=3.2) as (ax,):
-        for index, (name, found) in enumerate(results.items()):
-            points = [(one.numbers["seconds"], one.numbers["frechet"]) for one in found]
+        for index, (name, trained) in enumerate(results.items()):
+            points = [(one.numbers["seconds"], one.numbers["frechet"]) for one in trained]
             ax.scatter(*zip(*points, strict=True), s=22, color=color(index), label=name)
         for index, name in enumerate(("real against real", "Gaussian mixture")):
-            value = floors[name]["frechet"]
+            value = baselines[name]["frechet"]
             ax.axhline(value, lw=1, ls=("-", "--")[index], color=color(9), label=name)
         ax.set(xlabel="CPU-seconds of training", ylabel="classifier-Fréchet")
         ax.set(xlim=(0, None), ylim=(0, None))

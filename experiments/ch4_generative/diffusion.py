@@ -1,42 +1,47 @@
 """Images from noise by a small conditional U-Net. CPU, 2 min; classifier-Fréchet 3.
 
 By default handwritten digits of 8×8 pixels; `--data idx --root DIR` takes MNIST's format, such as
-Fashion-MNIST, `--datan images` folders. The page shows how noise becomes images, how few steps
+Fashion-MNIST, `--data images` folders. The page shows how noise becomes images, how few steps
 each sampler needs, the way back from an image to its noise, and guidance towards a class.
 """
 
-import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from _common import Generator, Kind, parameters, read
-from _denoising import (
-    CHUNK,
-    few_steps,
-    generate,
-    guidance,
-    inversion,
-    predictor,
-    samples,
-    schedule,
-    strip,
-)
-from _judge import NAMES, judge, section
-from flax import nnx
 
-from lectures_jax import data, losses, objectives, ops, report, runtime, train
+from lectures_jax import data, ops, report, runtime
 from lectures_jax.models.diffusion import Denoiser
-from lectures_jax.report.page import Section, Table
+from lectures_jax.recipes import diffusion
+from lectures_jax.recipes.diffusion import predictor, signal_ratios
+from lectures_jax.recipes.evaluator import Evaluator, evaluator
+from lectures_jax.recipes.generator import Generator, Kind, to_unit_range
+from lectures_jax.report.page import Figure, Section, Table
+from lectures_jax.report.theme import plot
 
-TINY = {"steps": 2, "batch_size": 8, "channels": (8,), "sampling_steps": 2, "samples": 20}
+EXPECTED = {"frechet": (None, 5)}
+TINY = {
+    "training": diffusion.Settings(
+        steps=2, batch_size=8, channels=(8,), schedule_steps=21, sampling_steps=2
+    ),
+    "samplers": ("DPM++(2M)",),
+    "samples": 20,
+    "evaluator_steps": 2,
+    "evaluator_images": 64,
+}
 THREADED_CONVOLUTIONS = True  # the maps are small, so the convolutions are XLA's own
-STEPS = {"digits": 800, "idx": 3000, "images": 4000}
-CHANNELS = {"digits": (32, 64), "idx": (48, 96), "images": (64, 96, 128)}
+SAMPLERS = {
+    "DDIM": ops.sample_diffusion,
+    "DDPM": partial(ops.sample_diffusion, eta=1.0),
+    "fresh noise": partial(ops.sample_diffusion, fresh_noise=True),
+    "Heun": ops.sample_heun,
+    "DPM++(2M)": ops.sample_dpm,
+}
+CALLS = (2, 5, 10, 20)
 
 
 @dataclass(frozen=True)
@@ -44,122 +49,241 @@ class Config:
     """The fields and their units."""
 
     data: Kind = "digits"
-    """what to learn: the built-in digits, four files in MNIST's format, or folders of images"""
+    """images: the built-in digits, four files in MNIST's format, or folders"""
     root: Path | None = None
     """folder of the files"""
-    steps: int | None = None
-    """training steps; None: 800 for digits, 3000 for MNIST's format, 4000 for folders"""
-    batch_size: int = 64
-    """images per step"""
-    channels: tuple[int, ...] | None = None
-    """of the network's levels; None: 32, 64 for digits, more for larger images"""
-    learning_rate: float = 2e-3
-    """highest of Adam's one-cycle schedule"""
-    ema_decay: float = 0.998
-    """of the averaged parameters that sample"""
-    class_dropout: float = 0.15
-    """share of the images whose class is not told"""
-    schedule_steps: int = 1000
-    """levels of noise"""
-    sampling_steps: int = 20
-    """calls of the network for one image"""
+    training: diffusion.Settings = field(default_factory=diffusion.Settings)
+    """of the network, and of its sampler"""
+    samplers: tuple[str, ...] = tuple(SAMPLERS)
+    """that are compared by their number of calls"""
     samples: int | None = None
-    """images that are scored; None: as many as the judge asks for, 2000 at most"""
+    """images that are scored; None: as many as the evaluator takes, 2000 at most"""
+    evaluator_steps: int | None = None
+    """of the network that scores the samples; None: 500 for digits, 1500 for files"""
+    evaluator_images: int = 5000
+    """that the scores compare, at most"""
     seed: int = 0
     """of parameters, order, noise and samples"""
 
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains, samples in several ways, scores, and writes the report."""
-    default, config = config == Config(), filled(config)
-    splits = read(config.data, config.root)
-    generator = learn(config, splits, out)
-    numbers = write_report(config, out, splits, generator)
-    if default and numbers["frechet"] > 5:
-        raise RuntimeError(f"expected a classifier-Fréchet of 5 on the digits, got {numbers}.")
+    config = replace(config, training=diffusion.with_defaults(config.training, config.data))
+    splits = data.read_classified(config.data, config.root)
+    generator = diffusion.train(config.training, splits, out, seed=config.seed)
+    scorer = evaluator(
+        config.data, config.root, steps=config.evaluator_steps, most=config.evaluator_images
+    )
+    count = config.samples or min(scorer.count, 2000)
+    images = generator.sample(jax.random.key(config.seed + 1), count)
+    scores = scorer.scores(images)
+    numbers = {
+        **scores,
+        "bits_per_dim": float(generator.bits_per_dim),
+        "ode_bits_per_dim": diffusion.ode_bits_per_dim(
+            config.training, generator.model, splits, seed=config.seed
+        ),
+        "parameters": float(generator.parameters),
+    }
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+    write_page(
+        config,
+        out,
+        generator,
+        numbers,
+        [
+            report.samples(
+                images[:100],
+                splits.train["image"][: len(images[:100])],
+                text="None is chosen. The classes have the shares that they have in the "
+                "training set.",
+            ),
+            report.sample_scores({"this model": scores, **scorer.baselines}),
+            *sampling_sections(config, out, generator, splits, scorer),
+            likelihood_section(splits, numbers["bits_per_dim"], numbers["ode_bits_per_dim"]),
+        ],
+    )
     return numbers
 
 
-def learn(config: Config, splits: data.Splits, out: Path | None) -> Generator:
-    """Trains the network to tell image from noise, and returns it with its sampler."""
-    config = filled(config)
-    start = time.process_time()
-    key_init, key_train = jax.random.split(jax.random.key(config.seed))
-    images = splits.train["image"]
-    model = Denoiser(
-        channels=config.channels,
-        inputs=images.shape[-1],
-        num_classes=len(splits.classes),
-        patch=1 if config.data == "digits" else 2,
-        rngs=nnx.Rngs(key_init),
-    )
-    model, history = train.fit(
-        key_train,
-        model,
-        partial(
-            objectives.diffusion_velocity,
-            alpha_bar=schedule(config),
-            class_dropout=config.class_dropout,
-        ),
-        optax.adam(optax.cosine_onecycle_schedule(config.steps, config.learning_rate)),
-        data.batches(splits.train, batch_size=config.batch_size, seed=config.seed),
-        steps=config.steps,
-        out=out,
-        ema_decay=config.ema_decay,
-    )
-    seconds = time.process_time() - start
-    sample = partial(generate, config, model, splits, ops.sample_dpm, config.sampling_steps)
-    return Generator(
-        sample, parameters(model), seconds, bits_per_dim(config, model, splits), history, model
+def write_page(
+    config: Config,
+    out: Path,
+    generator: Generator,
+    numbers: dict[str, float],
+    sections: Sequence[Section],
+) -> None:
+    """Writes `report.html`."""
+    settings, history = config.training, generator.history
+    losses, scores = [["loss"]], [["grad_norm"]]
+    report.page(
+        out / "report.html",
+        title=f"Diffusion of {config.root.name if config.root else 'digits'}",
+        summary=f"Images made from noise in {settings.sampling_steps} calls of a network that "
+        "was trained to take noise away.",
+        numbers={
+            report.SAMPLE_SCORES["frechet"]: numbers["frechet"],
+            "bits/dim, bound": numbers["bits_per_dim"],
+            "bits/dim, ODE": numbers["ode_bits_per_dim"],
+            "parameters": generator.parameters,
+        },
+        sections=[
+            report.training(history, out / "figures", losses=losses, scores=scores),
+            *sections,
+            report.timing(history, batch_size=settings.batch_size),
+            report.configuration(asdict(config)),
+        ],
+        footer=runtime.environment(),
     )
 
 
-def filled(config: Config) -> Config:
-    """The configuration with the defaults of its data."""
-    return replace(
-        config,
-        steps=config.steps or STEPS[config.data],
-        channels=config.channels or CHANNELS[config.data],
+def sampling_sections(
+    config: Config, out: Path, generator: Generator, splits: data.Splits, scorer: Evaluator
+) -> list[Section]:
+    """From noise to images in several ways, and back."""
+    model, key = generator.model, jax.random.key(config.seed + 1)
+    return [
+        steps_of_one_sample(config, model, splits, key),
+        *compare_samplers(config, model, splits, scorer, out / "figures"),
+        inversion(config, model, splits),
+        guidance(config, model, splits, scorer, key),
+    ]
+
+
+def steps_of_one_sample(
+    config: Config, model: Denoiser, splits: data.Splits, key: jax.Array
+) -> Section:
+    """From noise to an image, a row for each class."""
+    labels = jnp.arange(len(splits.classes))
+    noise = ops.per_sample_normal(key, (len(labels), *splits.train["image"].shape[1:]))
+    total = config.training.schedule_steps
+    path = ops.sampling_schedule(signal_ratios(total), steps=min(20, total))
+    levels, inputs = ops.solve_ddim(predictor(model, labels), noise, path)
+    shown = np.rint(np.linspace(0, len(levels) - 1, 11)).astype(int)
+    inputs = jnp.concatenate([inputs, levels[-1:]])
+
+    def by_class(images: jax.Array) -> np.ndarray:
+        rows = to_unit_range(images[shown]).swapaxes(0, 1)
+        return report.sheet(rows.reshape(-1, *images.shape[2:]), columns=len(shown))
+
+    return Section(
+        "From noise to image",
+        "Twenty steps of DDIM, every other one shown; a row for each class. The network's first "
+        "guess at the image is the mean of the class, and details come last.",
+        figures=[
+            Figure(by_class(levels), "x_T to x_0."),
+            Figure(by_class(inputs), "The image that the network predicts in each."),
+        ],
     )
 
 
-def bits_per_dim(config: Config, model: Denoiser, splits: data.Splits) -> float:
-    """Variational bound of some test images, whose classes are told, in bits for each pixel."""
-    count = min(CHUNK, len(splits.test["labels"]))
-    x = 2 * jnp.asarray(splits.test["image"][:count]) - 1
-    # Steps that are even in the log-SNR, from where the noise is a sixth of a level on.
-    first = 2 * np.log(splits.levels) + 2
-    alpha_bar = jax.nn.sigmoid(jnp.linspace(first, -10, config.schedule_steps))
-    terms = losses.variational_bound(
-        jax.random.key(config.seed),
-        predictor(model, jnp.asarray(splits.test["labels"][:count])),
-        x,
-        alpha_bar,
-        levels=splits.levels,
-        draws=min(100, config.schedule_steps - 1),
+def compare_samplers(
+    config: Config, model: Denoiser, splits: data.Splits, scorer: Evaluator, folder: Path
+) -> tuple[Section, Section]:
+    """How the score of each sampler falls with its calls of the network."""
+    settings = config.training
+    numbers = [n for n in CALLS if n <= settings.sampling_steps]
+    count = min(config.samples or min(scorer.count, 2000), 2 * diffusion.CHUNK)
+    sizes, labels = diffusion.model_settings(settings, splits), diffusion.mixed_labels(splits)
+    distances, images = {}, {}
+    for name in config.samplers:
+        calls = 2 if name == "Heun" else 1
+        draw = partial(diffusion.generate, model, sizes, labels, sampler=SAMPLERS[name])
+        drawn = [
+            draw(jax.random.key(config.seed + 2), count, steps=max(1, number // calls))
+            for number in numbers
+        ]
+        distances[name] = [scorer.scores(some)["frechet"] for some in drawn]
+        images[name] = np.concatenate([some[:10] for some in drawn])
+    draw_distances(distances, numbers, folder / "steps.svg")
+    rows = [[name, *values] for name, values in distances.items()]
+    caption = f"rows of {', '.join(map(str, numbers))} calls."
+    return Section(
+        "Score by number of steps",
+        f"Of {count} images each, so that the least possible is higher than above. Heun calls the "
+        "network twice a step and so takes half as many steps. Drawing all noise afresh, the "
+        "course's other reading, samples from another distribution, whatever the number of steps.",
+        figures=[
+            Figure(folder / "steps.svg", f"{report.SAMPLE_SCORES['frechet']}, lower is better.")
+        ],
+        table=Table(["sampler", *(f"{n} calls" for n in numbers)], rows),
+    ), Section(
+        "Samples by number of steps",
+        "The same noise each time.",
+        [Figure(report.sheet(some), f"{name}: {caption}") for name, some in images.items()],
     )
-    return float(jnp.mean(sum(terms))) / (x[0].size * np.log(2))
 
 
-def ode_bits_per_dim(config: Config, model: Denoiser, splits: data.Splits) -> float:
-    """The deterministic sampler's density of some dequantized test images, in the same unit."""
-    count = min(64, len(splits.test["labels"]))
-    key_noise, key_probes = jax.random.split(jax.random.key(config.seed))
-    images = jnp.asarray(splits.test["image"][:count])
-    log_prob = losses.ode_log_prob(
-        key_probes,
-        predictor(model, jnp.asarray(splits.test["labels"][:count])),
-        2 * ops.dequantize(key_noise, images, levels=splits.levels) - 1,
-        schedule(config)[:-1],  # at the last ratio, 0, the noise cannot be told from the image
-        steps=config.sampling_steps,
-        probes=4,
+def draw_distances(distances: dict[str, list[float]], numbers: Sequence[int], path: Path) -> None:
+    """Fréchet distance over the calls of the network, a line for each sampler."""
+    with plot(path, height=3.4) as (ax,):
+        for name, values in distances.items():
+            ax.plot(numbers, values, marker="o", ms=3, label=f"{name}  {values[-1]:.1f}")
+        label = report.SAMPLE_SCORES["frechet"]
+        ax.set(xscale="log", yscale="log", xlabel="calls of the network", ylabel=label)
+        ax.set_xticks(numbers, map(str, numbers))
+        highest = 1.2 * max(map(max, distances.values()))
+        ax.set_yticks([y for y in (3, 5, 10, 20, 50, 100) if y < highest])
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.minorticks_off()
+        ax.legend(fontsize=8)
+
+
+def inversion(config: Config, model: Denoiser, splits: data.Splits) -> Section:
+    """Test images, the noise that makes them, and what that noise makes."""
+    x0 = 2 * jnp.asarray(splits.test["image"][:10]) - 1
+    predict = predictor(model, jnp.asarray(splits.test["labels"][:10]))
+    # Without the last, endless step: where no signal is left all images have the same noise.
+    alpha_bar = signal_ratios(config.training.schedule_steps)[:-1]
+    steps = min(50, len(alpha_bar))
+    path = ops.sampling_schedule(alpha_bar, steps=steps)
+    rows, measured = [x0], []
+    for iterations in (1, 5):
+        noise = ops.invert_diffusion(predict, x0, alpha_bar, steps=steps, iterations=iterations)
+        back = ops.solve_ddim(predict, noise, path)[0][-1]
+        rows += [noise, back]
+        error = float(jnp.sqrt(jnp.mean((back - x0) ** 2))) / 2
+        measured.append([iterations, error, float(jnp.std(noise))])
+    return Section(
+        "From image to noise and back",
+        "DDIM run backwards gives the noise behind an image, here of images that were never "
+        "trained on; run forwards again it gives back the image. Rows: the images; their "
+        "noise and what it makes, with one substitution for each step; the same with five.",
+        figures=[
+            Figure(report.sheet(to_unit_range(jnp.concatenate(rows))), "Image, noise, image.")
+        ],
+        table=Table(["substitutions", "error (of 1)", "deviation of the noise"], measured),
     )
-    pixels = images[0].size
-    nll = -log_prob - pixels * np.log(2)  # pixels were stretched by 2
-    return float(jnp.mean(losses.bits_per_dim(nll, dims=pixels, levels=splits.levels)))
 
 
-def likelihood(splits: data.Splits, bound: float, ode: float) -> Section:
+def guidance(
+    config: Config, model: Denoiser, splits: data.Splits, scorer: Evaluator, key: jax.Array
+) -> Section:
+    """What asking for a class more and more strongly does."""
+    classes, steps = len(splits.classes), config.training.sampling_steps
+    labels = jnp.tile(jnp.arange(classes), 4)
+    shape = (len(labels), *splits.train["image"].shape[1:])
+    none = jnp.full_like(labels, classes)
+    alpha_bar = signal_ratios(config.training.schedule_steps)
+    figures, rows = [], []
+    for scale in (0.0, 1.0, 3.0):
+        predict = ops.classifier_free_guidance(
+            predictor(model, labels), predictor(model, none), scale=scale
+        )
+        images = to_unit_range(ops.sample_dpm(key, predict, shape, alpha_bar, steps=steps))
+        agreed = float(np.mean(scorer.labels(images) == np.asarray(labels)))
+        figures.append(Figure(report.sheet(images, columns=classes), f"Scale {scale:g}."))
+        rows.append([scale, agreed, float(np.std(images.reshape(4, -1), axis=0).mean())])
+    return Section(
+        "Guidance by class",
+        "A column for each class. At 0 the network gets no class, at 1 it does, above it the "
+        "class is exaggerated: samples of a class become clearer and more alike.",
+        figures=figures,
+        table=Table(["scale", "predicted as the class asked for", "deviation in a class"], rows),
+    )
+
+
+def likelihood_section(splits: data.Splits, bound: float, ode: float) -> Section:
     """Both likelihoods beside what knowing nothing costs."""
     rows = [
         ["variational bound", bound],
@@ -168,54 +292,8 @@ def likelihood(splits: data.Splits, bound: float, ode: float) -> Section:
     ]
     return Section(
         "Likelihood",
-        "Bits per pixel of test images whose class is told; fewer are better. The first bounds "
+        "Bits per pixel of test images of known class; fewer are better. The first bounds "
         "the cost of the levels, the second that of pixels moved evenly within their levels. "
         "The network was trained for samples, not for either.",
         table=Table(["measure", "bits per dimension"], rows),
     )
-
-
-def write_report(
-    config: Config, out: Path, splits: data.Splits, generator: Generator
-) -> dict[str, float]:
-    """Writes `report.html`; returns the scores."""
-    figures = out / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
-    model, critic = generator.model, judge(config.data, config.root)
-    count = config.samples or min(critic.count, 2000)
-    key = jax.random.key(config.seed + 1)
-    pictures = generator.sample(key, count)
-    scores = critic.scores(pictures)
-    named = {
-        "bits_per_dim": generator.bits_per_dim,
-        "ode_bits_per_dim": ode_bits_per_dim(config, model, splits),
-        "parameters": generator.parameters,
-    }
-    curves, by_steps = few_steps(config, model, splits, critic, figures, min(count, 2 * CHUNK))
-    report.page(
-        out / "report.html",
-        title=f"Diffusion of {config.root.name if config.root else 'digits'}",
-        summary=f"Images made from noise in {config.sampling_steps} calls of a network that "
-        f"learnt to take noise away.",
-        numbers={
-            NAMES["frechet"]: scores["frechet"],
-            "bits/dim, bound": named["bits_per_dim"],
-            "bits/dim, ODE": named["ode_bits_per_dim"],
-            "parameters": generator.parameters,
-        },
-        sections=[
-            report.training(generator.history, figures, losses=[["loss"]], scores=[["grad_norm"]]),
-            samples(splits, pictures),
-            section(scores, critic.floors),
-            strip(config, model, splits, key),
-            curves,
-            by_steps,
-            inversion(config, model, splits),
-            guidance(config, model, splits, critic, key),
-            likelihood(splits, named["bits_per_dim"], named["ode_bits_per_dim"]),
-            report.timing(generator.history, batch_size=config.batch_size),
-            report.configuration(asdict(config)),
-        ],
-        footer=runtime.environment(),
-    )
-    return {**scores, **{name: float(value) for name, value in named.items()}}

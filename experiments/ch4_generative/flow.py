@@ -1,44 +1,45 @@
 """Normalizing flows of two moons and of images. CPU, 2 min; bits/dim of the digits below 2.10.
 
 Two moons: a flow of affine couplings and one of splines, against the true density. Digits: an
-autoregressive flow that moves each pixel by the histogram of its levels, given the pixels before
-and the class, against the best Gaussian mixture. `--data idx --root DIR` takes larger images and
-a multiscale flow. Nothing is chosen by the test images.
+autoregressive flow that transforms each pixel by the histogram of its levels, given the pixels
+before and the class, against the best Gaussian mixture. `--data idx --root DIR` takes larger images
+and a multiscale flow. Nothing is chosen by the test images.
 """
 
 import math
-import time
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-import _judge
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from _common import Generator, Kind, parameters, read, sheet
-from _flow_moons import SIZES, in_parts, learn_moons, moons_section
-from _mixture import Mixture, fit_mixture
-from flax import nnx
 
-from lectures_jax import data, losses, objectives, ops, report, runtime, train
-from lectures_jax.models.flow import Flow, adapt
-from lectures_jax.models.image_flow import histogram_flow, multiscale_flow
+from lectures_jax import data, report, runtime
+from lectures_jax.nn.parameters import count_parameters
+from lectures_jax.recipes import flow, two_moons
+from lectures_jax.recipes.evaluator import evaluator
+from lectures_jax.recipes.generator import Generator, Kind
+from lectures_jax.recipes.mixture import ImageMixture, fit_image_mixture
 from lectures_jax.report.page import Figure, Section, Table
+from lectures_jax.report.theme import MUTED, color, plot
 
+EXPECTED = {
+    "affine_excess_nats": (None, 0.03),
+    "spline_excess_nats": (None, 0.015),
+    "bits_per_dim": (None, 2.1),
+    "mixture_gain": (0, None),
+}
 TINY = {
-    "steps": 2,
-    "batch_size": 4,
-    "hidden": 8,
+    "training": flow.Settings(steps=2, batch_size=4, hidden=8),
     "moon_steps": 2,
     "moon_batch": 8,
     "test_points": 200,
-    "judge_steps": 2,
+    "evaluator_steps": 2,
+    "evaluator_images": 64,
     "components": (2,),
 }
-
-WIDTH, DENSE = 48, 6  # of a flow of scales: channels, and dense couplings at its end
+VIEW = ((-1.6, 2.6), (-1.2, 1.7))  # of the plane
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,8 @@ class Config:
     """images: the built-in digits, files in MNIST's format, or folders"""
     root: Path | None = None
     """folder of the files"""
-    steps: int | None = None
-    """training steps on images; None: 2400 for digits, 6000 for files"""
-    batch_size: int | None = None
-    """images per step; None: 64 for digits, 32 for files"""
-    hidden: int | None = None
-    """units or channels of the conditioners; None: 512 for digits, 48 for files"""
-    dropout: float = 0.7
-    """in the digits' conditioner"""
-    learning_rate: float | None = None
-    """of Adam, falling as a cosine; None: 0.002 for digits, 0.001 for files"""
-    weight_decay: float = 0.01
-    """decoupled, on kernels only"""
-    ema_decay: float = 0.998
-    """of the averaged parameters"""
+    training: flow.Settings = field(default_factory=flow.Settings)
+    """of the flow of images"""
     components: tuple[int, ...] = (6, 10, 14)
     """numbers of Gaussians to try"""
     moon_steps: int = 3000
@@ -71,198 +60,177 @@ class Config:
     """points per step"""
     test_points: int = 50_000
     """fresh points of the two moons"""
-    judge_steps: int | None = None
-    """of the network that scores the samples; None: what `_judge.judge` takes"""
+    evaluator_steps: int | None = None
+    """of the network that scores the samples; None: 500 for digits, 1500 for files"""
+    evaluator_images: int = 5000
+    """that the scores compare, at most"""
     seed: int = 0
     """of parameters, order and noise"""
 
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Both parts, one page."""
-    default = config == Config(seed=config.seed)
-    config = filled(config)
+    config = replace(config, training=flow.with_defaults(config.training, config.data))
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     key_moons, key_mixture = jax.random.split(jax.random.key(config.seed))
-    found = {
-        kind: learn_moons(
+    moons = {
+        kind: two_moons.train_two_moons(
             jax.random.fold_in(key_moons, i),
             kind,
             steps=config.moon_steps,
             batch_size=config.moon_batch,
             points=config.test_points,
         )
-        for i, kind in enumerate(SIZES)
+        for i, kind in enumerate(two_moons.SIZES)
     }
-    splits = read(config.data, config.root)
-    generator = learn(config, splits, out)
+    splits = data.read_classified(config.data, config.root)
+    generator = flow.train(config.training, splits, out, seed=config.seed)
+    numbers = {f"{kind}_excess_nats": one.excess for kind, one in moons.items()}
+    numbers["bits_per_dim"] = generator.bits_per_dim
     mixture = None
     if config.data == "digits":
-        mixture = fit_mixture(
+        mixture = fit_image_mixture(
             key_mixture, splits.train["image"], levels=splits.levels, components=config.components
         )
-    numbers = {f"{kind}_excess_nats": one.excess for kind, one in found.items()}
-    numbers["bits_per_dim"] = generator.bits_per_dim
-    if mixture:
-        numbers["mixture_bits_per_dim"] = mixture.bits_per_dim(key_mixture, splits.test["image"])
-    judge = _judge.judge(config.data, config.root, steps=config.judge_steps)
-    pictures = generator.sample(jax.random.key(config.seed + 1), judge.count)
-    scores = judge.scores(pictures)
+        bits = mixture.bits_per_dim(key_mixture, splits.test["image"])
+        numbers |= {"mixture_bits_per_dim": bits, "mixture_gain": bits - generator.bits_per_dim}
+    scorer = evaluator(
+        config.data, config.root, steps=config.evaluator_steps, most=config.evaluator_images
+    )
+    scores = scorer.scores(generator.sample(jax.random.key(config.seed + 1), scorer.count))
     numbers |= {name: scores[name] for name in ("frechet", "neighbor_ratio", "least_class")}
     sections = [
-        moons_section(found, figures),
-        pictures_section(splits, generator, mixture, numbers),
-        _judge.section(scores, judge.floors),
+        moons_section(moons, figures),
+        images_section(splits, generator, mixture, numbers),
+        report.sample_scores({"this model": scores, **scorer.baselines}),
         report.training(generator.history, figures, losses=[["loss"]], scores=[["held_out"]]),
-        report.timing(generator.history, batch_size=config.batch_size),
+        report.timing(generator.history, batch_size=config.training.batch_size),
         report.configuration(asdict(config)),
     ]
-    write_page(config, out, numbers, sections)
-    if default and config.data == "digits":
-        check(numbers)
+    write_page(out, numbers, sections)
     return numbers
 
 
-def filled(config: Config) -> Config:
-    """The defaults that depend on the data."""
-    small = config.data == "digits"
-    return replace(
-        config,
-        steps=config.steps or (2400 if small else 6000),
-        batch_size=config.batch_size or (64 if small else 32),
-        hidden=config.hidden or (512 if small else WIDTH),
-        learning_rate=config.learning_rate or (2e-3 if small else 1e-3),
-    )
-
-
-def check(numbers: dict[str, float]) -> None:
-    """Refuses a result that is worse than other seeds give."""
-    good = (
-        numbers["affine_excess_nats"] < 0.03
-        and numbers["spline_excess_nats"] < 0.015
-        and numbers["bits_per_dim"] < min(2.1, numbers["mixture_bits_per_dim"])
-    )
-    if not good:
-        raise RuntimeError(
-            "expected 0.03 and 0.015 nats above the entropy, and fewer bits per dimension than "
-            f"2.1 and the mixture, got {numbers}."
+def moons_section(moons: dict[str, two_moons.TrainedFlow], figures: Path) -> Section:
+    """Densities, samples, where the plane goes, and the table."""
+    models = {kind: trained.model for kind, trained in moons.items()}
+    draw_densities(models, figures / "density.svg")
+    draw_samples(models, figures / "samples.svg")
+    draw_warp(models, figures / "warp.svg")
+    entropy = two_moons.ENTROPY
+    rows = [
+        (
+            kind,
+            entropy + one.excess,
+            one.excess,
+            one.deviation,
+            count_parameters(one.model),
+            one.seconds,
         )
-
-
-def learn(config: Config, splits: data.Splits, out: Path) -> Generator:
-    """Trains a flow on `splits.train`."""
-    config = filled(config)
-    key_init, key_adapt, key_train = jax.random.split(jax.random.key(config.seed), 3)
-    start = time.process_time()
-    flow = build(config, splits, key_init, key_adapt)
-    held = {name: value[:256] for name, value in splits.test.items()}
-    model, history = train.fit(
-        key_train,
-        flow,
-        partial(objectives.flow_bits_per_dim, levels=splits.levels, conditional=True),
-        optimizer(config),
-        data.batches(splits.train, batch_size=config.batch_size, seed=config.seed),
-        steps=config.steps,
-        out=out,
-        ema_decay=config.ema_decay,
-        evaluate=lambda model: {"held_out": bits_per_dim(model, held, splits.levels)},
-        evaluate_every=max(config.steps // 6, 1),
+        for kind, one in moons.items()
+    ]
+    header = ("couplings", "cross-entropy, nats", "above the entropy", "±", "parameters", "CPU-s")
+    return Section(
+        "Two moons",
+        f"The entropy of the two moons is {entropy} nats: no density can code fresh points in "
+        "less. Affine couplings stretch and shift; they must bridge the gap between the moons, and "
+        "leave a thread of density there. Splines bend each coordinate and cut the thread almost.",
+        figures=[
+            Figure(figures / "density.svg", "Density: the true one, and those of the flows."),
+            Figure(figures / "samples.svg", "Data, and as many samples of each flow."),
+            Figure(figures / "warp.svg", "Where circles and rays of the normal plane go."),
+        ],
+        table=Table(header, rows),
     )
-    seconds = time.process_time() - start
-
-    def sample(key: jax.Array, count: int) -> np.ndarray:
-        parts = [
-            draw(model, jax.random.fold_in(key, i), 250, splits.levels)
-            for i in range(math.ceil(count / 250))
-        ]
-        return np.concatenate(parts)[:count]
-
-    found = bits_per_dim(model, splits.test, splits.levels)
-    return Generator(sample, parameters(model), seconds, found, history, model)
 
 
-def build(config: Config, splits: data.Splits, key: jax.Array, key_adapt: jax.Array) -> Flow:
-    """Histograms for small images, scales for larger ones."""
-    shape = splits.train["image"].shape[1:]
-    classes, rngs = len(splits.classes), nnx.Rngs(key)
-    if config.data == "digits":
-        return histogram_flow(
-            shape,
-            levels=splits.levels,
-            hidden=(config.hidden,),
-            classes=classes,
-            dropout=config.dropout,
-            rngs=rngs,
-        )
-    flow = multiscale_flow(shape, hidden=config.hidden, dense=DENSE, classes=classes, rngs=rngs)
-    first = {name: jnp.asarray(value[:2000]) for name, value in splits.train.items()}
-    x = ops.dequantize(key_adapt, first["image"], levels=splits.levels)
-    adapt(flow, x, first["labels"])
-    return flow
+def draw_densities(models: dict[str, Any], path: Path) -> None:
+    """The true density and the models', on a grid."""
+    (x0, x1), (y0, y1) = VIEW
+    x, y = np.meshgrid(np.linspace(x0, x1, 180), np.linspace(y0, y1, 120))
+    points = np.stack([x, y], axis=-1).reshape(-1, 2).astype(np.float32)
+    log_densities = {"true": two_moons.true_log_prob(points)}
+    log_densities |= {kind: two_moons.log_prob(model, points) for kind, model in models.items()}
+    with plot(path, columns=len(log_densities), height=1.6) as axes:
+        for ax, (name, values) in zip(axes, log_densities.items(), strict=True):
+            density = np.exp(values).reshape(x.shape)
+            ax.imshow(
+                density, origin="lower", extent=(x0, x1, y0, y1), cmap="magma", vmin=0, vmax=0.6
+            )
+            show_view(ax, name)
 
 
-def optimizer(config: Config) -> optax.GradientTransformation:
-    """Adam with decoupled decay on the kernels and a rate that falls as a cosine."""
-    warmup = min(100, config.steps // 10)
-    rate = optax.warmup_cosine_decay_schedule(0, config.learning_rate, warmup, config.steps)
-    kernels = partial(jax.tree.map, lambda parameter: parameter.ndim > 1)
-    adam = optax.adamw(rate, weight_decay=config.weight_decay, mask=kernels)
-    return optax.chain(optax.clip_by_global_norm(5.0), adam)
+def draw_samples(models: dict[str, Any], path: Path) -> None:
+    """Points of the data and of the models."""
+    key = jax.random.key(1)
+    z = np.asarray(jax.random.normal(key, (1500, 2)))
+    points = {"data": data.two_moons(key, count=1500)["x"]}
+    points |= {kind: two_moons.inverse(model, z) for kind, model in models.items()}
+    with plot(path, columns=len(points), height=1.6) as axes:
+        for i, (ax, (name, x)) in enumerate(zip(axes, points.items(), strict=True)):
+            ax.plot(*np.asarray(x).T, ".", color=color(i), ms=1.2, mew=0)
+            show_view(ax, name)
 
 
-@partial(nnx.jit, static_argnames="levels")
-def marginal_bits(model: Flow, key: jax.Array, images: jax.Array, levels: int) -> jax.Array:
-    """Bits per dimension of each image, its class unknown, with fresh noise."""
-    x = ops.dequantize(key, images, levels=levels)
-    return losses.bits_per_dim(-model.log_prob(x), dims=math.prod(x.shape[1:]), levels=levels)
+def draw_warp(models: dict[str, Any], path: Path) -> None:
+    """Circles and rays of the normal plane, as each model maps them to the plane of the data."""
+    around, reach = np.linspace(0, 2 * np.pi, 400), np.linspace(0, 3, 400)
+    radii, angles = (0.5, 1.0, 1.5, 2.0, 2.5), np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    ring = np.stack([np.cos(around), np.sin(around)], axis=-1)
+    spokes = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    lines = [radius * ring for radius in radii] + [reach[:, None] * spoke for spoke in spokes]
+    with plot(path, columns=len(models), height=1.9) as axes:
+        for ax, (name, model) in zip(axes, models.items(), strict=True):
+            points = two_moons.inverse(model, np.concatenate(lines).astype(np.float32))
+            for i, line in enumerate(points.reshape(len(lines), -1, 2)):
+                circle = i < len(radii)
+                shade = color(i) if circle else MUTED
+                ax.plot(*line.T, color=shade, lw=0.9 if circle else 0.4)
+            show_view(ax, name)
 
 
-def bits_per_dim(model: Flow, examples: dict[str, np.ndarray], levels: int) -> float:
-    """Mean over the images, at most 2000 of them."""
-    function = partial(marginal_bits, model, jax.random.key(0), levels=levels)
-    return float(np.mean(in_parts(function, examples["image"][:2000], size=128)))
+def show_view(ax: Any, name: str) -> None:
+    """No ticks, equal units, the same part of the plane everywhere."""
+    ax.set(xlim=VIEW[0], ylim=VIEW[1], xticks=[], yticks=[], aspect="equal")
+    ax.set_title(name, fontsize=8.5)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
 
 
-@partial(nnx.jit, static_argnums=(2, 3))
-def draw(model: Flow, key: jax.Array, count: int, levels: int) -> jax.Array:
-    """Images of classes drawn at random."""
-    return ops.quantize(model.sample(key, count), levels=levels)
-
-
-@partial(nnx.jit, static_argnums=(2, 3))
-def draw_of(model: Flow, labels: jax.Array, levels: int, temperature: float) -> jax.Array:
-    """Images of the given classes."""
-    x = model.sample(jax.random.key(5), len(labels), labels, temperature=temperature)
-    return ops.quantize(x, levels=levels)
-
-
-def pictures_section(
-    splits: data.Splits, generator: Generator, mixture: Mixture | None, numbers: dict[str, float]
+def images_section(
+    splits: data.Splits,
+    generator: Generator,
+    mixture: ImageMixture | None,
+    numbers: dict[str, float],
 ) -> Section:
     """Samples by class, beside real images and the mixture's."""
     labels = np.repeat(np.arange(len(splits.classes)), 10)
-    drawn = {
-        heat: np.asarray(draw_of(generator.model, jnp.asarray(labels), splits.levels, heat))
-        for heat in ((1.0,) if mixture else (1.0, 0.7))
-    }
     real = np.concatenate(
         [splits.train["image"][splits.train["labels"] == label][:10] for label in np.unique(labels)]
     )
-    figures = [
-        *(Figure(sheet(x), f"Samples by class, temperature {heat}.") for heat, x in drawn.items()),
-        Figure(sheet(real), "Real images, likewise."),
-    ]
+    figures = []
+    for heat in (1.0,) if mixture else (1.0, 0.7):
+        drawn = flow.sample_classes(
+            jax.random.key(5),
+            generator.model,
+            jnp.asarray(labels),
+            levels=splits.levels,
+            temperature=heat,
+        )
+        caption = f"Samples by class, temperature {heat}."
+        figures.append(Figure(report.sheet(np.asarray(drawn)), caption))
+    figures.append(Figure(report.sheet(real), "Real images by class."))
     rows = [("flow", generator.bits_per_dim, generator.parameters)]
     if mixture:
-        figures.append(Figure(sheet(mixture.sample(0, 100)), "Samples of the Gaussian mixture."))
-        k, d = mixture.components, math.prod(mixture.shape)
-        size = k * (1 + d + d * (d + 1) // 2) - 1
-        rows.append(("Gaussian mixture", numbers["mixture_bits_per_dim"], size))
+        drawn = mixture.sample(0, 100)
+        figures.append(Figure(report.sheet(drawn), "Samples of the Gaussian mixture."))
+        rows.append(("Gaussian mixture", numbers["mixture_bits_per_dim"], mixture.parameters))
     rows.append((f"even density, log2 {splits.levels}", math.log2(splits.levels), 0))
     text = (
-        "Bits per pixel of images that were not learnt from; fewer are better. Both are "
+        "Bits per pixel of images that were not trained on; fewer are better. Both are "
         "densities of pixels moved evenly within their levels, and bounds on the bits of the "
-        "levels themselves. The flow is not told the class of a test image: it gives the mean "
+        "levels themselves. The flow does not get the class of a test image: it gives the mean "
         "over all."
     )
     if mixture:
@@ -274,7 +242,7 @@ def pictures_section(
     return Section("Images", text, figures=figures, table=Table(header, rows))
 
 
-def write_page(config: Config, out: Path, numbers: dict[str, float], sections: list) -> None:
+def write_page(out: Path, numbers: dict[str, float], sections: list[Section]) -> None:
     """Writes `report.html`."""
     shown = {
         "nats above the entropy, affine": numbers["affine_excess_nats"],

@@ -6,7 +6,7 @@ seed and an autoencoder, for which the score is; a GAN, a flow and a diffusion m
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import permutations
 from pathlib import Path
@@ -15,15 +15,22 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _common import Kind, read, sheet
-from _spaces import Space, learn_spaces
 
-from lectures_jax import ops, report, runtime
+from lectures_jax import data, ops, report, runtime
+from lectures_jax.recipes.generator import Kind
+from lectures_jax.recipes.latent_spaces import Settings, Space, train_spaces
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import INK, color, plot
 
+EXPECTED = {"recovered": (0.85, None)}
 THREADED_CONVOLUTIONS = True  # the maps are small, so the convolutions are XLA's own
-TINY = {"steps": 2, "hidden": 8, "latent": 2, "factors": (1.0, 4.0), "draws": 1}
+TINY = {
+    "training": Settings(steps=2, hidden=8, latent=2),
+    "factors": (4.0,),
+    "draws": 1,
+    "support_images": 16,
+    "test_images": 16,
+}
 
 
 @dataclass(frozen=True)
@@ -34,41 +41,40 @@ class Config:
     """images: the built-in digits, files in MNIST's format, or folders"""
     root: Path | None = None
     """folder of the files"""
-    steps: int | None = None
-    """training steps of each model; None: as in its own experiment"""
-    latent: int | None = None
-    """units of the VAEs' and the autoencoder's codes; None: as in `vae`"""
-    hidden: int | None = None
-    """units or channels of the networks; None: as in each model's experiment"""
+    training: Settings = field(default_factory=Settings)
+    """of the six models"""
     factors: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 4.0, 8.0, 16.0)
     """sizes of the support set, in units of the code's size; 4 must be among them"""
     draws: int = 5
     """support sets of each size, over which errors are averaged"""
     ridge: float = 0.1
     """of the regularized map, times the number of images"""
+    support_images: int = 2000
+    """from which support sets are drawn, at most"""
+    test_images: int = 500
+    """that measure, at most"""
     seed: int = 0
     """of parameters, order and support sets"""
 
 
 KIN = ("VAE", "VAE, other seed", "autoencoder")
 """Models that differ by chance or by a loss, for which the course's claim is measured in full."""
-LEARNT, SEEN = 2000, 500  # images from which supports are drawn, and that measure, at most
 Fit = Callable[[jax.Array, jax.Array], ops.LatentMap]
 
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains the models, maps every pair both ways, and writes the report."""
-    default = config == Config(seed=config.seed)
-    splits = read(config.data, config.root)
-    pictures = Pictures(splits.train["image"][:LEARNT], splits.test["image"][:SEEN])
-    coded = {
-        name: encoded(space, pictures) for name, space in learn_spaces(config, splits, out).items()
-    }
+    splits = data.read_classified(config.data, config.root)
+    images = Images(
+        splits.train["image"][: config.support_images], splits.test["image"][: config.test_images]
+    )
+    spaces = train_spaces(config.training, config.data, splits, out, seed=config.seed)
+    coded = {name: encode_all(space, images) for name, space in spaces.items()}
     kinds, draws = fits(config), range(config.draws)
     curves = {
         (a, b): {
             name: [
-                recovered(config, pictures, coded[a], coded[b], fit, size, draws)
+                recovered(config, images, coded[a], coded[b], fit, size, draws)
                 for size in config.factors
             ]
             for name, fit in kinds.items()
@@ -76,21 +82,19 @@ def run(config: Config, out: Path) -> dict[str, float]:
         for a, b in permutations(KIN, 2)
     }
     families = {
-        (a, b): recovered(config, pictures, coded[a], coded[b], kinds["ridge"], 4.0, draws[:2])
+        (a, b): recovered(config, images, coded[a], coded[b], kinds["ridge"], 4.0, draws[:2])
         for a, b in permutations(coded, 2)
     }
     four = config.factors.index(4.0)
-    at_four = {pair: found["least squares"][four] for pair, found in curves.items()}
+    at_four = {pair: shares["least squares"][four] for pair, shares in curves.items()}
     numbers = {
         "recovered": float(np.mean(list(at_four.values()))),
         "recovered_worst": float(min(at_four.values())),
-        "recovered_ridge": float(np.mean([found["ridge"][four] for found in curves.values()])),
+        "recovered_ridge": float(np.mean([shares["ridge"][four] for shares in curves.values()])),
         "recovered_families": float(np.mean(list(families.values()))),
         "recovered_families_worst": float(min(families.values())),
     }
-    write_report(config, out, pictures, coded, curves, families, numbers)
-    if default and numbers["recovered"] < 0.85:
-        raise RuntimeError(f"expected 0.85 of the image error to be recovered, got {numbers}.")
+    write_report(config, out, images, coded, curves, families, numbers)
     return numbers
 
 
@@ -108,32 +112,32 @@ def fits(config: Config) -> dict[str, Fit]:
     }
 
 
-class Pictures(NamedTuple):
-    """Images from which supports are drawn, and images that no model learnt from."""
+class Images(NamedTuple):
+    """Images from which support sets are drawn, and images that no model was trained on."""
 
-    learnt: np.ndarray
+    trained: np.ndarray
     unseen: np.ndarray
 
 
 class Coded(NamedTuple):
     """The codes of the images in one space, and the unseen ones as the model rebuilds them."""
 
-    learnt: jax.Array
+    trained: jax.Array
     unseen: jax.Array
     rebuilt: np.ndarray
     decode: Callable[[np.ndarray], np.ndarray]
 
 
-def encoded(space: Space, pictures: Pictures) -> Coded:
-    """All that maps from and to this space ask of it, but for decoding."""
-    learnt, unseen = (space.encode(images) for images in pictures)
+def encode_all(space: Space, images: Images) -> Coded:
+    """Everything about this space that maps from it and to it need."""
+    trained, unseen = (space.encode(some) for some in images)
     rebuilt = space.decode(unseen)
-    return Coded(jnp.asarray(learnt), jnp.asarray(unseen), rebuilt, space.decode)
+    return Coded(jnp.asarray(trained), jnp.asarray(unseen), rebuilt, space.decode)
 
 
 def recovered(
     config: Config,
-    pictures: Pictures,
+    images: Images,
     source: Coded,
     target: Coded,
     fit: Fit,
@@ -144,7 +148,7 @@ def recovered(
 
     0: as bad as the mean training image; 1: as good as the target model's own reconstruction.
     """
-    test, mean = pictures.unseen, np.mean(pictures.learnt, axis=0, keepdims=True)
+    test, mean = images.unseen, np.mean(images.trained, axis=0, keepdims=True)
     worst, best = np.mean((test - mean) ** 2), np.mean((test - target.rebuilt) ** 2)
     errors = []
     for draw in draws:
@@ -158,16 +162,16 @@ def fit_from(
     config: Config, source: Coded, target: Coded, fit: Fit, factor: float, draw: int
 ) -> ops.LatentMap:
     """A map from random training images, the same for every pair and kind of map."""
-    count = max(1, round(factor * source.learnt.shape[1]))
+    count = max(1, round(factor * source.trained.shape[1]))
     rng = np.random.default_rng((config.seed, draw))
-    support = rng.permutation(len(source.learnt))[:count]
-    return fit(source.learnt[support], target.learnt[support])
+    support = rng.permutation(len(source.trained))[:count]
+    return fit(source.trained[support], target.trained[support])
 
 
 def write_report(
     config: Config,
     out: Path,
-    pictures: Pictures,
+    images: Images,
     coded: dict[str, Coded],
     curves: dict,
     families: dict[tuple[str, str], float],
@@ -180,8 +184,8 @@ def write_report(
     four = config.factors.index(4.0)
     maps = list(next(iter(curves.values())))
     rows = [
-        (f"{source} → {target}", *(found[name][four] for name in maps))
-        for (source, target), found in curves.items()
+        (f"{source} → {target}", *(shares[name][four] for name in maps))
+        for (source, target), shares in curves.items()
     ]
     sizes = Section(
         "Support set",
@@ -197,8 +201,8 @@ def write_report(
     report.page(
         out / "report.html",
         title="Maps between latent spaces",
-        summary="Two models that learnt the same images differ in their codes by little more "
-        "than a linear map.",
+        summary="The codes of two models that were trained on the same images differ by little "
+        "more than a linear map.",
         numbers={
             "recovered, mean of the pairs": numbers["recovered"],
             "worst pair": numbers["recovered_worst"],
@@ -208,7 +212,7 @@ def write_report(
         sections=[
             sizes,
             families_section(families, figures),
-            pictures_section(config, pictures, coded),
+            images_section(config, images, coded),
             report.configuration(asdict(config)),
         ],
         footer=runtime.environment(),
@@ -232,7 +236,7 @@ def families_section(families: dict[tuple[str, str], float], figures: Path) -> S
     return Section(
         "Models of other kinds",
         "Share of the image error that a map with a ridge recovers from a support of 4 × the "
-        "source's code. The GAN's codes come from an encoder that was learnt afterwards; the "
+        "source's code. The GAN's codes come from an encoder that was trained afterwards; the "
         "flow's and the diffusion model's are exact and have as many numbers as the image has "
         "pixels.",
         figures=[Figure(figures / "families.svg", "From each model to each other one.")],
@@ -241,9 +245,9 @@ def families_section(families: dict[tuple[str, str], float], figures: Path) -> S
 
 def draw_sizes(config: Config, curves: dict, figures: Path) -> None:
     lines = {
-        "pairs": {f"{s} → {t}": found["least squares"] for (s, t), found in curves.items()},
+        "pairs": {f"{s} → {t}": shares["least squares"] for (s, t), shares in curves.items()},
         "maps": {
-            name: np.mean([found[name] for found in curves.values()], axis=0)
+            name: np.mean([shares[name] for shares in curves.values()], axis=0)
             for name in next(iter(curves.values()))
         },
     }
@@ -259,21 +263,21 @@ def draw_sizes(config: Config, curves: dict, figures: Path) -> None:
             ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=7)
 
 
-def pictures_section(config: Config, pictures: Pictures, coded: dict[str, Coded]) -> Section:
+def images_section(config: Config, images: Images, coded: dict[str, Coded]) -> Section:
     """Rows of originals, own reconstructions and reconstructions through the map."""
-    found, fit, count = [], fits(config)["ridge"], 12
+    figures, fit, count = [], fits(config)["ridge"], 12
     others = [name for name in coded if name not in KIN]
     pairs = [*permutations(KIN, 2), *((KIN[0], other) for other in others)]
     for a, b in [*pairs, *((other, KIN[0]) for other in others)]:
         source, target = coded[a], coded[b]
         map_ = fit_from(config, source, target, fit, 4.0, draw=0)
         mapped = target.decode(np.asarray(ops.apply_latent_map(map_, source.unseen[:count])))
-        rows = [pictures.unseen[:count], source.rebuilt[:count], target.rebuilt[:count], mapped]
-        found.append(Figure(sheet(np.concatenate(rows), columns=count), f"{a} → {b}"))
+        rows = [images.unseen[:count], source.rebuilt[:count], target.rebuilt[:count], mapped]
+        figures.append(Figure(report.sheet(np.concatenate(rows), columns=count), f"{a} → {b}"))
     return Section(
         "Images",
         "Each image from top to bottom: original, the source model's reconstruction, the target "
         "model's, and the target's decoding of the source's code after a map from a support of 4 × "
         "the source's code, with a ridge. All are test images.",
-        figures=found,
+        figures=figures,
     )

@@ -1,4 +1,4 @@
-"""What the page of any generative model shows: scores of its samples, samples, shares of classes."""
+"""What the page of any generative model shows: samples, their scores, likelihoods, codes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from lectures_jax.report.images import sheet
+from lectures_jax.report.latent import latent_plane, latent_units
 from lectures_jax.report.page import Figure, Section, Table
-from lectures_jax.report.theme import MUTED, color, plot
+from lectures_jax.report.theme import INK, MUTED, color, plot
 
 SAMPLE_SCORES: Mapping[str, str] = {
     "frechet": "classifier-Fréchet",
@@ -101,4 +102,81 @@ def class_shares(
         "Classes",
         "What the evaluator predicts for the samples.",
         figures=[Figure(path, "Share of each class.")],
+    )
+
+
+def likelihood_bounds(
+    bounds: Mapping[str, Sequence[Mapping[str, float]]],
+    path: Path,
+    *,
+    samples: Sequence[int],
+    exact: Mapping[str, float],
+    text: str,
+) -> Section:
+    """Returns bounds of the log-likelihood over the number of samples, with exact ones as lines.
+
+    Args:
+        bounds: by the estimate's name, for each number of samples `log_likelihood` in nats and
+            `effective_samples`.
+        path: file to write: `.svg`, `.png` or `.pdf`.
+        samples: numbers of samples, in the order of the bounds.
+        exact: log-likelihoods in nats, by the model's name.
+        text: what is measured on which data.
+    """
+    with plot(path, height=3.0) as (ax,):
+        for i, (name, measured) in enumerate(bounds.items()):
+            values = [one["log_likelihood"] for one in measured]
+            ax.plot(samples, values, marker="o", ms=3, color=color(i), label=name)
+        for name, value in exact.items():
+            ax.axhline(value, color=INK, lw=1, ls="--", label=f"{name} (exact)")
+        ax.set_xscale("log", base=2)
+        best = [measured[-1]["log_likelihood"] for measured in bounds.values()]
+        top, lowest = max(best), min(*best, *exact.values())
+        reach = max(1.0, top - lowest)
+        ax.set_ylim(lowest - 0.5 * reach, top + 0.1 * reach)
+        ax.set(xlabel="samples per image", ylabel="log p(x) in nats")
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    rows = [
+        (name, count, one["log_likelihood"], one["effective_samples"])
+        for name, measured in bounds.items()
+        for count, one in zip(samples, measured, strict=True)
+    ]
+    rows += [(name, None, value, None) for name, value in exact.items()]
+    return Section(
+        "Likelihood",
+        text,
+        figures=[Figure(path, "Bounds over the number of samples.")],
+        table=Table(("estimate", "samples", "log p(x) in nats", "effective samples"), rows),
+    )
+
+
+def latent_space(
+    mean: Float[np.ndarray, "n z"],
+    divergence: Float[np.ndarray, " z"],
+    labels: Integer[np.ndarray, " n"],
+    folder: Path,
+    *,
+    classes: Sequence[str],
+) -> Section:
+    """Returns codes on the plane of the two most informative units, and each unit's divergence.
+
+    Args:
+        mean: of the posterior of each image.
+        divergence: of each unit from the prior, mean over the images, in nats.
+        labels: class of each image.
+        folder: where the two figures go.
+        classes: names, in the order of the labels.
+    """
+    first, second = np.argsort(-divergence)[:2]
+    names = (f"unit {first}", f"unit {second}")
+    points = mean[:, [first, second]]
+    latent_plane(points, labels, folder / "plane.svg", classes=classes, names=names)
+    latent_units(divergence, folder / "units.svg")
+    return Section(
+        "Latent space",
+        "Test images by the means of their posteriors.",
+        figures=[
+            Figure(folder / "plane.svg", "The two units that tell most about the image."),
+            Figure(folder / "units.svg", "Mean divergence of each unit; a gray one is collapsed."),
+        ],
     )

@@ -1,0 +1,257 @@
+"""Models of every family as a latent map sees them: images to codes and back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from lectures_jax import data, objectives, ops, weights
+from lectures_jax.models.autoencoder import Autoencoder, ConvEncoder, dense_encoder
+from lectures_jax.models.diffusion import Denoiser
+from lectures_jax.models.flow import Flow
+from lectures_jax.models.vae import Vae
+from lectures_jax.recipes import diffusion, flow, gan, vae
+from lectures_jax.recipes.generator import Kind
+from lectures_jax.recipes.settings import require
+from lectures_jax.train import fit, predict
+from lectures_jax.typing import Batch, Key, Metrics
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the models are built and trained; each number is that of the model's own recipe if None.
+
+    The VAE's sizes are also those of the autoencoder and of the GAN's encoder.
+    """
+
+    steps: int | None = None
+    """training steps of each model; None: as in its own recipe"""
+    latent: int | None = None
+    """units of the VAEs' and the autoencoder's codes; None: as in `recipes.vae`"""
+    hidden: int | None = None
+    """units or channels of the networks, but for the GAN; None: as in each model's recipe"""
+
+
+class Space(NamedTuple):
+    """Images to codes and back.
+
+    Attributes:
+        encode: `images -> codes`, float32 [n, h, w, c] and [n, z].
+        decode: `codes -> images`.
+    """
+
+    encode: Callable[[np.ndarray], np.ndarray]
+    decode: Callable[[np.ndarray], np.ndarray]
+
+
+def train_spaces(
+    settings: Settings, kind: Kind, splits: data.Splits, out: Path, *, seed: int = 0
+) -> dict[str, Space]:
+    """Trains two VAEs of different seeds, an autoencoder, and the three other families.
+
+    Args:
+        settings: of all models.
+        kind: of the data set.
+        splits: images.
+        out: folder, with one folder for each model.
+        seed: of parameters, order and noise.
+    """
+    steps, hidden = settings.steps, settings.hidden
+    sizes = {"latent": settings.latent, "hidden": hidden, "samples": (1,), "components": 2}
+    of_vae = vae.with_defaults(vae.Settings(steps=steps, **sizes), kind)
+    of_gan = gan.with_defaults(gan.Settings(steps=steps), kind)
+    of_flow = flow.Settings(network="multiscale", steps=steps, hidden=hidden)
+    of_diffusion = diffusion.Settings(steps=steps, channels=(hidden,) if hidden else None)
+    for name in ("vae0", "vae1", "autoencoder", "gan/encoder", "flow", "diffusion"):
+        (out / name).mkdir(parents=True, exist_ok=True)
+    return {
+        "VAE": train_vae(of_vae, splits, out / "vae0", seed=seed),
+        "VAE, other seed": train_vae(of_vae, splits, out / "vae1", seed=seed + 1),
+        "autoencoder": train_autoencoder(of_vae, splits, out / "autoencoder", seed=seed),
+        "GAN": train_gan(of_gan, of_vae, splits, out / "gan", seed=seed),
+        "flow": train_flow(flow.with_defaults(of_flow, kind), splits, out / "flow", seed=seed),
+        "diffusion": train_diffusion(
+            diffusion.with_defaults(of_diffusion, kind), splits, out / "diffusion", seed=seed
+        ),
+    }
+
+
+def train_vae(settings: vae.Settings, splits: data.Splits, out: Path, *, seed: int) -> Space:
+    """Trains a VAE, whose codes are the means of the posterior.
+
+    Args:
+        settings: from `vae.with_defaults`.
+        splits: images.
+        out: folder of the run.
+        seed: of parameters, order and noise.
+    """
+    return _space(vae.train(settings, splits, out, seed=seed).model, Vae.encode, Vae.decode)
+
+
+def train_autoencoder(
+    settings: vae.Settings, splits: data.Splits, out: Path, *, seed: int
+) -> Space:
+    """Trains the VAE's networks without its noise.
+
+    Args:
+        settings: from `vae.with_defaults`.
+        splits: images.
+        out: folder of the run.
+        seed: of parameters and order.
+    """
+    of_vae = vae.model_settings(settings, splits)
+    sizes = {name: of_vae[name] for name in ("shape", "latent", "hidden", "dense")}
+    model = weights.build_model("autoencoder", sizes, rngs=nnx.Rngs(seed + 7))
+    model = _fit_as_vae(settings, splits, out, model, objectives.autoencoder, seed=seed)
+    weights.save_model(out / "model.safetensors", model, kind="autoencoder", settings=sizes)
+    return _space(model, Autoencoder.encode, Autoencoder.decode)
+
+
+def train_gan(
+    settings: gan.Settings, of_vae: vae.Settings, splits: data.Splits, out: Path, *, seed: int
+) -> Space:
+    """Trains a GAN, and then an encoder that predicts the z of images, drawn and real.
+
+    Args:
+        settings: from `gan.with_defaults`.
+        of_vae: from `vae.with_defaults`: the encoder is the VAE's, and trained as long.
+        splits: images.
+        out: folder of the run.
+        seed: of parameters, order and noise.
+
+    Source:
+        Asperti & Tonelli (2023), "Comparing the latent space of generative models", sec. 4.
+    """
+    generator = gan.train(settings, splits, out, seed=seed).model.generator
+
+    def objective(model: Any, batch: Batch, key: Key, draw: Any) -> tuple[jax.Array, Metrics]:
+        z = jax.random.normal(key, (len(batch["image"]), settings.latent))
+        code = jnp.mean((model(draw(z)) - z) ** 2)
+        image = jnp.mean((draw(model(batch["image"])) - batch["image"]) ** 2)
+        loss = 0.01 * code + image  # little for z: it decides among codes that draw the same
+        return loss, {"loss": loss, "code": code, "image": image}
+
+    shape, hidden = splits.train["image"].shape[1:], require(of_vae.hidden, "hidden")
+    rngs = nnx.Rngs(seed + 8)
+    if of_vae.dense:
+        encoder = dense_encoder(shape, settings.latent, hidden=(hidden,), rngs=rngs)
+    else:
+        encoder = ConvEncoder(shape, settings.latent, hidden=hidden, rngs=rngs)
+    options = {"seed": seed, "fixed": generator}
+    encoder = _fit_as_vae(of_vae, splits, out / "encoder", encoder, objective, **options)
+    return Space(partial(predict, encoder), partial(predict, generator))
+
+
+def train_flow(settings: flow.Settings, splits: data.Splits, out: Path, *, seed: int) -> Space:
+    """Trains couplings without classes, since a class would be a part of the code that is lost.
+
+    Codes are those of the middles of the pixels' levels.
+
+    Args:
+        settings: from `flow.with_defaults`, of a multiscale flow.
+        splits: images.
+        out: folder of the run.
+        seed: of parameters, order and noise.
+    """
+    key_init, key_statistics, key_train = jax.random.split(jax.random.key(seed), 3)
+    levels, steps = splits.levels, require(settings.steps, "steps")
+    sizes = flow.model_settings(settings, splits, conditional=False)
+    model = weights.build_model("flow", sizes, rngs=nnx.Rngs(key_init))
+    flow.begin_normalized(key_statistics, model, splits, conditional=False)
+    batch_size = require(settings.batch_size, "batch_size")
+    model, _ = fit(
+        key_train,
+        model,
+        partial(objectives.flow_bits_per_dim, levels=levels),
+        flow.optimizer(settings),
+        data.batches(splits.train, batch_size=batch_size, seed=seed),
+        steps=steps,
+        out=out,
+        ema_decay=settings.ema_decay,
+    )
+    weights.save_model(out / "model.safetensors", model, kind="flow", settings=sizes)
+
+    def encode(model: Flow, images: jax.Array) -> jax.Array:
+        return model.forward((jnp.round(images * (levels - 1)) + 0.5) / levels)[0]
+
+    def decode(model: Flow, z: jax.Array) -> jax.Array:
+        return jnp.clip((levels * model.inverse(z)[0] - 0.5) / (levels - 1), 0, 1)
+
+    return _space(model, encode, decode)
+
+
+def train_diffusion(
+    settings: diffusion.Settings, splits: data.Splits, out: Path, *, seed: int
+) -> Space:
+    """Trains a diffusion model, whose codes are the noise that DDIM computes without a class.
+
+    Args:
+        settings: from `diffusion.with_defaults`.
+        splits: images.
+        out: folder of the run.
+        seed: of parameters, order and noise.
+    """
+    model = diffusion.train(settings, splits, out, seed=seed).model
+    # Without the last, endless step: where no signal is left all images have the same noise.
+    alpha_bar = diffusion.signal_ratios(settings.schedule_steps)[:-1]
+    steps = min(20, settings.schedule_steps - 1)
+    shape = splits.train["image"].shape[1:]
+
+    def denoise(model: Denoiser, count: int) -> Any:
+        return diffusion.predictor(model, jnp.full(count, len(splits.classes)))
+
+    def encode(model: Denoiser, images: jax.Array) -> jax.Array:
+        x, predict_x0 = 2 * images - 1, denoise(model, len(images))
+        noise = ops.invert_diffusion(predict_x0, x, alpha_bar, steps=steps, iterations=1)
+        return noise.reshape(len(images), -1)
+
+    def decode(model: Denoiser, z: jax.Array) -> jax.Array:
+        path = ops.sampling_schedule(alpha_bar, steps=steps)
+        x = ops.solve_ddim(denoise(model, len(z)), z.reshape(-1, *shape), path)[0][-1]
+        return jnp.clip((x + 1) / 2, 0, 1)
+
+    return _space(model, encode, decode)
+
+
+def _space(
+    model: Any,
+    encode: Callable[[Any, jax.Array], jax.Array],
+    decode: Callable[[Any, jax.Array], jax.Array],
+) -> Space:
+    """A model's own way there and back."""
+    call = partial(predict, model)
+    return Space(partial(call, function=encode), partial(call, function=decode))
+
+
+def _fit_as_vae(
+    settings: vae.Settings,
+    splits: data.Splits,
+    out: Path,
+    model: Any,
+    objective: Any,
+    *,
+    seed: int,
+    fixed: Any = None,
+) -> Any:
+    """Trains a network on as many images as the VAE."""
+    steps = require(settings.steps, "steps")
+    model, _ = fit(
+        jax.random.key(seed + 7),
+        model,
+        objective,
+        optax.adam(optax.cosine_decay_schedule(settings.learning_rate / 3, steps)),
+        data.batches(splits.train, batch_size=settings.batch_size, seed=seed),
+        fixed=fixed,
+        steps=steps,
+        out=out,
+        ema_decay=settings.ema_decay,
+        log_every=steps,
+    )
+    return model
