@@ -4,36 +4,23 @@ By default handwritten digits of 8×8 pixels; `--data idx --root DIR` takes MNIS
 Fashion-MNIST. Nothing is chosen by the test images: the last step's averaged model counts.
 """
 
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import nnx
 
-from lectures_jax import data, metrics, objectives, report, runtime, train
-from lectures_jax.models import resnet, xception
-from lectures_jax.models.cnn import Cnn
-from lectures_jax.models.resnet import ResNet
-from lectures_jax.models.xception import Xception
+from lectures_jax import data, metrics, report, runtime
+from lectures_jax.recipes import classifier
 from lectures_jax.report.page import Figure, Section
 
-TINY = {"steps": 2, "batch_size": 4}
+TINY = {"training": classifier.Settings(steps=2, batch_size=4, channels=2)}
+EXPECTED = {"accuracy": (0.98, None)}
 FASHION = (
-    "T-shirt",
-    "trousers",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "boot",
+    *("T-shirt", "trousers", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "boot"),
 )
 
 
@@ -42,157 +29,77 @@ class Config:
     """The fields and their units."""
 
     data: Literal["digits", "idx"] = "digits"
-    """what to learn: the built-in digits, or four files in MNIST's format"""
+    """what to train on: the built-in digits, or four files in MNIST's format"""
     root: Path | None = None
     """folder of {train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"""
-    model: Literal["cnn", "resnet", "xception"] = "cnn"
-    """plain (32, 64, 64, 128, 128 channels), ResNet-20, or a small Xception"""
-    steps: int | None = None
-    """training steps; None: 600 for digits, 3000 for files"""
-    batch_size: int = 64
-    """images per step"""
-    learning_rate: float = 6e-3
-    """highest of Adam's one-cycle schedule"""
-    weight_decay: float = 0.02
-    """decoupled, on kernels only"""
-    augmentation: Literal["shift", "flip"] | None = None
-    """by up to a twelfth of the image, or as in a mirror; None: shift for digits, flip for files,
-    whose images are often centered"""
-    smoothing: float = 0.0
-    """share of the label spread over all classes"""
-    dropout: float = 0.0
-    """of the plain network's last layer"""
-    ema_decay: float = 0.998
-    """of the averaged parameters that are evaluated"""
     seed: int = 0
     """of parameters, order and augmentation"""
+    training: classifier.Settings = field(default_factory=classifier.Settings)
+    """of the network and its training"""
 
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains, measures on the test split, and writes the report."""
-    default = config == Config()
-    config = filled(config)
+    config = replace(config, training=classifier.with_defaults(config.training, config.data))
     splits = data.read_classified(config.data, config.root, classes=FASHION)
-    key_init, key_train = jax.random.split(jax.random.key(config.seed))
-    model = build(config, splits, nnx.Rngs(key_init))
-    model, history = train.fit(
-        key_train,
-        model,
-        partial(objectives.classification, smoothing=config.smoothing),
-        optimizer(config),
-        data.batches(splits.train, batch_size=config.batch_size, seed=config.seed),
-        steps=config.steps,
-        out=out,
-        ema_decay=config.ema_decay,
-        augment=partial(augment, kind=config.augmentation),
-        evaluate=lambda model: {"test_accuracy": accuracy(model, splits.test)},
-        evaluate_every=max(config.steps // 6, 1),
-    )
-    numbers = write_report(config, out, splits, history, probabilities(model, splits.test))
-    if default and numbers["accuracy"] < 0.97:
-        raise RuntimeError(f"expected an accuracy of 0.97 on the digits, got {numbers}.")
-    return numbers
-
-
-def filled(config: Config) -> Config:
-    """The defaults that depend on the data."""
-    small = config.data == "digits"
-    return replace(
-        config,
-        steps=config.steps or (600 if small else 3000),
-        augmentation=config.augmentation or ("shift" if small else "flip"),
-    )
-
-
-def build(config: Config, splits: data.Splits, rngs: nnx.Rngs) -> nnx.Module:
-    """The network that the configuration names."""
-    classes, inputs = len(splits.classes), splits.train["image"].shape[-1]
-    match config.model:
-        case "resnet":
-            return ResNet(classes, size=resnet.CIFAR20, inputs=inputs, rngs=rngs)
-        case "xception":
-            return Xception(classes, size=xception.SMALL, inputs=inputs, rngs=rngs)
-    return Cnn(classes, inputs=inputs, dropout=config.dropout, rngs=rngs)
-
-
-def optimizer(config: Config) -> optax.GradientTransformation:
-    """Adam with decoupled decay on the kernels and a one-cycle schedule."""
-    rate = optax.cosine_onecycle_schedule(config.steps, config.learning_rate)
-    kernels = partial(jax.tree.map, lambda parameter: parameter.ndim > 1)
-    return optax.adamw(rate, weight_decay=config.weight_decay, mask=kernels)
-
-
-def augment(key: jax.Array, batch: dict[str, jax.Array], *, kind: str) -> dict[str, jax.Array]:
-    """Moves each image by up to a twelfth of its size, or mirrors half of them."""
-    images = jnp.asarray(batch["image"])
-    if kind == "flip":
-        mirrored = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
-        return {**batch, "image": jnp.where(mirrored, images[:, :, ::-1], images)}
-    reach = max(1, images.shape[1] // 12)
-    padded = jnp.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
-    places = jax.random.randint(key, (len(images), 2), 0, 2 * reach + 1)
-    cut = jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (*at, 0), images.shape[1:]))
-    return {**batch, "image": cut(padded, places)}
-
-
-def probabilities(model: nnx.Module, examples: dict[str, np.ndarray]) -> np.ndarray:
-    """The model's answer to every image."""
-    return np.asarray(jax.nn.softmax(train.predict(model, examples["image"])))
-
-
-def accuracy(model: nnx.Module, examples: dict[str, np.ndarray]) -> float:
-    """The share of right answers."""
-    found = jnp.asarray(train.predict(model, examples["image"]))
-    return float(metrics.accuracy(found, jnp.asarray(examples["labels"])))
+    trained = classifier.train(config.training, splits, out, seed=config.seed)
+    return write_report(config, out, splits, trained)
 
 
 def write_report(
-    config: Config, out: Path, splits: data.Splits, history: list, found: np.ndarray
+    config: Config, out: Path, splits: data.Splits, trained: classifier.Trained
 ) -> dict[str, float]:
     """Writes `report.html`; returns the accuracy and its standard error on the test split."""
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     images, labels = splits.test["image"], splits.test["labels"]
+    probabilities = classifier.probabilities(trained.model, images)
     counts = metrics.confusion_matrix(
-        jnp.asarray(found.argmax(axis=1)), jnp.asarray(labels), num_classes=len(splits.classes)
+        jnp.asarray(probabilities.argmax(axis=1)),
+        jnp.asarray(labels),
+        num_classes=len(splits.classes),
     )
-    right = float(jnp.trace(counts)) / len(labels)
-    numbers = {
-        "accuracy": right,
-        "standard_error": (right * (1 - right) / len(labels)) ** 0.5,
-        "loss": float(-np.mean(np.log(found[np.arange(len(labels)), labels] + 1e-12))),
-    }
-    name = config.root.name if config.root else "digits"
+    accuracy = float(jnp.trace(counts)) / len(labels)
+    confidence = probabilities[np.arange(len(labels)), labels]
     report.page(
         out / "report.html",
-        title=f"Classification of {name}",
-        summary=f"A network ({config.model}) learnt from {len(splits.train['labels'])} images "
-        f"and was measured on {len(labels)} that it never saw.",
-        numbers={"accuracy": right, "steps": config.steps},
+        title=f"Classification of {config.root.name if config.root else 'digits'}",
+        summary=f"A network ({config.training.model}) was trained on "
+        f"{len(splits.train['labels'])} images and measured on {len(labels)} that it never saw.",
+        numbers={"accuracy": accuracy, "steps": config.training.steps},
         sections=[
             report.training(
-                history, figures, losses=[["loss"], ["accuracy"]], scores=[["test_accuracy"]]
+                trained.history,
+                figures,
+                losses=[["loss"], ["accuracy"]],
+                scores=[["test_accuracy"]],
             ),
             report.confusion(np.asarray(counts), figures / "confusion.svg", classes=splits.classes),
-            report.worst_mistakes(images, labels, found, classes=splits.classes),
+            report.worst_mistakes(images, labels, probabilities, classes=splits.classes),
             training_batch(splits, config),
-            report.timing(history, batch_size=config.batch_size),
+            report.timing(trained.history, batch_size=config.training.batch_size),
             report.configuration(asdict(config)),
         ],
         footer=runtime.environment(),
     )
-    return numbers
+    return {
+        "accuracy": accuracy,
+        "standard_error": (accuracy * (1 - accuracy) / len(labels)) ** 0.5,
+        "loss": float(-np.mean(np.log(confidence + 1e-12))),
+    }
 
 
 def training_batch(splits: data.Splits, config: Config) -> Section:
-    """Some images as they are read and as they are learnt from."""
+    """Some images as they are read and as they are trained on."""
     batch = {name: value[:16] for name, value in splits.train.items()}
-    changed = augment(jax.random.key(config.seed), batch, kind=config.augmentation)
+    changed = data.augment_classification(
+        jax.random.key(config.seed), batch, kind=config.training.augmentation
+    )
     grids = [
-        report.grid(np.asarray(b["image"]).repeat(4, axis=1).repeat(4, axis=2), columns=8)
+        report.grid(report.enlarge(np.asarray(b["image"]), factor=4), columns=8)
         for b in (batch, changed)
     ]
     return Section(
         "Training images",
-        figures=[Figure(grids[0], "As read."), Figure(grids[1], "As learnt from.")],
+        figures=[Figure(grids[0], "As read."), Figure(grids[1], "As trained on.")],
     )

@@ -5,25 +5,32 @@ images. The network is the course's, made small; an object is assigned to its be
 course says, and to every other anchor of similar shape (`--anchor-iou`), which trains far faster.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import nnx
-from PIL import Image
 
-from lectures_jax import data, metrics, objectives, ops, report, runtime, train, weights
-from lectures_jax.data.records import Dataset
-from lectures_jax.models.yolo import SMALL, Yolo
+from lectures_jax import metrics, ops, report, runtime
+from lectures_jax.models.yolo import Yolo, YoloSize
+from lectures_jax.nn.parameters import count_parameters
+from lectures_jax.recipes import detection_data, detector
 from lectures_jax.report.detection import Boxes
 from lectures_jax.report.page import Figure, Section, Table
 
-TINY = {"steps": 2, "scenes": 8, "evaluated": 4, "batch_size": 2}
+TINY = {
+    "scenes": 4,
+    "evaluated": 2,
+    "training": detector.Settings(
+        steps=2,
+        batch_size=2,
+        image_size=(64, 64),
+        size=YoloSize(4, 2, (4, 8, 8, 8), (1, 1, 1, 1), (8, 4, 4), 0),
+    ),
+}
+EXPECTED = {"AP50": (0.945, None), "AP": (0.66, None)}
 
 
 @dataclass(frozen=True)
@@ -31,240 +38,79 @@ class Config:
     """The fields and their units."""
 
     data: Literal["digits", "voc", "coco", "yolo"] = "digits"
-    """what to learn from: built-in digit scenes, or images with VOC, COCO or YOLO annotations"""
+    """what to train on: built-in digit scenes, or images with VOC, COCO or YOLO annotations"""
     root: Path | None = None
     """folder of one's own images and annotations; see the readers in lectures_jax.data"""
     splits: tuple[str, str] | None = None
-    """names of the splits to learn from and to be measured on; None: train and test, or VOC's own
+    """names of the splits to train on and to measure on; None: train and test, or VOC's own
     trainval and test. Nothing is chosen by the measured split: the last step's model counts"""
     strict: bool = True
     """stop at the first faulty record; otherwise leave it out and list it in the report"""
-    image_size: tuple[int, int] | None = None
-    """height and width in pixels, multiples of 32; None: 160x160, or 256 on the longer side"""
-    orientation: Literal["fixed", "mirror", "any"] | None = None
-    """how images may be turned: not at all, left-right, all eight ways; None: fixed for digits,
-    any for files (which suits cells and maps; take mirror for photographs)"""
-    steps: int | None = None
-    """training steps; None: 4000 for digits, 6000 for files"""
-    batch_size: int = 8
-    """images per step"""
-    learning_rate: float = 3e-3
-    """of Adam, after warm-up; it then falls along a cosine to zero"""
-    weight_decay: float = 0.02
-    """decoupled, on kernels only"""
-    clip: float = 1000.0
-    """largest norm of the gradient"""
-    ema_decay: float = 0.998
-    """of the averaged parameters that are evaluated"""
-    anchor_iou: float = 0.3
-    """an object goes also to the anchors whose shape overlaps it more; 1: its best anchor only"""
-    overlap_weight: float | None = None
-    """of 1 - CIoU beside YOLOv3's own loss; 0: YOLOv3's alone; None: 3 for digits, whose edges are
-    sharp, 0 for files"""
     scenes: int = 6000
-    """digit scenes to learn from"""
+    """digit scenes to train on"""
     evaluated: int = 500
-    """digit scenes to be measured on"""
+    """digit scenes to measure on"""
     seed: int = 0
     """of scenes, parameters, order and augmentation"""
-
-
-DIGITS = {"steps": 4000, "overlap_weight": 3.0, "orientation": "fixed"}
-VOC = {"steps": 6000, "overlap_weight": 0.0, "orientation": "any", "splits": ("trainval", "test")}
-FILES = VOC | {"splits": ("train", "test")}
-"""What a `Config` leaves to the data."""
-
-
-class Splits(NamedTuple):
-    """The images, brought to one size and kept in memory."""
-
-    train: Dataset
-    test: Dataset
-    image_size: tuple[int, int]
-    max_boxes: int
-
-
-class Found(NamedTuple):
-    """All detections and all objects of a split, padded to the same numbers per image."""
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    valid: np.ndarray
-    true_boxes: np.ndarray
-    true_labels: np.ndarray
-    true_valid: np.ndarray
-    crowd: np.ndarray
+    training: detector.Settings = field(default_factory=detector.Settings)
+    """of the network and its training"""
 
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains, measures on the test split, and writes the report."""
-    config = complete(config)
-    key_data, key_anchors, key_init, key_train = jax.random.split(jax.random.key(config.seed), 4)
-    splits = read(key_data, config)
-    shapes = ops.kmeans_anchors(key_anchors, jax.numpy.asarray(box_sizes(splits.train)), k=9)
-    heads = np.asarray(shapes).reshape(3, 3, 2)[::-1]  # the largest for the coarsest head
-    classes = splits.train.classes
-    model = Yolo(len(classes), anchors=heads.tolist(), size=SMALL, rngs=nnx.Rngs(key_init))
-    objective = partial(
-        objectives.yolo, anchor_iou=config.anchor_iou, overlap_weight=config.overlap_weight
+    config = with_defaults(config)
+    splits = read(config)
+    trained = detector.train(config.training, splits, out, seed=config.seed)
+    return write_report(config, out, splits, trained, detector.detect(trained.model, splits))
+
+
+def with_defaults(config: Config) -> Config:
+    """The configuration with what depends on the data."""
+    names = None if config.data == "digits" else detection_data.split_names(config.data)
+    return replace(
+        config,
+        splits=config.splits or names,
+        training=detector.with_defaults(config.training, config.data),
     )
-    model, history = train.fit(
-        key_train,
-        model,
-        objective,
-        optimizer(config),
-        batches(splits, config),
-        steps=config.steps,
-        out=out,
-        ema_decay=config.ema_decay,
-        augment=partial(augment, config=config),
-        evaluate=lambda model: score(model, splits.test, splits),
-        evaluate_every=max(config.steps // 6, 1),
-    )
-    weights.save_yolo(
-        out / "model.safetensors", model, classes=classes, image_size=splits.image_size
-    )
-    return write_report(config, out, splits, history, model, detect(model, splits.test, splits))
 
 
-def complete(config: Config) -> Config:
-    """Fills in what was left to the data."""
-    fields = {"digits": DIGITS, "voc": VOC}.get(config.data, FILES)
-    return replace(config, **{n: v for n, v in fields.items() if getattr(config, n) is None})
-
-
-def read(key: jax.Array, config: Config) -> Splits:
-    """Reads the two splits and brings every image to one size."""
+def read(config: Config) -> detection_data.Splits:
+    """The images, brought to one size."""
+    image_size = config.training.image_size
     if config.data == "digits":
-        keys = jax.random.split(key)
-        splits = [
-            data.digit_scenes(keys[0], count=config.scenes, split="train"),
-            data.digit_scenes(keys[1], count=config.evaluated, split="test"),
-        ]
-        image_size = config.image_size or (160, 160)
-    else:
-        splits = read_files(config)
-        image_size = config.image_size or common_size(splits[0])
-    splits = [data.in_memory(split, image_size=image_size) for split in splits]
-    most = max(len(record.boxes) for split in splits for record in split)
-    return Splits(*splits, image_size, most)
-
-
-def read_files(config: Config) -> list[Dataset]:
-    """Reads one's own images; the classes are those of the first split."""
-    if config.root is None:
-        raise ValueError(f"--root must name a folder for --data {config.data}, got none.")
-    root, strict = config.root, config.strict
-    if config.data == "voc":
-        learnt, measured = config.splits
-        first = data.read_voc(root, split=learnt, strict=strict)
-        return [first, data.read_voc(root, split=measured, classes=first.classes, strict=strict)]
-    if config.data == "coco":
-        return [
-            data.read_coco(root / "annotations" / f"instances_{s}.json", root / s, strict=strict)
-            for s in config.splits
-        ]
-    return [data.read_yolo(root, split=split, strict=strict) for split in config.splits]
-
-
-def common_size(dataset: Dataset) -> tuple[int, int]:
-    """256 pixels on the longer side of the usual shape, the shorter one a multiple of 32."""
-    width, height = np.median([Image.open(record.image).size for record in dataset], axis=0)
-    longer = max(height, width)
-    return tuple(max(32, round(256 * side / longer / 32) * 32) for side in (height, width))
-
-
-def box_sizes(dataset: Dataset) -> np.ndarray:
-    """Width and height of all boxes, in pixels of the canvas."""
-    return np.concatenate([record.boxes[:, 2:] - record.boxes[:, :2] for record in dataset])
-
-
-def batches(splits: Splits, config: Config) -> Iterator[dict[str, np.ndarray]]:
-    """Batches to learn from, without end."""
-    return data.loader(
-        splits.train,
-        image_size=splits.image_size,
-        batch_size=config.batch_size,
-        max_boxes=splits.max_boxes,
-        seed=config.seed,
+        key = jax.random.split(jax.random.key(config.seed), 4)[0]  # the others: `detector.train`
+        return detection_data.draw_scenes(
+            key, count=config.scenes, test_count=config.evaluated, image_size=image_size
+        )
+    return detection_data.read_files(
+        config.data, config.root, splits=config.splits, strict=config.strict, image_size=image_size
     )
-
-
-def augment(key: jax.Array, batch: dict[str, jax.Array], *, config: Config):
-    """Changes each image of a batch at random."""
-    one = partial(
-        data.augment_detection,
-        flip=0.0 if config.orientation == "fixed" else 0.5,
-        flip_vertical=0.5 if config.orientation == "any" else 0.0,
-        turn=0.5 if config.orientation == "any" else 0.0,
-        scale=(0.8, 1.25) if config.data == "digits" else (0.75, 1.5),
-    )
-    keys = jax.random.split(key, batch["image"].shape[0])
-    return jax.vmap(one)(keys, batch)
-
-
-def optimizer(config: Config) -> optax.GradientTransformation:
-    """Adam with decoupled decay on the kernels, warm-up and a cosine."""
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, min(200, config.steps // 2), config.steps
-    )
-    kernels = partial(jax.tree.map, lambda parameter: parameter.ndim > 1)
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip),
-        optax.adamw(rate, weight_decay=config.weight_decay, mask=kernels),
-    )
-
-
-def detect(model: Yolo, dataset: Dataset, splits: Splits) -> Found:
-    """Lets the model look at every image of a split."""
-    rows = []
-    for batch in data.loader(
-        dataset,
-        image_size=splits.image_size,
-        batch_size=min(50, len(dataset)),
-        max_boxes=splits.max_boxes,
-        shuffle=False,
-        repeat=False,
-    ):
-        names = "boxes", "labels", "valid", "crowd"
-        row = *model.predict(batch["image"]), *(batch[name] for name in names)
-        rows.append([np.asarray(array)[batch["present"]] for array in row])
-    return Found(*(np.concatenate(arrays) for arrays in zip(*rows, strict=True)))
-
-
-def score(model: Yolo, dataset: Dataset, splits: Splits) -> dict[str, float]:
-    """COCO's two headline numbers on a split."""
-    found = detect(model, dataset, splits)
-    classes = len(dataset.classes)
-    named = metrics.coco_map(*found[:-1], num_classes=classes, crowd=found.crowd).named()
-    return {"mAP50": named["AP50"], "mAP50_95": named["AP"]}
 
 
 def write_report(
     config: Config,
     out: Path,
-    splits: Splits,
-    history: list[dict[str, float]],
-    model: Yolo,
-    found: Found,
+    splits: detection_data.Splits,
+    trained: detector.Trained,
+    detected: detector.Detected,
 ) -> dict[str, float]:
     """Writes `report.html`; returns COCO's twelve numbers on the test split."""
-    classes = splits.test.classes
-    result = metrics.coco_map(*found[:-1], num_classes=len(classes), crowd=found.crowd)
-    precision = np.asarray(result.precision)[..., 0, 2]
-    parameters = sum(p.size for p in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    problems = [(p,) for s in (splits.train, splits.test) for p in s.problems]
-    left_out = f"{len(problems)} faulty records were left out while reading."
-    numbers = result.named()
+    model, history, classes = trained.model, trained.history, splits.test.classes
+    coco = detector.coco(detected, num_classes=len(classes))
+    numbers = coco.named()
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     report.page(
         out / "report.html",
         title="YOLOv3 on " + (config.root.name if config.root else "digit scenes"),
-        summary=f"A detector of {parameters / 1e6:.2f} million parameters, trained from scratch on "
-        f"{len(splits.train)} images and measured on {len(splits.test)} that it never saw.",
-        numbers={"mAP50": numbers["AP50"], "mAP50-95": numbers["AP"], "steps": config.steps},
+        summary=f"A detector of {count_parameters(model) / 1e6:.2f} million parameters, trained "
+        f"from scratch on {len(splits.train)} images and measured on {len(splits.test)} that it "
+        "never saw.",
+        numbers={
+            "mAP50": numbers["AP50"],
+            "mAP50-95": numbers["AP"],
+            "steps": config.training.steps,
+        },
         sections=[
             report.training(
                 history,
@@ -272,14 +118,16 @@ def write_report(
                 losses=[["loss"], ["box", "overlap", "objectness", "classes"]],
                 scores=[["mAP50", "mAP50_95"]],
             ),
-            *detections(model, splits, found),
+            *detections(model, splits, detected),
             report.precision_recall_by_class(
-                precision, figures / "precision_recall.svg", classes=classes
+                np.asarray(coco.precision)[..., 0, 2],
+                figures / "precision_recall.svg",
+                classes=classes,
             ),
             training_batch(splits, config),
             anchors(model, splits, figures),
-            report.timing(history, batch_size=config.batch_size),
-            Section("Left out", left_out, table=Table(("record",), problems) if problems else None),
+            report.timing(history, batch_size=config.training.batch_size),
+            left_out(splits),
             report.configuration(asdict(config)),
         ],
         footer=runtime.environment(),
@@ -287,58 +135,74 @@ def write_report(
     return numbers
 
 
-def detections(model: Yolo, splits: Splits, found: Found) -> list[Section]:
+def detections(
+    model: Yolo, splits: detection_data.Splits, detected: detector.Detected
+) -> list[Section]:
     """The first test images, and the worst ones."""
     test = splits.test
     shown = len(test[:8])
     images = [record.image for record in test]
     options = {"names": [record.id for record in test], "classes": test.classes}
-    drawn = model.predict(
-        jax.numpy.asarray(np.stack(images[:shown]), jax.numpy.float32) / 255,
-        score_threshold=0.3,
-        iou_threshold=0.45,
-        class_agnostic=True,
+    boxes, scores, labels, valid = map(
+        np.asarray,
+        model.predict(
+            jnp.asarray(np.stack(images[:shown]), jnp.float32) / 255,
+            score_threshold=0.3,
+            iou_threshold=0.45,
+            class_agnostic=True,
+        ),
     )
-    boxes, scores, labels, valid = map(np.asarray, drawn)
-    truth = Boxes(found.true_boxes, found.true_labels, found.true_valid)
-    confident = found._replace(valid=found.valid & (found.scores > 0.5))
-    matches = metrics.match_detections(*confident[:-1], crowd=found.crowd)
+    truth = Boxes(detected.true_boxes, detected.true_labels, detected.true_valid)
+    confident = detected._replace(valid=detected.valid & (detected.scores > 0.5))
+    matches = metrics.match_detections(*confident[:-1], crowd=detected.crowd)
     missed = truth._replace(valid=np.asarray(matches.missed))
-    wrong = Boxes(found.boxes, found.labels, np.asarray(matches.false_positive), found.scores)
+    false_positive = np.asarray(matches.false_positive)
+    wrong = Boxes(detected.boxes, detected.labels, false_positive, detected.scores)
     return [
         report.predictions(images[:shown], truth, Boxes(boxes, labels, valid, scores), **options),
         report.worst_errors(images, missed, wrong, **options),
     ]
 
 
-def training_batch(splits: Splits, config: Config) -> Section:
-    """One batch as it is read and as it is learnt from."""
-    batch = next(batches(splits, config))
-    changed = jax.jit(partial(augment, config=config))(jax.random.key(config.seed), batch)
+def training_batch(splits: detection_data.Splits, config: Config) -> Section:
+    """One batch as it is read and as it is trained on."""
+    batch = next(detector.batches(config.training, splits, seed=config.seed))
+    augment = jax.jit(detector.augmentation(config.training))
     names = "image", "boxes", "labels", "valid"
     grids = []
-    for b in (batch, changed):
-        pictures = [
+    for examples in (batch, augment(jax.random.key(config.seed), batch)):
+        arrays = (np.asarray(examples[name]) for name in names)
+        images = [
             report.draw_boxes(image, boxes, labels, valid=valid, classes=splits.train.classes)
-            for image, boxes, labels, valid in zip(*(np.asarray(b[n]) for n in names), strict=True)
+            for image, boxes, labels, valid in zip(*arrays, strict=True)
         ]
-        grids.append(report.grid(pictures, columns=4))
+        grids.append(report.grid(images, columns=4))
     return Section(
         "A training batch",
         "Boxes move along with the images.",
-        figures=[Figure(grids[0], "As read."), Figure(grids[1], "As learnt from.")],
+        figures=[Figure(grids[0], "As read."), Figure(grids[1], "As trained on.")],
     )
 
 
-def anchors(model: Yolo, splits: Splits, figures: Path) -> Section:
+def anchors(model: Yolo, splits: detection_data.Splits, figures: Path) -> Section:
     """The nine anchors among the training boxes."""
-    sizes = box_sizes(splits.train)
+    sizes = detector.box_sizes(splits.train)
     shapes = np.concatenate(model.anchors).astype(np.float32)
     report.anchors(sizes, shapes, figures / "anchors.svg")
-    overlap = ops.best_anchor_iou(jax.numpy.asarray(sizes), jax.numpy.asarray(shapes))
+    overlap = ops.best_anchor_iou(jnp.asarray(sizes), jnp.asarray(shapes))
     return Section(
         "Anchors",
         "Nine typical shapes of the training boxes, by k-means with distance 1 − IoU, three to "
         f"each head. A box overlaps its best anchor by {np.mean(overlap):.2f} on average.",
         figures=[Figure(figures / "anchors.svg", "Width and height in pixels.")],
+    )
+
+
+def left_out(splits: detection_data.Splits) -> Section:
+    """The records that could not be read."""
+    problems = [(p,) for split in (splits.train, splits.test) for p in split.problems]
+    return Section(
+        "Left out",
+        f"{len(problems)} faulty records were left out while reading.",
+        table=Table(("record",), problems) if problems else None,
     )

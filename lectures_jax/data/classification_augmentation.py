@@ -1,7 +1,5 @@
 """Random changes of small classified images that keep their class, a whole batch at once."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -9,9 +7,7 @@ from jaxtyping import Array, Float
 from lectures_jax.typing import Batch, Key
 
 
-def augment_classification(
-    key: Key, batch: Batch, *, kind: Literal["shift", "flip", "affine"]
-) -> Batch:
+def augment_classification(key: Key, batch: Batch, *, kind: str) -> Batch:
     """Returns a batch with each of its images changed at random.
 
     Args:

@@ -60,7 +60,14 @@ def configuration(fields: Mapping[str, object]) -> Section:
     """Returns a run's configuration, folded.
 
     Args:
-        fields: values by name.
+        fields: values by name; those of a nested mapping get rows of their own.
     """
-    rows = [(name, str(value)) for name, value in fields.items()]
+    rows = _rows(fields)
     return Section("Configuration", folded=True, table=Table(("field", "value"), rows))
+
+
+def _rows(fields: Mapping[str, object]) -> list[tuple[str, str]]:
+    rows = []
+    for name, value in fields.items():
+        rows += _rows(value) if isinstance(value, Mapping) else [(name, str(value))]
+    return rows

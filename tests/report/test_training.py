@@ -36,3 +36,8 @@ def test_the_configuration_is_folded_and_in_order():
     section = report.configuration({"steps": 4000, "root": None})
     assert section.folded
     assert section.table.rows == [("steps", "4000"), ("root", "None")]
+
+
+def test_nested_settings_have_rows_of_their_own():
+    section = report.configuration({"training": {"steps": 2, "size": {"stem": 4}}, "seed": 0})
+    assert section.table.rows == [("steps", "2"), ("stem", "4"), ("seed", "0")]
