@@ -38,7 +38,9 @@ DEFINITIONS = {
     *("adapt", "guide", "squeeze", "claims", "lost", "held"),
 }
 """Nothing that is defined has such a name."""
-ALLOWED = {"negative_slope", "sklearn", "lectures_jax"}  # the names of others
+ALLOWED = {"negative_slope", "sklearn", "lectures_jax", "raise_if_not_found"} | {
+    *("ModuleNotFoundError", "FileNotFoundError"),
+}  # the names of others
 
 
 def words(name: str) -> set[str]:

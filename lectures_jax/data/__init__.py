@@ -1,11 +1,12 @@
 """Sources, readers, augmentation and the loader: everything up to the batch."""
 
 try:
-    from lectures_jax.data.augmentation import augment_detection, color_jitter, place
+    from lectures_jax.data.augmentation import affine_transform, augment_detection, color_jitter
+    from lectures_jax.data.classification_augmentation import augment_classification
     from lectures_jax.data.classified import Splits, read_classified
     from lectures_jax.data.coco import read_coco
-    from lectures_jax.data.digits import digit_scenes, digits
-    from lectures_jax.data.folder import read_image_folder
+    from lectures_jax.data.digit_scenes import digit_scenes
+    from lectures_jax.data.digits import digits
     from lectures_jax.data.idx import read_idx
     from lectures_jax.data.letterbox import (
         letterbox,
@@ -35,28 +36,28 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "Splits",
+    "affine_transform",
+    "augment_classification",
     "augment_detection",
     "batches",
     "checkerboard",
+    "color_jitter",
     "digit_scenes",
     "digits",
+    "factor_sprites",
     "gaussian_grid",
     "grid_modes",
-    "factor_sprites",
     "in_memory",
     "letterbox",
     "letterbox_boxes",
     "letterbox_mask",
     "loader",
-    "place",
     "read_classified",
     "read_coco",
     "read_idx",
-    "read_image_folder",
     "read_masks",
     "read_voc",
     "read_yolo",
-    "color_jitter",
     "repeat",
     "stack",
     "two_moons",

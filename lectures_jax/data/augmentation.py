@@ -1,8 +1,8 @@
 """Random changes of one labelled image, in JAX, for `jax.vmap` inside the training step.
 
 An example is a dictionary of fixed shapes: `image` [h, w, 3] in [0, 1], `boxes` [m, 4], `valid`
-[m], and `mask` [h, w] where there is one; other entries pass through. Flips, turns, scalings and
-shifts together are one affine map, so the pixels are read and interpolated once.
+[m], and `mask` [h, w] where there is one; other entries pass through. Flips, rotations, scalings
+and shifts together are one affine map, so the pixels are read and interpolated once.
 """
 
 import math
@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Num, ScalarLike, Shaped
 from lectures_jax import ops
 from lectures_jax.typing import Batch, Key
 
-GREY = 0.5  # of the canvas outside the image
+GRAY = 0.5  # value of the canvas outside the image
 
 
 def augment_detection(
@@ -23,7 +23,7 @@ def augment_detection(
     *,
     flip: float = 0.5,
     flip_vertical: float = 0.0,
-    turn: float = 0.0,
+    rotate90: float = 0.0,
     scale: tuple[float, float] = (0.75, 1.5),
     shift: float = 0.0,
     brightness: float = 0.1,
@@ -32,22 +32,22 @@ def augment_detection(
     hue: float = 0.2,
     min_area: float = 0.25,
 ) -> Batch:
-    """Flips, turns, scales, shifts and recolours an example, each at random.
+    """Flips, rotates, scales and shifts an example and jitters its colors, each at random.
 
     Args:
-        key: one key per example.
-        example: `image`, `boxes`, `valid`, perhaps `mask`.
+        key: for the random choices, one key per example.
+        example: `image`, `boxes` and `valid`, with or without `mask`.
         flip: probability of a left-right mirror image.
         flip_vertical: probability of a top-bottom mirror image.
-        turn: probability of a turn by 90° counter-clockwise; on a canvas that is not square the
-            turned image is shrunk to fit. With both flips and this at ½, all eight symmetries.
-        scale: least and largest factor, drawn log-uniformly. An enlarged image shows any part of
+        rotate90: probability of a rotation by 90° counter-clockwise; on a canvas that is not square
+            the rotated image is shrunk to fit. This and both flips at ½ give all eight symmetries.
+        scale: smallest and largest factor, drawn log-uniformly. An enlarged image shows any part of
             itself, a shrunken one lies anywhere on the canvas.
         shift: largest further shift, as a share of the canvas.
-        brightness: largest value added to or taken from the colors.
+        brightness: largest value that is added to or subtracted from the colors.
         contrast: contrast factors lie in `[1 − contrast, 1 + contrast]`.
         saturation: saturation factors lie in `[1 − saturation, 1 + saturation]`.
-        hue: largest turn of the hues, in radians.
+        hue: largest rotation of the hues, in radians.
         min_area: a box that keeps a smaller share of its area is no longer valid.
 
     Returns:
@@ -58,14 +58,14 @@ def augment_detection(
     signed = 2 * u - 1
     factor = scale[0] * (scale[1] / scale[0]) ** u[0]
     offset = signed[1:3] * (jnp.abs(1 - factor) / 2 + shift) * jnp.array([w, h])
-    turned = u[3] < turn
-    flips = jnp.stack([u[4] < flip, (u[5] < flip_vertical) ^ turned])
-    fit = jnp.where(turned, min(h / w, w / h), 1)
-    example = place(
+    rotated = u[3] < rotate90
+    flips = jnp.stack([u[4] < flip, (u[5] < flip_vertical) ^ rotated])
+    fit = jnp.where(rotated, min(h / w, w / h), 1)
+    example = affine_transform(
         example,
         jnp.where(flips, -factor, factor) * fit,
         offset,
-        turned if turn else None,
+        rotated if rotate90 else None,
         min_area=min_area,
     )
     image = color_jitter(
@@ -78,7 +78,7 @@ def augment_detection(
     return {**example, "image": image}
 
 
-def place(
+def affine_transform(
     example: Batch,
     scale: Float[Array, "2"],
     shift: Float[Array, "2"],
@@ -92,10 +92,11 @@ def place(
     outside the image is gray, and 0 in the mask.
 
     Args:
-        example: image and boxes.
-        scale: along x and y, not 0.
-        shift: to the right and down, in pixels.
-        transpose: exchange x and y first; with `scale = (1, −1)` a turn by 90° counter-clockwise.
+        example: `image`, `boxes` and `valid`, with or without `mask`.
+        scale: factors along x and y, not 0.
+        shift: distance to the right and down, in pixels.
+        transpose: exchanges x and y first; with `scale = (1, −1)` this rotates by 90°
+            counter-clockwise.
         min_area: a box that keeps a smaller share of its area is no longer valid.
 
     Returns:
@@ -108,7 +109,7 @@ def place(
         size = jnp.where(transpose, size[::-1], size)
         boxes = jnp.where(transpose, boxes[:, jnp.array([1, 0, 3, 2])], boxes)
     origin = canvas / 2 + shift - scale * size / 2  # where the image's corner comes to
-    moved = {}
+    mapped = {}
     for name, read in (("image", _linear), ("mask", _nearest)):
         if name in example:
             pixels = example[name]
@@ -117,12 +118,12 @@ def place(
             # along the rows first: on a CPU twice as fast as the other way
             columns, rows = (jnp.arange(n) + 0.5 for n in (w, h))
             pixels = read(pixels, 1, (columns - origin[0]) / scale[0], size[0])
-            moved[name] = read(pixels, 0, (rows - origin[1]) / scale[1], size[1])
+            mapped[name] = read(pixels, 0, (rows - origin[1]) / scale[1], size[1])
     corners = boxes.reshape(-1, 2, 2) * scale[None, None] + origin[None, None]
     boxes = jnp.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=-1)
-    kept = ops.clip_boxes(boxes, height=h, width=w)
-    valid = example["valid"] & (ops.box_area(kept) >= min_area * ops.box_area(boxes))
-    return {**example, **moved, "boxes": kept, "valid": valid}
+    clipped = ops.clip_boxes(boxes, height=h, width=w)
+    valid = example["valid"] & (ops.box_area(clipped) >= min_area * ops.box_area(boxes))
+    return {**example, **mapped, "boxes": clipped, "valid": valid}
 
 
 def color_jitter(
@@ -135,19 +136,19 @@ def color_jitter(
     """Changes the colors of an image by one affine map of RGB, clipped to [0, 1].
 
     `contrast · (gray + saturation · R(hue) (rgb − gray) − ½) + ½ + brightness`, where gray is the
-    mean of the channels and R turns about the gray axis (Rodrigues' formula).
+    mean of the channels and R rotates about the gray axis (Rodrigues' formula).
 
     Args:
         image: RGB in [0, 1].
-        brightness: added; 0 changes nothing.
-        contrast: factor about mid-gray; 1 changes nothing.
+        brightness: value that is added; 0 changes nothing.
+        contrast: factor of the distance from mid-gray; 1 changes nothing.
         saturation: factor of the distance from gray; 1 changes nothing, 0 gives gray.
-        hue: angle in radians; 2π/3 moves red to green.
+        hue: angle in radians; 2π/3 takes red to green.
     """
-    grey = jnp.full((3, 3), 1 / 3)
+    gray = jnp.full((3, 3), 1 / 3)
     cross = jnp.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
-    turned = jnp.cos(hue) * (jnp.eye(3) - grey) + jnp.sin(hue) * cross
-    matrix = contrast * (grey + saturation * turned)
+    rotation = jnp.cos(hue) * (jnp.eye(3) - gray) + jnp.sin(hue) * cross
+    matrix = contrast * (gray + saturation * rotation)
     offset = 0.5 - 0.5 * contrast + brightness
     # written out: XLA's CPU backend takes eight times as long for a product with a 3×3 matrix
     r, g, b = jnp.moveaxis(image, -1, 0)
@@ -176,7 +177,7 @@ def _linear(pixels: Array, axis: int, position: Float[Array, " n"], size: Array)
     above = jnp.take(pixels, jnp.clip(index + 1, 0, last), axis=axis)
     part = _along(position - 0.5 - low, axis, pixels.ndim)
     inside = _along((position >= 0) & (position <= size), axis, pixels.ndim)
-    return jnp.where(inside, below + (above - below) * part, GREY)
+    return jnp.where(inside, below + (above - below) * part, GRAY)
 
 
 def _nearest(pixels: Array, axis: int, position: Float[Array, " n"], size: Array) -> Array:

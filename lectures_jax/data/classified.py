@@ -12,11 +12,11 @@ from lectures_jax.typing import Batch
 
 
 class Splits(NamedTuple):
-    """Images to learn from and images never learnt from.
+    """Images to train on and images to evaluate on.
 
     Attributes:
         train: `image` float32 [n, h, w, c] in [0, 1] and `labels` int32 [n].
-        test: the same, of others.
+        test: `image` and `labels` of other images, never trained on.
         classes: names, in the order of the labels.
         levels: values that a pixel can take, evenly spaced from 0 to 1.
     """
@@ -36,7 +36,7 @@ def read_classified(
     """Reads a classified set of small images and its splits.
 
     Args:
-        kind: "digits", the built-in ones of 8×8 cells; "idx", the four files of a set in MNIST's
+        kind: "digits", the built-in ones of 8×8 pixels; "idx", the four files of a set in MNIST's
             format, `{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz`; "images", a folder with one
             folder of images per class, or a zip file of such, all of one size. These come as RGB,
             black where they are transparent, four fifths of each class in `train`: a draw that does

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from lectures_jax.data.pictures import SUFFIXES, decode_on_black
+from lectures_jax.data.images import SUFFIXES, decode_on_black
 from lectures_jax.data.problems import BadInputError
 from lectures_jax.typing import Batch
 
@@ -17,11 +17,11 @@ MAX_VALUES = 1_000_000_000  # of all images together: 4 GB in memory
 TEST_SHARE = 0.2
 
 Entries = dict[str, Callable[[], bytes]]
-"""What reads each image, by its path with the class in front."""
+"""For each image, by its path with the class in front: a function that reads its file."""
 
 
 def classified_images(root: Path) -> tuple[Batch, Batch, tuple[str, ...]]:
-    """Returns the images to learn from, the others, and the classes; see `read_classified`.
+    """Returns the training and the test images, and the classes; see `read_classified`.
 
     Raises:
         ValueError: with file, field, expected and got.
@@ -40,7 +40,7 @@ def _of_folder(root: Path) -> Entries:
     paths = {path.relative_to(root).as_posix(): path for path in root.glob("*/**/*")}
     entries: Entries = {}
     for name, path in paths.items():
-        if _is_picture(name) and path.is_file():
+        if _is_image(name) and path.is_file():
             if path.stat().st_size > MAX_FILE:
                 raise _too_large(path, path.stat().st_size)
             entries[name] = path.read_bytes
@@ -61,7 +61,7 @@ def _of_zip(root: Path, archive: zipfile.ZipFile) -> Entries:
             raise _too_large(root / info.filename, len(content))
         return content
 
-    infos = [i for i in archive.infolist() if not i.is_dir() and _is_picture(i.filename)]
+    infos = [i for i in archive.infolist() if not i.is_dir() and _is_image(i.filename)]
     for info in infos:
         if info.file_size > MAX_FILE:
             raise _too_large(root / info.filename, info.file_size)
@@ -72,7 +72,7 @@ def _too_large(file: Path, size: int) -> BadInputError:
     return BadInputError(file, "size", f"at most {MAX_FILE} bytes", str(size))
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     path = PurePosixPath(name)
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
     return len(path.parts) > 1 and path.suffix.lower() in SUFFIXES and not hidden
@@ -83,9 +83,9 @@ def _split(root: Path, entries: Entries) -> tuple[Batch, Batch, tuple[str, ...]]
         expected = f"one to {MAX_FILES}, in one folder per class"
         raise BadInputError(root, "images", expected, str(len(entries)))
     names = sorted(entries)
-    found = [PurePosixPath(name).parts[0] for name in names]
-    classes, labels = np.unique(found, return_inverse=True)
-    images = _pictures(root, names, entries)
+    folders = [PurePosixPath(name).parts[0] for name in names]
+    classes, labels = np.unique(folders, return_inverse=True)
+    images = _decoded(root, names, entries)
     rng, test = np.random.default_rng(0), np.zeros(len(names), bool)
     for label, name in enumerate(classes):
         members = rng.permutation(np.flatnonzero(labels == label))
@@ -101,7 +101,7 @@ def _split(root: Path, entries: Entries) -> tuple[Batch, Batch, tuple[str, ...]]
     return train, others, tuple(map(str, classes))
 
 
-def _pictures(root: Path, names: list[str], entries: Entries) -> np.ndarray:
+def _decoded(root: Path, names: list[str], entries: Entries) -> np.ndarray:
     def decode(name: str) -> np.ndarray:
         return decode_on_black(root / name, io.BytesIO(entries[name]()))
 

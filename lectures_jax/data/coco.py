@@ -2,18 +2,19 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Container
 from pathlib import Path
 
-from lectures_jax.data.pictures import verify
+from lectures_jax.data.images import verify
 from lectures_jax.data.problems import (
     Annotation,
     BadInputError,
     ErrorLog,
-    finish,
+    build_dataset,
     four_numbers,
-    inside,
-    objects,
+    resolve_in_root,
     text_of,
+    validate_boxes,
 )
 from lectures_jax.data.records import Dataset, Record
 
@@ -22,11 +23,11 @@ def read_coco(annotations: Path | str, images: Path | str, *, strict: bool = Tru
     """Reads boxes from COCO's JSON; `bbox` is (x, y, width, height), segmentations are not read.
 
     Labels follow the rising category ids, without gaps; a record's id is its image id. Objects with
-    `iscrowd` are `crowd`. Every image is decoded once, on all cores, so that none fails later.
+    `iscrowd` become `crowd`. Every image is decoded once, on all cores, so that none fails later.
 
     Args:
         annotations: the JSON file.
-        images: folder that the `file_name`s start from.
+        images: folder that each `file_name` is relative to.
         strict: raise at the first problem; otherwise leave out what is wrong (an object, or the
             image) and list it in `Dataset.problems`.
 
@@ -42,11 +43,11 @@ def read_coco(annotations: Path | str, images: Path | str, *, strict: bool = Tru
     names = _rows(tables["categories"], "categories", {"id": int, "name": str}, file, problems)
     names = dict(sorted((row["id"], row["name"]) for row in names.values()))
     index: dict[object, int] = {id_: i for i, id_ in enumerate(names)}
-    pictures = _rows(tables["images"], "images", {"id": int, "file_name": str}, file, problems)
-    things = _things(tables["annotations"], pictures, file, problems)
+    rows = _rows(tables["images"], "images", {"id": int, "file_name": str}, file, problems)
+    objects = _annotations(tables["annotations"], rows, file, problems)
     owners: dict[Path, int] = {}
-    for id_, row in pictures.items():
-        path = inside(images, row["file_name"], file, f"image {id_} file_name", problems)
+    for id_, row in rows.items():
+        path = resolve_in_root(images, row["file_name"], file, f"image {id_} file_name", problems)
         if path in owners:
             problems.add(file, f"image {id_} file_name", "each image once", f"{path} again")
         elif path is not None:
@@ -54,17 +55,18 @@ def read_coco(annotations: Path | str, images: Path | str, *, strict: bool = Tru
     records = []
     for path, size in verify(owners, problems).items():
         id_ = owners[path]
-        row = pictures[id_]
+        row = rows[id_]
         declared = (row.get("height", size[0]), row.get("width", size[1]))
         if declared != size:
             problems.add(file, f"image {id_} height, width", f"{size}", declared)
             continue
-        records.append(Record(str(id_), path, *objects(things[id_], size, index, file, problems)))
-    return finish(records, list(names.values()), problems, file)
+        boxes, labels, crowd = validate_boxes(objects[id_], size, index, file, problems)
+        records.append(Record(str(id_), path, boxes, labels, crowd))
+    return build_dataset(records, list(names.values()), problems, file)
 
 
 def _tables(file: Path) -> dict[str, list]:
-    """Parses the file and takes its three lists."""
+    """Returns the three lists of the file."""
     text = text_of(file)
     try:
         tree = json.loads(text)
@@ -99,21 +101,22 @@ def _rows(
     return good
 
 
-def _things(
-    rows: list, pictures: dict[int, dict], file: Path, problems: ErrorLog
+def _annotations(
+    rows: list, images: Container[int], file: Path, problems: ErrorLog
 ) -> defaultdict[int, list[Annotation]]:
-    """The annotations of each image, corners instead of sizes."""
+    """The objects of each image, by the image's id, with corners in place of sizes."""
     fields = {"id": int, "image_id": int, "category_id": int, "bbox": list}
-    things = defaultdict(list)
+    objects = defaultdict(list)
     for id_, row in _rows(rows, "annotations", fields, file, problems).items():
         where = f"annotation {id_}"
-        if row["image_id"] not in pictures:
+        if row["image_id"] not in images:
             problems.add(file, f"{where} image_id", "the id of an image", row["image_id"])
             continue
         numbers = four_numbers(row["bbox"], file, f"{where} bbox", problems)
         if numbers is not None:
             x, y, w, h = numbers
-            crowd = row.get("iscrowd", 0) == 1
-            thing = Annotation(row["category_id"], (x, y, x + w, y + h), f"{where} bbox", crowd)
-            things[row["image_id"]].append(thing)
-    return things
+            box, crowd = (x, y, x + w, y + h), row.get("iscrowd", 0) == 1
+            objects[row["image_id"]].append(
+                Annotation(row["category_id"], box, f"{where} bbox", crowd)
+            )
+    return objects

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from lectures_jax.data.problems import BadInputError, ErrorLog, finish
+from lectures_jax.data.problems import BadInputError, ErrorLog, build_dataset
 from lectures_jax.data.records import Dataset, Record
 
 MAX_BYTES = 2**31  # of one array; MNIST's largest has 47 MB
@@ -27,14 +27,14 @@ def read_idx(
     """Reads a classified set such as MNIST from two IDX files, which may be compressed (`.gz`).
 
     Args:
-        images: bytes of shape [n, h, w].
-        labels: bytes of shape [n].
-        classes: class names in order; the numbers up to the largest label if not given.
+        images: file of bytes of shape [n, h, w].
+        labels: file of bytes of shape [n].
+        classes: class names in order; by default the numbers up to the largest label.
         strict: raise if a label has no class; otherwise leave the image out and list it in
             `Dataset.problems`.
 
     Returns:
-        Grey images [h, w, 1] in memory, one label each.
+        Gray images [h, w, 1] in memory, one label each.
 
     Raises:
         ValueError: with file, field, expected and got; also without `strict` if a file is not what
@@ -55,11 +55,11 @@ def read_idx(
             problems.add(labels, f"label {i}", f"less than {len(classes)}", int(label))
         else:
             records.append(Record(f"{i:05d}", image[:, :, None], labels=label[None]))
-    return finish(records, classes, problems, images)
+    return build_dataset(records, classes, problems, images)
 
 
 def _array(path: Path, *, rank: int) -> UInt8[np.ndarray, "..."]:
-    """Reads one IDX array of unsigned bytes; inflates one byte more than the header promises.
+    """Reads one IDX array of unsigned bytes; inflates one byte more than the header states.
 
     Args:
         path: the file; `.gz` is compressed.

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Integer, UInt8
 from PIL import Image
 
-GREY = 128  # of the padding
+GRAY = 128  # value of the padding
 
 
 class Letterbox(NamedTuple):
@@ -22,7 +22,7 @@ def letterbox(
     """Fits an image into a canvas: whole, centered, its aspect kept, the rest gray.
 
     Args:
-        image: pixels, gray (1 channel) or RGB.
+        image: gray (1 channel) or RGB.
         image_size: height and width of the canvas.
 
     Returns:
@@ -36,7 +36,7 @@ def letterbox(
     if (h, w) == tuple(image_size):
         return image, transform
     x, y = transform.shift
-    canvas = np.full((*image_size, 3), GREY, np.uint8)
+    canvas = np.full((*image_size, 3), GRAY, np.uint8)
     canvas[y : y + h, x : x + w] = image
     return canvas, transform
 
@@ -44,7 +44,7 @@ def letterbox(
 def letterbox_mask(
     mask: Integer[np.ndarray, "h w"], *, image_size: tuple[int, int]
 ) -> Integer[np.ndarray, "{image_size[0]} {image_size[1]}"]:
-    """Places a mask as `letterbox` places its image: nearest neighbor, the rest 0.
+    """Fits a mask into a canvas as `letterbox` fits its image: nearest neighbor, the rest 0.
 
     Args:
         mask: class or instance ids.
@@ -65,8 +65,8 @@ def letterbox_boxes(
     """Maps boxes of the image to the canvas.
 
     Args:
-        boxes: corners, in pixels of the image.
-        transform: what `letterbox` returned for it.
+        boxes: xyxy, in pixels of the image.
+        transform: what `letterbox` returned for the image.
     """
     scale, shift = (np.array([*pair, *pair], boxes.dtype) for pair in transform)
     return boxes * scale + shift
@@ -78,16 +78,16 @@ def unletterbox_boxes(
     """Maps boxes of the canvas, such as a detector's, back to the image; does not clip.
 
     Args:
-        boxes: corners, in pixels of the canvas.
+        boxes: xyxy, in pixels of the canvas.
         transform: what `letterbox` returned for the image.
     """
     scale, shift = (np.array([*pair, *pair], boxes.dtype) for pair in transform)
     return (boxes - shift) / scale
 
 
-def _fit(picture: tuple[int, ...], canvas: tuple[int, int]) -> tuple[Letterbox, tuple[int, int]]:
+def _fit(image: tuple[int, ...], canvas: tuple[int, int]) -> tuple[Letterbox, tuple[int, int]]:
     """The transform and the height and width of the resized image."""
-    h, w = picture
+    h, w = image
     ratio = min(canvas[0] / h, canvas[1] / w)
     new_h, new_w = max(1, round(h * ratio)), max(1, round(w * ratio))
     shift = ((canvas[1] - new_w) // 2, (canvas[0] - new_h) // 2)

@@ -10,8 +10,8 @@ import grain
 import jax
 import numpy as np
 
+from lectures_jax.data.images import decode_image, decode_mask
 from lectures_jax.data.letterbox import letterbox, letterbox_boxes, letterbox_mask
-from lectures_jax.data.pictures import decode_mask, decode_picture
 from lectures_jax.data.records import Dataset, Record
 from lectures_jax.typing import Batch
 
@@ -174,7 +174,7 @@ def in_memory(dataset: Dataset, *, image_size: tuple[int, int]) -> Dataset:
 
 
 def _image(record: Record) -> np.ndarray:
-    return decode_picture(record.image) if isinstance(record.image, Path) else record.image
+    return decode_image(record.image) if isinstance(record.image, Path) else record.image
 
 
 def _mask(record: Record) -> np.ndarray | None:

@@ -3,8 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lectures_jax.data.pictures import SUFFIXES, decode_mask, verify
-from lectures_jax.data.problems import ErrorLog, finish, inside, lines_of, once
+from lectures_jax.data.images import SUFFIXES, decode_mask, verify
+from lectures_jax.data.problems import (
+    ErrorLog,
+    build_dataset,
+    deduplicate,
+    lines_of,
+    resolve_in_root,
+)
 from lectures_jax.data.records import Dataset, Record
 
 
@@ -18,6 +24,8 @@ def read_masks(
 ) -> Dataset:
     """Reads images with their masks, PNG files of the same name; 0 is background.
 
+    `loader` puts the masks into its batches, which is how a segmentation network gets them.
+
     The numbers are those of the file (for a palette its indices): class ids from 1, or instance
     ids, whichever the set holds. Every image and mask is decoded once, on all cores, so that none
     fails later.
@@ -25,8 +33,8 @@ def read_masks(
     Args:
         images: folder of the images.
         masks: folder of the masks.
-        names: file that lists the split's names without suffix; all images if not given.
-        classes: names of the classes, background not among them.
+        names: file that lists the split's images without suffix; by default all images are read.
+        classes: names of the classes without the background.
         strict: raise at the first problem; otherwise leave out the image and list it in
             `Dataset.problems`.
 
@@ -36,14 +44,14 @@ def read_masks(
     """
     images, masks, problems = Path(images), Path(masks), ErrorLog(strict)
     source = images if names is None else Path(names)
-    pictures = [path for path in sorted(images.glob("*")) if path.suffix.lower() in SUFFIXES]
-    found = {path.stem: path for path in pictures}
-    stems = [path.stem for path in pictures] if names is None else lines_of(source)
+    paths = [path for path in sorted(images.glob("*")) if path.suffix.lower() in SUFFIXES]
+    by_stem = {path.stem: path for path in paths}
+    stems = [path.stem for path in paths] if names is None else lines_of(source)
     pairs = {}
-    for stem in once(stems, source, problems):
-        file = found[stem].name if stem in found else f"{stem}.png"
-        image = inside(images, file, source, "image", problems)
-        mask = inside(masks, f"{stem}.png", source, "mask", problems)
+    for stem in deduplicate(stems, source, problems):
+        file = by_stem[stem].name if stem in by_stem else f"{stem}.png"
+        image = resolve_in_root(images, file, source, "image", problems)
+        mask = resolve_in_root(masks, f"{stem}.png", source, "mask", problems)
         if image is not None and mask is not None:
             pairs[stem] = image, mask
     sizes = verify([image for image, _ in pairs.values()], problems)
@@ -57,4 +65,4 @@ def read_masks(
             problems.add(mask, "height, width", f"those of the image, {size}", mask_size)
         else:
             records.append(Record(stem, image, mask=mask))
-    return finish(records, classes, problems, source)
+    return build_dataset(records, classes, problems, source)

@@ -43,7 +43,14 @@ class ErrorLog:
 
 @dataclass(frozen=True)
 class Annotation:
-    """An object as its annotation describes it: class, corners in pixels, its place in the file."""
+    """An object as a file describes it.
+
+    Attributes:
+        name: of its class.
+        box: xyxy, in pixels.
+        where: its place in the file, for messages.
+        crowd: whether it is not scored.
+    """
 
     name: object
     box: tuple[float, ...]
@@ -64,7 +71,7 @@ def text_of(path: Path) -> str:
 
 
 def lines_of(path: Path) -> list[str]:
-    """Returns the lines of a list.
+    """Returns the lines of a text file that are not blank.
 
     Raises:
         BadInputError: if it cannot be read or there are none.
@@ -75,8 +82,8 @@ def lines_of(path: Path) -> list[str]:
     return lines
 
 
-def once(names: Iterable[str], file: Path, problems: ErrorLog) -> list[str]:
-    """Returns the names without repetitions."""
+def deduplicate(names: Iterable[str], file: Path, problems: ErrorLog) -> list[str]:
+    """Returns the names without repetitions, each of which is a problem."""
     seen: dict[str, None] = {}
     for name in names:
         if name in seen:
@@ -85,8 +92,10 @@ def once(names: Iterable[str], file: Path, problems: ErrorLog) -> list[str]:
     return list(seen)
 
 
-def inside(root: Path, name: str, file: Path, what: str, problems: ErrorLog) -> Path | None:
-    """Returns the file of that name below `root`, links followed; None if it is refused."""
+def resolve_in_root(
+    root: Path, name: str, file: Path, what: str, problems: ErrorLog
+) -> Path | None:
+    """Returns the file of that name below `root`, links followed; None where it is refused."""
     path = root / name
     try:
         climbs = ".." in Path(name).parts or not path.resolve().is_relative_to(root.resolve())
@@ -103,7 +112,7 @@ def inside(root: Path, name: str, file: Path, what: str, problems: ErrorLog) -> 
 def four_numbers(
     values: object, file: Path, where: str, problems: ErrorLog
 ) -> tuple[float, float, float, float] | None:
-    """Returns four numbers, from numbers or text; None if they are something else."""
+    """Returns four numbers, from numbers or text; None where they are something else."""
     try:
         a, b, c, d = (float(value) for value in values)  # pyright: ignore
     except (TypeError, ValueError, OverflowError):
@@ -112,43 +121,45 @@ def four_numbers(
     return a, b, c, d
 
 
-def objects(
-    things: Sequence[Annotation],
+def validate_boxes(
+    objects: Sequence[Annotation],
     size: tuple[int, int],
     classes: Mapping[object, int],
     file: Path,
     problems: ErrorLog,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Checks the objects of one image.
+    """Returns the boxes of one image, checked and clipped to it.
 
     Args:
-        things: what the annotation says.
+        objects: as the file describes them.
         size: height and width of the decoded image.
         classes: label of each class.
-        file: where the annotation stands.
-        problems: takes what is left out.
+        file: that describes them.
+        problems: receives a line for each object that is left out.
 
     Returns:
-        Boxes, labels and crowd flags of the objects that are right.
+        Boxes, labels and crowd flags of the objects that pass.
     """
     kept: dict[tuple[object, ...], Annotation] = {}
-    for thing in things:
-        box = _clipped(thing, size, file, problems)
+    for annotation in objects:
+        box = _clipped(annotation, size, file, problems)
         if box is None:
             continue
-        if thing.name not in classes:
+        if annotation.name not in classes:
             expected = f"a class among {reprlib.repr(list(classes))}"
-            problems.add(file, thing.where, expected, thing.name)
-        elif (thing.name, *box) in kept:
-            problems.add(file, thing.where, "each object once", f"{thing.name} {box} again")
+            problems.add(file, annotation.where, expected, annotation.name)
+        elif (annotation.name, *box) in kept:
+            problems.add(
+                file, annotation.where, "each object once", f"{annotation.name} {box} again"
+            )
         else:
-            kept[thing.name, *box] = thing
+            kept[annotation.name, *box] = annotation
     boxes = np.array([key[1:] for key in kept], np.float32).reshape(-1, 4)
     labels = np.array([classes[key[0]] for key in kept], np.int32)
-    return boxes, labels, np.array([thing.crowd for thing in kept.values()], bool)
+    return boxes, labels, np.array([annotation.crowd for annotation in kept.values()], bool)
 
 
-def finish(
+def build_dataset(
     records: Sequence[Record], classes: Sequence[str], problems: ErrorLog, file: Path
 ) -> Dataset:
     """Returns the data set.
@@ -163,24 +174,24 @@ def finish(
 
 
 def _clipped(
-    thing: Annotation, size: tuple[int, int], file: Path, problems: ErrorLog
+    annotation: Annotation, size: tuple[int, int], file: Path, problems: ErrorLog
 ) -> tuple[float, ...] | None:
-    """The corners, clipped to the image; None if they make no box in it."""
-    x0, y0, x1, y1 = box = thing.box
+    """Returns the corners, clipped to the image; None where they make no box in it."""
+    x0, y0, x1, y1 = box = annotation.box
     h, w = size
     limits = (w, h, w, h)
     inner = [min(max(value, 0.0), float(n)) for value, n in zip(box, limits, strict=True)]
     clipped = tuple(float(np.float32(value)) for value in inner)  # a thin box may lose its area
     if not all(math.isfinite(value) for value in box):
-        problems.add(file, thing.where, "finite corners", box)
+        problems.add(file, annotation.where, "finite corners", box)
     elif x1 <= x0 or y1 <= y0:
-        problems.add(file, thing.where, "a box with positive width and height", box)
+        problems.add(file, annotation.where, "a box with positive width and height", box)
     elif (
         max(abs(a - b) for a, b in zip(box, clipped, strict=True)) > SLACK
         or clipped[2] <= clipped[0]
         or clipped[3] <= clipped[1]
     ):
-        problems.add(file, thing.where, f"a box inside the {w}×{h} image", box)
+        problems.add(file, annotation.where, f"a box inside the {w}×{h} image", box)
     else:
         return clipped
     return None

@@ -27,8 +27,7 @@ class Record:
         boxes: `(x_min, y_min, x_max, y_max)` in pixels, continuous coordinates: the image spans
             `[0, w] × [0, h]`.
         labels: one class index per box; a classified image has one label and no boxes.
-        crowd: objects that are neither to be found nor to be missed (COCO's `iscrowd`, VOC's
-            `difficult`).
+        crowd: objects on which a detector is not scored (COCO's `iscrowd`, VOC's `difficult`).
         mask: file or array of instance or class ids, 0 is background.
     """
 

@@ -8,25 +8,27 @@ from xml.etree.ElementTree import Element, ParseError
 import defusedxml.ElementTree
 from defusedxml import DefusedXmlException
 
-from lectures_jax.data.pictures import SUFFIXES, verify
+from lectures_jax.data.images import SUFFIXES, verify
 from lectures_jax.data.problems import (
     Annotation,
     ErrorLog,
-    finish,
+    build_dataset,
+    deduplicate,
     four_numbers,
-    inside,
     lines_of,
-    objects,
-    once,
+    resolve_in_root,
+    validate_boxes,
 )
 from lectures_jax.data.records import Dataset, Record
 
 
-class _Annotation(NamedTuple):
+class _Described(NamedTuple):
+    """An image as its XML file describes it; `size` is (height, width), where it is stated."""
+
     name: str
     image: Path
     file: Path
-    things: list[Annotation]
+    objects: list[Annotation]
     size: tuple[int, int] | None
 
 
@@ -37,14 +39,14 @@ def read_voc(
 
     VOC counts pixels from 1 and includes both ends, so that `xmin = 1, xmax = w` is the whole
     width. In continuous coordinates this is `[xmin − 1, xmax]`, which is what the boxes hold.
-    Objects marked `difficult` become `crowd`: neither to be found nor to be missed. Every image
+    Objects marked `difficult` become `crowd`: a detector is not scored on them. Every image
     is decoded once, on all cores, so that none fails later.
 
     Args:
         root: folder of the data set.
         split: name of the list, such as `"train"`.
-        classes: class names in order; those of this split, sorted, if not given. Give the training
-            set's to the other splits.
+        classes: class names in order, by default those of this split, sorted. The other splits need
+            the training set's.
         strict: raise at the first problem; otherwise leave out what is wrong (an object, or the
             image) and list it in `Dataset.problems`.
 
@@ -58,35 +60,36 @@ def read_voc(
     """
     root, problems = Path(root), ErrorLog(strict)
     file = root / "ImageSets" / "Main" / f"{split}.txt"
-    listed = once(lines_of(file), file, problems)
-    read = [_annotation(root, name, file, problems) for name in listed]
-    annotations = [annotation for annotation in read if annotation]
+    listed = deduplicate(lines_of(file), file, problems)
+    read = [_describe(root, name, file, problems) for name in listed]
+    images = [image for image in read if image]
     if classes is None:
-        names = {thing.name for annotation in annotations for thing in annotation.things}
+        names = {object_.name for image in images for object_ in image.objects}
         classes = sorted(str(name) for name in names if name)
     index: dict[object, int] = {name: i for i, name in enumerate(classes)}
-    sizes = verify([annotation.image for annotation in annotations], problems)
+    sizes = verify([image.image for image in images], problems)
     records = []
-    for annotation in annotations:
-        size = sizes.get(annotation.image)
+    for image in images:
+        size = sizes.get(image.image)
         if size is None:
             continue
-        if annotation.size not in (None, size):
-            problems.add(annotation.file, "size", f"(height, width) {size}", annotation.size)
+        if image.size not in (None, size):
+            problems.add(image.file, "size", f"(height, width) {size}", image.size)
             continue
-        boxes, labels, crowd = objects(annotation.things, size, index, annotation.file, problems)
-        records.append(Record(annotation.name, annotation.image, boxes, labels, crowd))
-    return finish(records, classes, problems, file)
+        boxes, labels, crowd = validate_boxes(image.objects, size, index, image.file, problems)
+        records.append(Record(image.name, image.image, boxes, labels, crowd))
+    return build_dataset(records, classes, problems, file)
 
 
-def _annotation(root: Path, name: str, file: Path, problems: ErrorLog) -> _Annotation | None:
-    """Reads one XML file and finds its image."""
-    xml = inside(root, f"Annotations/{name}.xml", file, "list", problems)
+def _describe(root: Path, name: str, file: Path, problems: ErrorLog) -> _Described | None:
+    """Reads one XML file and looks for its image."""
+    xml = resolve_in_root(root, f"Annotations/{name}.xml", file, "list", problems)
     if xml is None:
         return None
     candidates = [f"JPEGImages/{name}{suffix}" for suffix in SUFFIXES]
-    found = [path for path in candidates if (root / path).is_file()]
-    image = inside(root, found[0] if found else f"JPEGImages/{name}.jpg", file, "list", problems)
+    existing = [path for path in candidates if (root / path).is_file()]
+    candidate = existing[0] if existing else f"JPEGImages/{name}.jpg"
+    image = resolve_in_root(root, candidate, file, "list", problems)
     if image is None:
         return None
     try:
@@ -99,15 +102,15 @@ def _annotation(root: Path, name: str, file: Path, problems: ErrorLog) -> _Annot
         )
         return None
     elements = enumerate(tree.findall("object"))
-    things = [thing for i, element in elements if (thing := _thing(element, i, xml, problems))]
-    return _Annotation(name, image, xml, things, declared)
+    parsed = [_parse_object(element, i, xml, problems) for i, element in elements]
+    return _Described(name, image, xml, [object_ for object_ in parsed if object_], declared)
 
 
 def _integer(element: Element, tag: str) -> int:
     return int(element.findtext(tag) or "")
 
 
-def _thing(element: Element, i: int, xml: Path, problems: ErrorLog) -> Annotation | None:
+def _parse_object(element: Element, i: int, xml: Path, problems: ErrorLog) -> Annotation | None:
     corners = [element.findtext(f"bndbox/{tag}") for tag in ("xmin", "ymin", "xmax", "ymax")]
     numbers = four_numbers(corners, xml, f"object {i} bndbox", problems)
     if numbers is None:

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from lectures_jax.data.pictures import SUFFIXES, verify
+from lectures_jax.data.images import SUFFIXES, verify
 from lectures_jax.data.problems import (
     Annotation,
     BadInputError,
     ErrorLog,
-    finish,
+    build_dataset,
+    deduplicate,
     four_numbers,
-    inside,
     lines_of,
-    objects,
-    once,
+    resolve_in_root,
     text_of,
+    validate_boxes,
 )
 from lectures_jax.data.records import Dataset, Record
 
@@ -27,7 +27,7 @@ def read_yolo(root: Path | str, *, split: str = "", strict: bool = True) -> Data
 
     Args:
         root: folder of the data set.
-        split: folder below `images` and `labels`, if there is one.
+        split: folder below `images` and below `labels`; empty where there is none.
         strict: raise at the first problem; otherwise leave out what is wrong (an object, or the
             image) and list it in `Dataset.problems`.
 
@@ -40,22 +40,24 @@ def read_yolo(root: Path | str, *, split: str = "", strict: bool = True) -> Data
     """
     root, problems = Path(root), ErrorLog(strict)
     file = root / "classes.txt"
-    classes = once(lines_of(file), file, ErrorLog(strict=True))  # a gap would shift the labels
+    # Strict in any case: a class left out would shift the labels of those after it.
+    classes = deduplicate(lines_of(file), file, ErrorLog(strict=True))
     index: dict[object, int] = {str(i): i for i in range(len(classes))}
     folder, labels = root / "images" / split, root / "labels" / split
-    names = [f"images/{split}/{path.name}" for path in _found(folder, labels, problems)]
-    pictures = [inside(root, name, folder, "image", problems) for name in names]
-    sizes = verify([path for path in pictures if path], problems)
+    names = [f"images/{split}/{path.name}" for path in _image_paths(folder, labels, problems)]
+    paths = [resolve_in_root(root, name, folder, "image", problems) for name in names]
+    sizes = verify([path for path in paths if path], problems)
     records = []
     for path, size in sizes.items():
         file = labels / f"{path.stem}.txt"
-        things = _things(root, file, size, problems) if file.exists() else []
-        records.append(Record(path.stem, path, *objects(things, size, index, file, problems)))
-    return finish(records, classes, problems, folder)
+        objects = _annotations(root, file, size, problems) if file.exists() else []
+        checked = validate_boxes(objects, size, index, file, problems)
+        records.append(Record(path.stem, path, *checked))
+    return build_dataset(records, classes, problems, folder)
 
 
-def _found(folder: Path, labels: Path, problems: ErrorLog) -> list[Path]:
-    """The images; notes those that share their labels, and labels without an image."""
+def _image_paths(folder: Path, labels: Path, problems: ErrorLog) -> list[Path]:
+    """Returns the images; notes those that share their labels, and labels without an image."""
     stems: dict[str, Path] = {}
     for path in sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES):
         if path.stem in stems:
@@ -68,9 +70,11 @@ def _found(folder: Path, labels: Path, problems: ErrorLog) -> list[Path]:
     return list(stems.values())
 
 
-def _things(root: Path, file: Path, size: tuple[int, int], problems: ErrorLog) -> list[Annotation]:
-    """The lines of one file, corners in pixels."""
-    if inside(root, str(file.relative_to(root)), file, "file", problems) is None:
+def _annotations(
+    root: Path, file: Path, size: tuple[int, int], problems: ErrorLog
+) -> list[Annotation]:
+    """Returns the objects that the lines of one file describe, their corners in pixels."""
+    if resolve_in_root(root, str(file.relative_to(root)), file, "file", problems) is None:
         return []
     try:
         lines = text_of(file).splitlines()
@@ -78,7 +82,7 @@ def _things(root: Path, file: Path, size: tuple[int, int], problems: ErrorLog) -
         problems.note(error)
         return []
     h, w = size
-    things = []
+    objects = []
     for i, line in enumerate(lines, start=1):
         name, *numbers = line.split() or [""]
         if not name:
@@ -87,5 +91,5 @@ def _things(root: Path, file: Path, size: tuple[int, int], problems: ErrorLog) -
         if four is not None:
             cx, cy, bw, bh = four
             box = ((cx - bw / 2) * w, (cy - bh / 2) * h, (cx + bw / 2) * w, (cy + bh / 2) * h)
-            things.append(Annotation(name, box, f"line {i}"))
-    return things
+            objects.append(Annotation(name, box, f"line {i}"))
+    return objects

@@ -56,14 +56,14 @@ def dense_encoder(
     activation: Callable[[Array], Array] = jax.nn.relu,
     rngs: nnx.Rngs,
 ) -> Mlp:
-    """Returns the `Mlp` that turns an image of this shape into so many numbers.
+    """Returns the `Mlp` that encodes an image.
 
     Args:
         shape: of an example.
-        outputs: size of the code; twice that for a VAE.
+        outputs: size of the code, twice that for a VAE.
         hidden: sizes of the hidden layers.
         activation: of the hidden layers.
-        rngs: for the parameters.
+        rngs: for the initial parameters.
     """
     return Mlp((math.prod(shape), *hidden, outputs), activation=activation, rngs=rngs)
 
@@ -75,7 +75,7 @@ class ConvEncoder(nnx.Module):
         shape: of an image; height and width divisible by 2 once per convolution.
         outputs: size of the code; twice that for a VAE.
         channels: of each convolution.
-        hidden: size of the dense layer between.
+        hidden: size of the dense layer in between.
 
     Raises:
         ValueError: if a side cannot be halved so often.
@@ -117,7 +117,7 @@ class ConvDecoder(nnx.Module):
         latent: size of the code.
         shape: of an image; height and width divisible by 2 once per convolution.
         channels: of the maps, from the coarsest on.
-        hidden: size of the dense layer between.
+        hidden: size of the dense layer in between.
 
     Raises:
         ValueError: if a side cannot be halved so often.
@@ -157,7 +157,8 @@ class Autoencoder(nnx.Module):
     Args:
         encoder: from an image to its code.
         decoder: from a code to an image before it is squashed.
-        squash: of the decoder's output; the identity for a linear autoencoder.
+        squash: function from the decoder's output to the range of the data; the identity for a
+            linear autoencoder.
 
     Source:
         Rumelhart, Hinton & Williams (1986); Hinton & Salakhutdinov (2006).

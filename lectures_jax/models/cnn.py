@@ -9,19 +9,19 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax import ops
+from lectures_jax.nn.classifier import Classifier
 from lectures_jax.nn.convolution import ConvNorm
 from lectures_jax.nn.linear import Linear
-from lectures_jax.typing import Key
 
 
-class Cnn(nnx.Module):
-    """`model(images)` gives one score per class.
+class Cnn(Classifier):
+    """`model(images)` gives one logit per class.
 
     Stages of 3×3 convolutions, each with batch normalization and ReLU; max-pooling halves the map
-    between stages, the mean over the last one goes to a dense layer.
+    between stages; the mean over the last map goes to a dense layer.
 
     Args:
-        num_classes: classes to tell apart.
+        num_classes: number of classes.
         channels: of the convolutions of each stage.
         inputs: channels of the images.
         dropout: share of the mean's entries that training sets to zero.
@@ -69,15 +69,3 @@ class Cnn(nnx.Module):
                 x = layer(x)
             maps[f"stage{number}"] = x
         return {**maps, "pooled": jnp.mean(x, axis=(1, 2))}
-
-    def __call__(
-        self, images: Float[Array, "b h w c"], *, key: Key | None = None
-    ) -> Float[Array, "b k"]:
-        """Returns the logits.
-
-        Args:
-            images: in [0, 1].
-            key: for dropout.
-        """
-        x = self.features(images)["pooled"]
-        return self.classify(x if self.dropout is None else self.dropout(x, rngs=key))

@@ -1,4 +1,4 @@
-"""The network of a diffusion model: a small U-Net that knows how noisy its input is."""
+"""The network of a diffusion model: a small U-Net that depends on the noise level."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,25 +9,32 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from lectures_jax import ops
-from lectures_jax.nn.diffusion import Condition, ConditionedBlock, Conv, GroupNorm, SelfAttention
+from lectures_jax.nn.diffusion import (
+    ConditionedBlock,
+    ConditionEmbedding,
+    GroupNorm,
+    SelfAttention,
+    XlaConv,
+)
+from lectures_jax.nn.random import split_optional
 from lectures_jax.typing import Key
 
 
 class Denoiser(nnx.Module):
     """`model(x_t, alpha_bar, labels)` gives numbers in the shape of `x_t`: noise, x0 or velocity.
 
-    Maps are halved between levels on the way down and doubled on the way up, where each block also
-    sees the map of its size from the way down. Cells of the smallest map attend to one another.
+    Maps are halved between levels on the way down and doubled on the way up, where the map of the
+    same size from the way down is concatenated. Cells of the smallest map attend to one another.
 
     Args:
         channels: of each level, from the finest; multiples of `groups`.
         inputs: channels of the images.
-        num_classes: classes that can be asked for; 0 makes a network without classes.
-        patch: side of the squares of pixels that become one cell, and cells pixels again at the
-            end; 2 takes a quarter of the time.
-        blocks: on each level, down and up.
-        condition: size of the vector that tells noise and class.
-        groups: of the normalizations.
+        num_classes: number of classes; 0 makes a network without classes.
+        patch: side of the squares of pixels that become one cell, and pixels again at the end; 2
+            takes a quarter of the time.
+        blocks: number of blocks on each level, down and up.
+        condition: size of the vector that encodes noise level and class.
+        groups: number of groups of the normalizations.
         dropout: share of the values in each block that training sets to zero.
 
     Raises:
@@ -63,19 +70,19 @@ class Denoiser(nnx.Module):
 
         self.patch = patch
         self.num_classes = num_classes
-        self.condition = Condition(condition, num_classes=num_classes, rngs=rngs)
-        self.stem = Conv(inputs * patch**2, channels[0], (3, 3), rngs=rngs)
+        self.condition = ConditionEmbedding(condition, num_classes=num_classes, rngs=rngs)
+        self.stem = XlaConv(inputs * patch**2, channels[0], (3, 3), rngs=rngs)
         widths = list(itertools.pairwise((channels[0], *channels)))
         self.down = nnx.List(level(a, b) for a, b in widths)
         self.attend = SelfAttention(channels[-1], groups=groups, rngs=rngs)
         self.middle = block(channels[-1], channels[-1])
         # Narrowed before it is enlarged: a convolution of 1×1 costs least on the smaller map.
         self.narrow = nnx.List(
-            Conv(b, a, (1, 1), rngs=rngs) for a, b in list(itertools.pairwise(channels))[::-1]
+            XlaConv(b, a, (1, 1), rngs=rngs) for a, b in list(itertools.pairwise(channels))[::-1]
         )
         self.up = nnx.List(level(2 * c, c) for c in channels[::-1])
         self.norm = GroupNorm(channels[0], groups=groups, rngs=rngs)
-        self.head = Conv(
+        self.head = XlaConv(
             channels[0],
             inputs * patch**2,
             (3, 3),
@@ -95,43 +102,33 @@ class Denoiser(nnx.Module):
 
         Args:
             x_t: noisy images, about in [-1, 1] without noise.
-            alpha_bar: signal ratio of each.
-            labels: class of each; `num_classes`, or None for all of them, leaves it open.
+            alpha_bar: signal ratio of each image.
+            labels: class of each image; `num_classes` stands for no class, None for no class at
+                all images.
             key: for dropout.
         """
         factor = self.patch * 2 ** (len(self.down) - 1)
         if x_t.shape[1] % factor or x_t.shape[2] % factor:
             raise ValueError(f"x_t must have sides of a multiple of {factor}, got {x_t.shape}.")
-        keys = iter(() if key is None else jax.random.split(key, 100))
-        told = self.condition(alpha_bar, labels)
-        x = self.stem(_to_cells(x_t, self.patch))
+        blocks = [block for level in (*self.down, *self.up) for block in level]
+        keys = iter(split_optional(key, len(blocks) + 1))
+        condition = self.condition(alpha_bar, labels)
+        x = self.stem(ops.space_to_depth(x_t, factor=self.patch))
         past = []
         for number, level in enumerate(self.down):
             x = x if number == 0 else _halve(x)
             for block in level:
-                x = block(x, told, key=next(keys, None))
+                x = block(x, condition, key=next(keys))
             past.append(x)
-        x = self.middle(self.attend(x), told, key=next(keys, None))
+        x = self.middle(self.attend(x), condition, key=next(keys))
         for number, level in enumerate(self.up):
             x = x if number == 0 else ops.upsample_nearest(self.narrow[number - 1](x))
             x = jnp.concatenate([x, past.pop()], axis=-1)
             for block in level:
-                x = block(x, told, key=next(keys, None))
-        return _to_pixels(self.head(jax.nn.silu(self.norm(x))), self.patch)
+                x = block(x, condition, key=next(keys))
+        return ops.depth_to_space(self.head(jax.nn.silu(self.norm(x))), factor=self.patch)
 
 
 def _halve(x: Array) -> Array:
     b, h, w, c = x.shape
     return jnp.mean(x.reshape(b, h // 2, 2, w // 2, 2, c), axis=(2, 4))
-
-
-def _to_cells(x: Array, side: int) -> Array:
-    b, h, w, c = x.shape
-    squares = x.reshape(b, h // side, side, w // side, side, c)
-    return squares.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // side, w // side, -1)
-
-
-def _to_pixels(x: Array, side: int) -> Array:
-    b, h, w, _ = x.shape
-    squares = x.reshape(b, h, w, side, side, -1).transpose(0, 1, 3, 2, 4, 5)
-    return squares.reshape(b, h * side, w * side, -1)

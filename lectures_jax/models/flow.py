@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,124 +9,116 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from lectures_jax import ops
+from lectures_jax.nn.bijection import Bijection, Transformed
 from lectures_jax.nn.conditioner import DenseConditioner, Made
-from lectures_jax.nn.flow import Autoregressive, Chain, Coupling, Inverse, Multiscale
-from lectures_jax.nn.invertible import ActNorm, InvertibleLinear, Whitening
-from lectures_jax.nn.transforms import Affine, Moved, Transform
+from lectures_jax.nn.flow import Autoregressive, Chain, Coupling, Inverse
+from lectures_jax.nn.invertible import ActNorm, InvertibleLinear
+from lectures_jax.nn.transforms import Affine, Transform
 from lectures_jax.typing import Key
 
-Told = Float[Array, "b k"] | Int[Array, " b"] | None
-"""A vector or a class for each example; None for flows that are told nothing."""
+VectorOrClass = Float[Array, "b k"] | Int[Array, " b"] | None
+"""The condition of each example, a vector or the number of a class; None where there is none."""
 
 
 class Flow(nnx.Module):
     """`log p(x) = log N(f(x); 0, I) + log |det f′(x)|` with an invertible f.
 
     Args:
-        bijection: f, a layer of `nn.flow`: from data to vectors.
+        bijection: f, from data to vectors.
         size: entries of the vectors.
-        classes: of a flow that is told the class of each example; 0 for others.
+        classes: number of classes, where the condition is a class; otherwise 0.
 
     Source: Rezende & Mohamed (2015), sec. 3; Dinh et al. (2017), sec. 3.1.
     """
 
-    def __init__(self, bijection: nnx.Module, *, size: int, classes: int = 0):
-        self.bijection: Any = bijection
+    def __init__(self, bijection: Bijection, *, size: int, classes: int = 0):
+        self.bijection = bijection
         self.size = size
         self.classes = classes
 
     def forward(
-        self, x: Float[Array, "b *shape"], told: Told = None, *, key: Key | None = None
+        self,
+        x: Float[Array, "b *shape"],
+        condition: VectorOrClass = None,
+        *,
+        key: Key | None = None,
     ) -> tuple[Float[Array, "b d"], Float[Array, " b"]]:
         """Returns f(x) and the log-determinants.
 
         Args:
             x: examples.
-            told: a vector or a class for each.
+            condition: a vector or a class for each example.
             key: for dropout.
         """
-        return self.bijection.forward(x, self._vector(told), key=key)
+        return self.bijection.forward(x, self._vector(condition), key=key)
 
-    def inverse(self, z: Float[Array, "b d"], told: Told = None) -> Moved:
+    def inverse(self, z: Float[Array, "b d"], condition: VectorOrClass = None) -> Transformed:
         """Returns the x with f(x) = z, and the log-determinants of the way back.
 
         Args:
             z: vectors.
-            told: a vector or a class for each.
+            condition: a vector or a class for each example.
         """
-        return self.bijection.inverse(z, self._vector(told))
+        return self.bijection.inverse(z, self._vector(condition))
 
     def log_prob(
-        self, x: Float[Array, "b *shape"], told: Told = None, *, key: Key | None = None
+        self,
+        x: Float[Array, "b *shape"],
+        condition: VectorOrClass = None,
+        *,
+        key: Key | None = None,
     ) -> Float[Array, " b"]:
         """Returns the log-density of each example, in nats.
 
         Args:
             x: examples.
-            told: a vector or a class for each; without it a flow with classes gives the density of
-                all of them, each as likely as the others.
+            condition: a vector or a class for each example; without it a flow with classes gives
+                the density of the mixture of all classes in equal shares.
             key: for dropout.
         """
-        if told is None and self.classes:
+        if condition is None and self.classes:
             each = jnp.broadcast_to(jnp.arange(self.classes)[:, None], (self.classes, len(x)))
             log_probs = jax.lax.map(lambda labels: self.log_prob(x, labels, key=key), each)
             return jax.nn.logsumexp(log_probs, axis=0) - math.log(self.classes)
-        z, log_det = self.forward(x, told, key=key)
-        return log_det - 0.5 * jnp.sum(z**2 + math.log(2 * math.pi), axis=-1)
+        z, log_det = self.forward(x, condition, key=key)
+        return log_det + ops.standard_normal_log_prob(z)
 
     def sample(
-        self, key: Key, n: int, told: Told = None, *, temperature: float = 1.0
+        self, key: Key, n: int, condition: VectorOrClass = None, *, temperature: float = 1.0
     ) -> Float[Array, "n *shape"]:
         """Returns examples drawn from the density.
 
         Args:
-            key: of the draw.
-            n: how many.
-            told: a vector or a class for each; without it a flow with classes draws the classes.
-            temperature: factor of the normal deviates; below 1, likelier and more alike.
+            key: for the normal numbers, and for the classes where they are drawn.
+            n: number of examples.
+            condition: a vector or a class for each example; without it a flow with classes draws
+                the classes uniformly.
+            temperature: factor of the normal numbers; below 1 the examples are likelier and vary
+                less.
         """
-        key_z, key_told = jax.random.split(key)
-        if told is None and self.classes:
-            told = jax.random.randint(key_told, (n,), 0, self.classes)
-        return self.inverse(temperature * jax.random.normal(key_z, (n, self.size)), told)[0]
+        key_z, key_class = jax.random.split(key)
+        if condition is None and self.classes:
+            condition = jax.random.randint(key_class, (n,), 0, self.classes)
+        return self.inverse(temperature * jax.random.normal(key_z, (n, self.size)), condition)[0]
 
-    def _vector(self, told: Told) -> Float[Array, "b k"] | None:
-        if told is None or jnp.issubdtype(told.dtype, jnp.floating):
-            return told
-        return jax.nn.one_hot(told, self.classes)
+    def data_dependent_init(
+        self, x: Float[Array, "b *shape"], condition: VectorOrClass = None
+    ) -> None:
+        """Sets in place every `ActNorm` and `Whitening` so that its output is normalized.
 
+        Args:
+            x: a batch.
+            condition: a vector or a class for each example.
 
-def adapt(flow: Flow, x: Float[Array, "b *shape"], told: Told = None) -> None:
-    """Lets every `ActNorm` and `Whitening` of a flow, in place, begin with normalized output.
+        Source:
+            Kingma & Dhariwal (2018), sec. 3.1.
+        """
+        self.bijection.data_dependent_init(x, self._vector(condition))
 
-    Args:
-        flow: changed in place.
-        x: the batch.
-        told: a vector or a class for each example.
-
-    Source:
-        Kingma & Dhariwal (2018), sec. 3.1.
-    """
-    _adapt(flow.bijection, x, flow._vector(told))
-
-
-def _adapt(layer: Any, x: Array, condition: Array | None) -> Array:
-    """Adapts what is inside of a layer, and passes the batch on."""
-    if isinstance(layer, Chain):
-        for inner in layer.layers:
-            x = _adapt(inner, x, condition)
-        return x
-    if isinstance(layer, Multiscale):
-        for i, chain in enumerate(layer.chains):
-            x = _adapt(chain, ops.space_to_depth(x), condition)
-            if i < len(layer.chains) - 1:
-                x = jnp.split(x, 2, axis=-1)[0]
-        return x
-    if isinstance(layer, ActNorm):
-        layer.adapt(x)
-    if isinstance(layer, Whitening):
-        layer.adapt(x, condition)
-    return layer.forward(x, condition)[0]
+    def _vector(self, condition: VectorOrClass) -> Float[Array, "b k"] | None:
+        if condition is None or jnp.issubdtype(condition.dtype, jnp.floating):
+            return condition
+        return jax.nn.one_hot(condition, self.classes)
 
 
 def coupling_flow(
@@ -142,20 +133,20 @@ def coupling_flow(
     dropout: float = 0.0,
     rngs: nnx.Rngs,
 ) -> Flow:
-    """Returns a flow of couplings on vectors, in which the halves take turns.
+    """Returns a flow of couplings on vectors, which transform the two halves in turn.
 
     With `Affine` it is RealNVP, with `Spline` a neural spline flow.
 
     Args:
         features: entries of an example, at least two.
-        transform: what moves the entries.
+        transform: family of functions that transform the entries.
         layers: couplings.
         hidden: sizes of each conditioner's hidden layers.
-        condition: numbers of the vector that it is told.
-        classes: that it is told instead of a vector.
-        mix: put a trained rotation between the couplings, for more than two features.
-        dropout: in the conditioners.
-        rngs: for the parameters.
+        condition: size of the condition, where it is a vector; otherwise 0.
+        classes: number of classes, where the condition is a class; otherwise 0.
+        mix: puts a trained linear map between the couplings, for more than two features.
+        dropout: share of the conditioners' hidden values that training sets to zero.
+        rngs: for the initial parameters.
 
     Raises:
         ValueError: if there are fewer than two features.
@@ -165,13 +156,13 @@ def coupling_flow(
     """
     if features < 2:
         raise ValueError(f"features must be at least 2, got {features}.")
-    chain: list[nnx.Module] = []
+    chain: list[Bijection] = []
     for i in range(layers):
         swap = i % 2 == 1
-        stay = features // 2 if not swap else features - features // 2
+        num_fixed = features // 2 if not swap else features - features // 2
         conditioner = DenseConditioner(
-            stay,
-            (features - stay) * transform.parameters,
+            num_fixed,
+            (features - num_fixed) * transform.parameters,
             hidden=hidden,
             condition=condition or classes,
             dropout=dropout,
@@ -179,7 +170,7 @@ def coupling_flow(
         )
         if mix and i:
             chain.append(InvertibleLinear(features, rngs=rngs))
-        chain.append(Coupling(conditioner, transform, stay=stay, swap=swap))
+        chain.append(Coupling(conditioner, transform, num_fixed=num_fixed, swap=swap))
     return Flow(Chain([*chain, ActNorm(features)]), size=features, classes=classes)
 
 
@@ -198,23 +189,23 @@ def autoregressive_flow(
     """Returns a masked autoregressive flow; with `inverse` an inverse autoregressive one.
 
     A MAF computes densities in one call of each layer's network and samples in `features` calls; an
-    IAF the other way round. The order of the features turns round after each layer.
+    IAF the other way round. The order of the features is reversed after each layer.
 
     Args:
         features: entries of an example.
-        transform: what moves the entries.
+        transform: family of functions that transform the entries.
         layers: autoregressive layers.
         hidden: sizes of each network's hidden layers.
-        condition: numbers of the vector that it is told.
-        classes: that it is told instead of a vector.
-        inverse: IAF.
-        dropout: in the networks.
-        rngs: for the parameters.
+        condition: size of the condition, where it is a vector; otherwise 0.
+        classes: number of classes, where the condition is a class; otherwise 0.
+        inverse: makes an IAF.
+        dropout: share of the networks' hidden values that training sets to zero.
+        rngs: for the initial parameters.
 
     Source:
         Papamakarios et al. (2017), sec. 3; Kingma et al. (2016), sec. 3.
     """
-    chain: list[nnx.Module] = []
+    chain: list[Bijection] = []
     for i in range(layers):
         order = range(features) if i % 2 == 0 else range(features)[::-1]
         made = Made(

@@ -28,7 +28,7 @@ class Generator(nnx.Module):
 
     Args:
         image_shape: height, width and channels of an image.
-        latent: numbers in z.
+        latent: size of z.
         channels: of the maps, from the smallest to that of the image's size, each twice as large
             as the one before.
         up: the layer that doubles; `TransposedConv` is DCGAN's, the default faster on CPU.
@@ -71,11 +71,10 @@ class Generator(nnx.Module):
 
 
 class Discriminator(nnx.Module):
-    """`discriminator(images)` gives one logit each: how real an image looks.
+    """`discriminator(images)` gives one logit per image, of being real.
 
     Convolutions that halve the map, each with a leaky ReLU, then a dense layer. Unlike DCGAN's it
-    has no batch normalization: a penalty on the slope needs a logit that depends on its image
-    alone.
+    has no batch normalization: a gradient penalty needs a logit that depends on its image alone.
 
     Args:
         image_shape: height, width and channels of an image.
@@ -119,12 +118,12 @@ class Discriminator(nnx.Module):
 
 
 class Gan(nnx.Module):
-    """A generator and its discriminator, whatever they are, as `train.fit_adversarial` wants them.
+    """A generator and its discriminator, of any kind, as `train.fit_adversarial` takes them.
 
     Args:
-        generator: `generator(z)` gives examples, z of `latent` normal numbers.
+        generator: `generator(z)` gives examples, with z of `latent` normal numbers.
         discriminator: `discriminator(examples)` gives logits, [b] or [b, 1].
-        latent: numbers in z.
+        latent: size of z.
 
     Source:
         Goodfellow et al. (2014), sec. 3.
@@ -139,7 +138,7 @@ class Gan(nnx.Module):
         return self.generator(z)
 
     def logits(self, examples: Float[Array, "b *_"]) -> Float[Array, " b"]:
-        """Returns how real each example looks."""
+        """Returns the logit of being real of each example."""
         return jnp.reshape(self.discriminator(examples), len(examples))
 
 
@@ -156,12 +155,12 @@ def dcgan(
 
     Args:
         image_shape: height, width and channels of an image.
-        latent: numbers in z.
+        latent: size of z.
         channels: of the generator, the smallest map first: two for 8×8 pixels, three for 28×28,
             four for 32×32. The discriminator has them reversed.
-        up: the generator's doubling layer.
-        spectral: spectral normalization of the discriminator.
-        rngs: initial parameters.
+        up: the generator's layer that doubles a map.
+        spectral: divides the discriminator's kernels by their spectral norms.
+        rngs: for the initial parameters.
     """
     generator = Generator(image_shape, latent=latent, channels=channels, up=up, rngs=rngs)
     discriminator = Discriminator(

@@ -8,6 +8,7 @@ from flax import nnx
 
 from lectures_jax import ops
 from lectures_jax.models.flow import Flow
+from lectures_jax.nn.bijection import Bijection
 from lectures_jax.nn.conditioner import ConvConditioner, DenseConditioner, Made
 from lectures_jax.nn.flow import (
     Autoregressive,
@@ -32,17 +33,17 @@ def histogram_flow(
 ) -> Flow:
     """Returns a flow for small images of few levels: each pixel's histogram, given those before.
 
-    One autoregressive layer that moves each pixel by a piecewise linear function with a bin for
-    each level, then the normal's quantiles. On dequantized pixels nothing is lost to the noise: the
-    flow can be as good as any model of the levels themselves.
+    One autoregressive layer transforms each pixel by a piecewise linear function with a bin for
+    each level, then the normal distribution's quantiles follow. On dequantized pixels nothing is
+    lost to the noise: the flow can be as good as any model of the levels themselves.
 
     Args:
-        shape: of an image.
-        levels: of a pixel.
+        shape: height, width and channels of an image.
+        levels: values that a pixel can take.
         hidden: sizes of the network's hidden layers.
-        classes: that it is told.
-        dropout: in the network.
-        rngs: for the parameters.
+        classes: number of classes, where the flow is conditioned on one; otherwise 0.
+        dropout: share of the network's hidden values that training sets to zero.
+        rngs: for the initial parameters.
 
     Source:
         Papamakarios et al. (2017), sec. 3; Müller et al. (2019), sec. 4.2.
@@ -68,20 +69,20 @@ def multiscale_flow(
 ) -> Flow:
     """Returns a multiscale flow of images in [0, 1].
 
-    A logit; two couplings on a checkerboard; then at each scale a space_to_depth and `steps` times an
-    activation normalization, an invertible 1×1 convolution and a coupling of channels. Convolutions
-    see a neighborhood: `dense` couplings of the whole coarsest map see the whole image.
+    A logit and two couplings on a checkerboard; then, at each scale, `space_to_depth` and `steps`
+    times an activation normalization, an invertible 1×1 convolution and a coupling of channels.
+    Convolutions depend on a neighborhood, `dense` couplings of the coarsest map on the whole image.
 
     Args:
         shape: height and width, divisible by 2 to the number of scales, and channels.
-        scales: squeezes.
+        scales: number of scales, each of half the resolution of the one before.
         steps: couplings of channels at each scale.
         hidden: channels of the conditioners; their dense ones have eight times as many units.
-        dense: couplings of the coarsest map as a vector, after it is made white.
-        classes: that it is told.
-        transform: of the couplings of channels.
-        dropout: in the conditioners.
-        rngs: for the parameters.
+        dense: couplings of the coarsest map as a vector, after a whitening.
+        classes: number of classes, where the flow is conditioned on one; otherwise 0.
+        transform: family of functions of the couplings of channels.
+        dropout: share of the conditioners' hidden values that training sets to zero.
+        rngs: for the initial parameters.
 
     Raises:
         ValueError: if the scales do not divide the image.
@@ -98,13 +99,13 @@ def multiscale_flow(
     chains = []
     for scale in range(scales):
         channels *= 4
-        chain: list[nnx.Module] = []
+        chain: list[Bijection] = []
         for _ in range(steps):
-            stay = channels // 2
-            outputs = (channels - stay) * transform.parameters
-            conditioner = ConvConditioner(stay, outputs, **shared)
+            num_fixed = channels // 2
+            outputs = (channels - num_fixed) * transform.parameters
+            conditioner = ConvConditioner(num_fixed, outputs, **shared)
             chain += [ActNorm(channels), InvertibleLinear(channels, rngs=rngs)]
-            chain += [Coupling(conditioner, transform, stay=stay)]
+            chain += [Coupling(conditioner, transform, num_fixed=num_fixed)]
         if dense and scale == scales - 1:
             cells = (height // 2**scales, width // 2**scales, channels)
             chain += _dense_end(cells, dense, transform, {**shared, "hidden": (8 * hidden,)})
@@ -116,15 +117,17 @@ def multiscale_flow(
 
 def _dense_end(
     shape: tuple[int, int, int], count: int, transform: Transform, shared: dict[str, Any]
-) -> list[nnx.Module]:
+) -> list[Bijection]:
     """Couplings of a map as a vector, between a flattening and its inverse."""
     size, rngs = math.prod(shape), shared["rngs"]
-    stay = size // 2
-    layers: list[nnx.Module] = [
+    num_fixed = size // 2
+    layers: list[Bijection] = [
         Flatten(shape),
         Whitening(size, condition=shared["condition"], rngs=rngs),
     ]
     for i in range(count):
-        conditioner = DenseConditioner(stay, (size - stay) * transform.parameters, **shared)
-        layers.append(Coupling(conditioner, transform, stay=stay, swap=i % 2 == 1))
+        conditioner = DenseConditioner(
+            num_fixed, (size - num_fixed) * transform.parameters, **shared
+        )
+        layers.append(Coupling(conditioner, transform, num_fixed=num_fixed, swap=i % 2 == 1))
     return [*layers, Inverse(Flatten(shape))]

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax.nn.initializers import he_normal
+from lectures_jax.nn.random import split_optional
 from lectures_jax.typing import Key
 
 
@@ -50,7 +51,7 @@ class Mlp(nnx.Module):
     ) -> dict[str, Float[Array, "b _"]]:
         """Returns the output of each layer by name: `hidden1`, `hidden2`, …, `logits`."""
         x = x.reshape(x.shape[0], -1)
-        keys = [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
+        keys = split_optional(key, len(self.layers))
         maps = {}
         *hidden, last = self.layers
         for i, layer in enumerate(hidden):

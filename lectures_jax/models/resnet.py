@@ -1,4 +1,4 @@
-"""Residual networks: blocks learn what to add to their input, so that depth does no harm."""
+"""Residual networks: a block computes what to add to its input, so that depth does no harm."""
 
 from dataclasses import dataclass
 
@@ -8,43 +8,47 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax import ops
+from lectures_jax.nn.classifier import Classifier
 from lectures_jax.nn.convolution import ConvNorm
 from lectures_jax.nn.linear import Linear
-from lectures_jax.typing import Key
+from lectures_jax.nn.residual import ResidualConcat, ResidualSum
 
 MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
-class Size:
+class ResNetSize:
     """How wide and deep a `ResNet` is.
 
     Attributes:
         blocks: residual blocks of each stage; every stage but the first halves the image.
         channels: of each stage; with bottlenecks a stage has four times as many outputs.
         bottleneck: blocks of 1×1, 3×3, 1×1 convolutions, not of two 3×3.
-        large: for photographs: a 7×7 stem of stride 2 and pooling. Otherwise a 3×3 stem.
+        large: for photographs, a 7×7 stem of stride 2 and pooling; otherwise a 3×3 stem.
+        concatenate: a block's result is concatenated with its input and not added to it, so that
+            the channels grow with each block.
     """
 
     blocks: tuple[int, ...] = (2, 2, 2, 2)
     channels: tuple[int, ...] = (64, 128, 256, 512)
     bottleneck: bool = False
     large: bool = True
+    concatenate: bool = False
 
 
-RESNET18 = Size()
+RESNET18 = ResNetSize()
 """11,689,512 parameters for 1000 classes."""
 
-RESNET34 = Size((3, 4, 6, 3))
+RESNET34 = ResNetSize((3, 4, 6, 3))
 """21,797,672 parameters for 1000 classes."""
 
-RESNET50 = Size((3, 4, 6, 3), bottleneck=True)
+RESNET50 = ResNetSize((3, 4, 6, 3), bottleneck=True)
 """25,557,032 parameters for 1000 classes."""
 
-CIFAR18 = Size(large=False)
+CIFAR18 = ResNetSize(large=False)
 """ResNet-18 for images of 32×32: 11,173,962 parameters for 10 classes."""
 
-CIFAR20 = Size((3, 3, 3), (16, 32, 64), large=False)
+CIFAR20 = ResNetSize((3, 3, 3), (16, 32, 64), large=False)
 """The smallest of He et al. (2016), sec. 4.2, with projections where the shape changes."""
 
 
@@ -52,58 +56,54 @@ class Block(nnx.Module):
     """`relu(f(x) + x)`; where the shape changes, x goes through a 1×1 convolution (option B).
 
     Args:
-        inputs: channels.
+        inputs: channels of the input.
         channels: of the 3×3 convolutions.
         stride: of the block, taken by its (first) 3×3 convolution.
         bottleneck: 1×1, 3×3 and 1×1 to four times the channels; otherwise two 3×3.
+        concatenate: `relu([x, f(x)])` in place of the sum.
 
     Source:
-        He et al. (2016), sec. 3.2 and 3.3, fig. 5.
+        He et al. (2016), sec. 3.2 and 3.3, fig. 5; concatenation: Huang et al. (2017), eq. 2.
     """
 
     def __init__(
-        self, inputs: int, channels: int, *, stride: int, bottleneck: bool, rngs: nnx.Rngs
+        self,
+        inputs: int,
+        channels: int,
+        *,
+        stride: int,
+        bottleneck: bool,
+        concatenate: bool = False,
+        rngs: nnx.Rngs,
     ):
-        outputs = 4 * channels if bottleneck else channels
-        plan = (
-            [(inputs, channels, 1, 1), (channels, channels, 3, stride), (channels, outputs, 1, 1)]
-            if bottleneck
-            else [(inputs, channels, 3, stride), (channels, channels, 3, 1)]
-        )
-        layers = [
-            ConvNorm(
-                a,
-                b,
-                kernel,
-                stride=s,
-                momentum=MOMENTUM,
-                activation=None if i == len(plan) - 1 else jax.nn.relu,
-                rngs=rngs,
-            )
-            for i, (a, b, kernel, s) in enumerate(plan)
-        ]
-        self.layers = nnx.List(layers)
-        self.shortcut = (
-            ConvNorm(
-                inputs, outputs, 1, stride=stride, momentum=MOMENTUM, activation=None, rngs=rngs
-            )
-            if stride > 1 or inputs != outputs
-            else None
-        )
+        def conv(a: int, b: int, kernel: int, stride: int, relu: bool = True) -> ConvNorm:
+            activation = jax.nn.relu if relu else None
+            options = {"stride": stride, "momentum": MOMENTUM, "activation": activation}
+            return ConvNorm(a, b, kernel, **options, rngs=rngs)
+
+        results = 4 * channels if bottleneck else channels
+        if bottleneck:
+            layers = [conv(inputs, channels, 1, 1), conv(channels, channels, 3, stride)]
+            layers.append(conv(channels, results, 1, 1, relu=False))
+        else:
+            layers = [conv(inputs, channels, 3, stride), conv(channels, channels, 3, 1, relu=False)]
+        past = inputs if concatenate else results
+        direct = stride == 1 and past == inputs
+        shortcut = None if direct else conv(inputs, past, 1, stride, relu=False)
+        join = ResidualConcat if concatenate else ResidualSum
+        self.residual = join(nnx.Sequential(*layers), shortcut=shortcut)
+        self.outputs = past + results if concatenate else results
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
-        y = x
-        for layer in self.layers:
-            y = layer(y)
-        return jax.nn.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+        return jax.nn.relu(self.residual(x))
 
 
-class ResNet(nnx.Module):
-    """A residual network: `model(images)` gives one score per class.
+class ResNet(Classifier):
+    """A residual network: `model(images)` gives one logit per class.
 
     Args:
-        num_classes: classes to tell apart.
-        size: `RESNET18`, `RESNET34`, `RESNET50`, `CIFAR18`, `CIFAR20`.
+        num_classes: number of classes.
+        size: such as `RESNET18`, `RESNET34`, `RESNET50`, `CIFAR18` or `CIFAR20`.
         inputs: channels of the images.
 
     Source:
@@ -111,7 +111,9 @@ class ResNet(nnx.Module):
         convolution, as in torchvision.
     """
 
-    def __init__(self, num_classes: int, *, size: Size = RESNET18, inputs: int = 3, rngs: nnx.Rngs):
+    def __init__(
+        self, num_classes: int, *, size: ResNetSize = RESNET18, inputs: int = 3, rngs: nnx.Rngs
+    ):
         first = size.channels[0]
         self.size = size
         self.stem = ConvNorm(
@@ -127,11 +129,16 @@ class ResNet(nnx.Module):
         for number, (channels, count) in enumerate(zip(size.channels, size.blocks, strict=True)):
             blocks = []
             for i in range(count):
-                stride = 2 if number and not i else 1
-                blocks.append(
-                    Block(width, channels, stride=stride, bottleneck=size.bottleneck, rngs=rngs)
+                block = Block(
+                    width,
+                    channels,
+                    stride=2 if number and not i else 1,
+                    bottleneck=size.bottleneck,
+                    concatenate=size.concatenate,
+                    rngs=rngs,
                 )
-                width = 4 * channels if size.bottleneck else channels
+                blocks.append(block)
+                width = block.outputs
             stages.append(nnx.List(blocks))
         self.stages = nnx.List(stages)
         self.classify = Linear(width, num_classes, rngs=rngs)
@@ -147,15 +154,3 @@ class ResNet(nnx.Module):
                 x = block(x)
             maps[f"stage{number}"] = x
         return {**maps, "pooled": jnp.mean(x, axis=(1, 2))}
-
-    def __call__(
-        self, images: Float[Array, "b h w c"], *, key: Key | None = None
-    ) -> Float[Array, "b k"]:
-        """Returns the logits.
-
-        Args:
-            images: in [0, 1].
-            key: for random layers, of which there are none.
-        """
-        del key
-        return self.classify(self.features(images)["pooled"])

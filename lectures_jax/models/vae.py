@@ -13,22 +13,22 @@ from lectures_jax.typing import Key
 
 
 class Buffer(nnx.Variable):
-    """A number that the model keeps but no optimizer moves."""
+    """A number that belongs to the model but that no optimizer trains."""
 
 
 class Vae(nnx.Module):
     """`q(z|x) = N(mean, exp(log_var))` and `p(x|z) = N(decode(z), exp(pixel_log_var) I)`.
 
     With `logits` in place of `decode`, p(x|z) is a product of Bernoullis; the objective chooses.
-    The model counts the steps it was trained for, which a warm-up of the divergence reads.
+    The model counts its training steps, for a warm-up of the divergence.
 
     Args:
         encoder: from an image to `2 z` numbers, the mean and the log σ².
         decoder: from a code to an image before it is squashed.
-        squash: of the decoder's output, into the range of the data.
-        variance: σ² of a pixel, where training begins.
-        learned_variance: let the optimizer move it; otherwise it stays, or an objective balances
-            it.
+        squash: function from the decoder's output to the range of the data.
+        variance: σ² of a pixel at the start of training.
+        learned_variance: makes σ² a parameter; otherwise it is a constant, which the objective
+            with the optimal σ updates.
 
     Source:
         Kingma & Welling (2014), sec. 3.

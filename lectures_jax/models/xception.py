@@ -10,23 +10,23 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax import ops
+from lectures_jax.nn.classifier import Classifier
 from lectures_jax.nn.convolution import ConvNorm
 from lectures_jax.nn.linear import Linear
 from lectures_jax.nn.normalization import BatchNorm
 from lectures_jax.nn.separable import SeparableConv
-from lectures_jax.typing import Key
 
 
 @dataclass(frozen=True)
-class Size:
+class XceptionSize:
     """How wide and deep an `Xception` is.
 
     Attributes:
         stem: channels of the two ordinary convolutions.
-        stem_stride: of the first.
+        stem_stride: stride of the first of them.
         entry: channels of the blocks that halve the image.
-        middle: blocks that keep it.
-        exit: channels of the last block, which halves once more.
+        middle: number of blocks that keep its size.
+        exit: channels of the last block, which halves the image once more.
         top: channels of the two separable convolutions after it.
     """
 
@@ -38,10 +38,10 @@ class Size:
     top: tuple[int, int] = (1536, 2048)
 
 
-FULL = Size()
+FULL = XceptionSize()
 """As published: 22,855,952 parameters for 1000 classes."""
 
-SMALL = Size((16, 32), 1, (64, 128), 1, (128, 192), (192, 256))
+SMALL = XceptionSize((16, 32), 1, (64, 128), 1, (128, 192), (192, 256))
 """The same network for images of about 32×32 pixels."""
 
 
@@ -62,7 +62,7 @@ class Block(nnx.Module):
 
     Args:
         widths: channels before, between and after the convolutions.
-        halve: pools 3×3 with stride 2 after them, and brings the input to the new shape by a 1×1
+        halve: pools 3×3 with stride 2 after them, and maps the input to the new shape by a 1×1
             convolution of stride 2.
         first_relu: False where the input has just passed through one.
     """
@@ -90,13 +90,13 @@ class Block(nnx.Module):
         return self.shortcut(x) + ops.max_pool(y, size=3, stride=2, padding=1)
 
 
-class Xception(nnx.Module):
-    """`model(images)` gives one score per class.
+class Xception(Classifier):
+    """`model(images)` gives one logit per class.
 
     Every convolution is padded to keep the size, where the published stem cuts two pixels off.
 
     Args:
-        num_classes: classes to tell apart.
+        num_classes: number of classes.
         size: `FULL` as published, or `SMALL`.
         inputs: channels of the images.
 
@@ -104,7 +104,9 @@ class Xception(nnx.Module):
         Chollet (2017), fig. 5.
     """
 
-    def __init__(self, num_classes: int, *, size: Size = FULL, inputs: int = 3, rngs: nnx.Rngs):
+    def __init__(
+        self, num_classes: int, *, size: XceptionSize = FULL, inputs: int = 3, rngs: nnx.Rngs
+    ):
         def conv(a: int, b: int, stride: int) -> ConvNorm:
             return ConvNorm(a, b, stride=stride, momentum=0.99, activation=jax.nn.relu, rngs=rngs)
 
@@ -143,15 +145,3 @@ class Xception(nnx.Module):
             x = jax.nn.relu(layer(x))
         maps["top"] = x
         return {**maps, "pooled": jnp.mean(x, axis=(1, 2))}
-
-    def __call__(
-        self, images: Float[Array, "b h w c"], *, key: Key | None = None
-    ) -> Float[Array, "b k"]:
-        """Returns the logits.
-
-        Args:
-            images: in [0, 1].
-            key: for random layers, of which there are none.
-        """
-        del key
-        return self.classify(self.features(images)["pooled"])

@@ -1,4 +1,4 @@
-"""YOLOv3: one network that says, for every cell of three grids, what is there and where."""
+"""YOLOv3: one network that predicts, for every cell of three grids, classes and boxes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ COCO_ANCHORS = (
 
 
 @dataclass(frozen=True)
-class Size:
+class YoloSize:
     """How wide and deep a `Yolo` is.
 
     Attributes:
         stem: channels of the first convolution.
-        stem_stride: its stride.
+        stem_stride: stride of the first convolution.
         channels: of the backbone's stages; the last three feed the heads.
         blocks: residual blocks of each stage.
         necks: channels before each head, the coarsest first.
@@ -49,10 +49,10 @@ class Size:
     depth: int = 2
 
 
-FULL = Size()
+FULL = YoloSize()
 """Darknet-53 with its feature pyramid: 61,949,149 parameters for 80 classes."""
 
-SMALL = Size(12, 2, (24, 48, 96, 192), (1, 2, 2, 1), (96, 48, 32), 0)
+SMALL = YoloSize(12, 2, (24, 48, 96, 192), (1, 2, 2, 1), (96, 48, 32), 0)
 """The same network for two CPU cores: about 0.8 million parameters."""
 
 
@@ -72,7 +72,7 @@ class Head(nnx.Module):
         entries = 5 + num_classes
         self.expand = ConvNorm(channels, 2 * channels, rngs=rngs)
         self.predict = Conv(2 * channels, num_anchors * entries, (1, 1), rngs=rngs)
-        # Almost every slot is empty: start there (a probability of 0.7 %) and not at one half.
+        # Almost every slot is empty, so the objectness starts at 0.7 % and not at one half.
         bias = jnp.zeros((num_anchors, entries)).at[:, 4].set(-5.0)
         self.predict.bias = nnx.Param(bias.ravel())
 
@@ -84,7 +84,7 @@ class Yolo(nnx.Module):
     """YOLOv3: `model(images)` gives the raw heads at strides 32, 16 and 8.
 
     Args:
-        num_classes: classes to tell apart.
+        num_classes: number of classes.
         anchors: width and height in pixels of each head's anchors, the coarsest head first.
         size: `FULL` as published, or `SMALL`.
 
@@ -97,7 +97,7 @@ class Yolo(nnx.Module):
         num_classes: int,
         *,
         anchors: Sequence[Sequence[Sequence[float | int]]] = COCO_ANCHORS,
-        size: Size = FULL,
+        size: YoloSize = FULL,
         rngs: nnx.Rngs,
     ):
         if len(anchors) != 3 or any(len(head) != len(anchors[0]) for head in anchors):
@@ -167,10 +167,10 @@ class Yolo(nnx.Module):
 
         Args:
             images: in [0, 1].
-            max_outputs: boxes kept per image.
+            max_outputs: largest number of boxes per image.
             score_threshold: boxes with a lower score are dropped.
-            iou_threshold: boxes that overlap a better one by more are suppressed.
-            class_agnostic: a box carries its best class only, and suppresses any other.
+            iou_threshold: boxes whose IoU with a box of higher score is larger are suppressed.
+            class_agnostic: a box carries its best class only, and suppresses boxes of any class.
         """
         return _predict(
             *nnx.split(nnx.view(self, use_running_average=True)),
@@ -216,8 +216,8 @@ def _select(
     else:
         owner, labels = jnp.divmod(jnp.arange(scores.size, dtype=jnp.int32), scores.shape[1])
         scores = scores.ravel()
-    # A cut before suppression: 512 candidates hold all that 100 outputs can come from, but for
-    # images crowded beyond what COCO scores.
+    # A cut before suppression: the 100 outputs lie among 512 candidates, but for images that are
+    # more crowded than COCO's.
     scores, best = jax.lax.top_k(scores, min(len(scores), max(512, 4 * max_outputs)))
     boxes, labels = boxes[owner[best]], labels[best]
     kept = ops.nms(
@@ -228,10 +228,10 @@ def _select(
         iou_threshold=iou_threshold,
         score_threshold=score_threshold,
     )
-    held = kept.valid
+    valid = kept.valid
     return (
-        jnp.where(held[:, None], boxes[kept.indices], 0),
-        jnp.where(held, scores[kept.indices], 0),
-        jnp.where(held, labels[kept.indices], -1),
-        held,
+        jnp.where(valid[:, None], boxes[kept.indices], 0),
+        jnp.where(valid, scores[kept.indices], 0),
+        jnp.where(valid, labels[kept.indices], -1),
+        valid,
     )

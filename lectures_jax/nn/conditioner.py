@@ -1,4 +1,4 @@
-"""What decides a flow's shifts, scales and knots: dense, convolutional and masked networks."""
+"""Networks that compute a flow's shifts, scales and knots: dense, convolutional and masked."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -9,26 +9,26 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from lectures_jax import ops
+from lectures_jax.nn.bijection import Condition
 from lectures_jax.nn.convolution import Conv
 from lectures_jax.nn.initializers import lecun_normal
 from lectures_jax.nn.linear import Linear
+from lectures_jax.nn.random import split_optional
 from lectures_jax.typing import Key
 
 Activation = Callable[[Array], Array]
-Condition = Float[Array, "b k"] | None
-"""What a conditional flow is told of each example; None where it is told nothing."""
 
 
 class DenseConditioner(nnx.Module):
-    """A multilayer perceptron of the entries that stay and of the condition.
+    """A multilayer perceptron of the fixed entries and of the condition.
 
     The last layer starts at zero, so that a flow starts as the identity.
 
     Args:
-        inputs: entries that stay.
-        outputs: numbers to give.
+        inputs: number of fixed entries.
+        outputs: numbers to compute.
         hidden: sizes of the hidden layers.
-        condition: numbers of the condition.
+        condition: size of the condition.
         dropout: share of each hidden layer's outputs that training sets to zero.
 
     Source: Dinh et al. (2015), sec. 4.1; zeros at the start: Kingma & Dhariwal (2018), sec. 3.3.
@@ -57,11 +57,11 @@ class DenseConditioner(nnx.Module):
         """Returns the numbers, for each example.
 
         Args:
-            x: the entries that stay.
-            condition: of each example.
+            x: the fixed entries.
+            condition: a vector for each example.
             key: for dropout.
         """
-        keys = _split(key, len(self.layers))
+        keys = split_optional(key, len(self.layers))
         x = x if condition is None else jnp.concatenate([x, condition], axis=-1)
         for layer, one in zip(self.layers, keys, strict=True):
             x = _drop(self.dropout, self.activation(layer(x)), one)
@@ -69,13 +69,13 @@ class DenseConditioner(nnx.Module):
 
 
 class ConvConditioner(nnx.Module):
-    """Three convolutions, 3×3, 1×1 and 3×3, of the maps that stay; the condition joins inside.
+    """Three convolutions, 3×3, 1×1 and 3×3, of the fixed channels; the first adds the condition.
 
     Args:
-        inputs: channels that stay.
-        outputs: channels to give.
+        inputs: number of fixed channels.
+        outputs: channels to compute.
         hidden: channels in between.
-        condition: numbers of the condition, added to each cell after a dense layer.
+        condition: size of the condition, which a dense layer maps to a summand of every cell.
         dropout: share of the hidden values that training sets to zero.
 
     Source: Kingma & Dhariwal (2018), sec. 3.3.
@@ -93,7 +93,7 @@ class ConvConditioner(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.enter = Conv(inputs, hidden, kernel_size=(3, 3), rngs=rngs)
-        self.told = Linear(condition, hidden, use_bias=False, rngs=rngs) if condition else None
+        self.condition = Linear(condition, hidden, use_bias=False, rngs=rngs) if condition else None
         self.mix = Conv(hidden, hidden, kernel_size=(1, 1), rngs=rngs)
         self.last = Conv(
             hidden, outputs, kernel_size=(3, 3), kernel_init=nnx.initializers.zeros, rngs=rngs
@@ -107,14 +107,13 @@ class ConvConditioner(nnx.Module):
         """Returns the numbers, for each cell.
 
         Args:
-            x: the channels that stay.
-            condition: of each example.
+            x: the fixed channels.
+            condition: a vector for each example.
             key: for dropout.
         """
-        x = self.enter(x)
-        told = _tell(self.told, condition)
-        if told is not None:
-            x = x + told[:, None, None]
+        x, summand = self.enter(x), _apply(self.condition, condition)
+        if summand is not None:
+            x = x + summand[:, None, None]
         x = self.activation(self.mix(self.activation(x)))
         return self.last(_drop(self.dropout, x, key))
 
@@ -134,16 +133,16 @@ class MaskedLinear(nnx.Module):
 
 
 class Made(nnx.Module):
-    """A dense network whose outputs for a feature see only the features before it.
+    """A dense network whose outputs for a feature depend only on the features before it.
 
     The last layer starts at zero, so that a flow starts as the identity.
 
     Args:
-        features: numbers going in.
-        parameters: numbers to give for each of them.
+        features: numbers of an example.
+        parameters: numbers to compute for each of them.
         hidden: sizes of the hidden layers.
-        order: place of each feature in the order; by default as they stand.
-        condition: numbers of the condition, which all units see.
+        order: place of each feature in the order, by default its index.
+        condition: size of the condition, on which all outputs depend.
         dropout: share of each hidden layer's outputs that training sets to zero.
 
     Source: Germain et al. (2015), sec. 3; with a condition: Papamakarios et al. (2017), sec. 3.4.
@@ -161,17 +160,19 @@ class Made(nnx.Module):
         dropout: float = 0.0,
         rngs: nnx.Rngs,
     ):
+        conditional = condition > 0
         *masks, last = ops.autoregressive_masks(
             features=features,
             hidden=hidden,
             parameters=parameters,
             order=order,
-            conditional=condition > 0,
+            conditional=conditional,
         )
         self.layers = nnx.List(MaskedLinear(mask, rngs=rngs) for mask in masks)
         self.last = MaskedLinear(last, zero=True, rngs=rngs)
-        tell = condition > 0
-        self.told = Linear(condition, hidden[0], use_bias=False, rngs=rngs) if tell else None
+        self.condition = (
+            Linear(condition, hidden[0], use_bias=False, rngs=rngs) if conditional else None
+        )
         self.order = tuple(range(features)) if order is None else tuple(int(i) for i in order)
         self.parameters = parameters
         self.activation = activation
@@ -184,21 +185,21 @@ class Made(nnx.Module):
 
         Args:
             x: all features.
-            condition: of each example.
+            condition: a vector for each example.
             key: for dropout.
         """
-        keys = _split(key, len(self.layers))
-        y, told = x, _tell(self.told, condition)
+        keys = split_optional(key, len(self.layers))
+        y, summand = x, _apply(self.condition, condition)
         for i, (layer, one) in enumerate(zip(self.layers, keys, strict=True)):
             y = layer(y)
-            if i == 0 and told is not None:
-                y = y + told
+            if i == 0 and summand is not None:
+                y = y + summand
             y = _drop(self.dropout, self.activation(y), one)
         return self.last(y).reshape(*x.shape, self.parameters)
 
 
-def _tell(layer: nnx.Linear | None, condition: Condition) -> Array | None:
-    """What the condition adds; refuses one that is missing, or that nothing listens to."""
+def _apply(layer: nnx.Linear | None, condition: Condition) -> Array | None:
+    """Returns what the condition adds; refuses one that is missing, or that no layer takes."""
     if layer is None and condition is None:
         return None
     if layer is None or condition is None:
@@ -211,10 +212,6 @@ def _tell(layer: nnx.Linear | None, condition: Condition) -> Array | None:
 
 def _zero_linear(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
     return Linear(inputs, outputs, kernel_init=nnx.initializers.zeros, rngs=rngs)
-
-
-def _split(key: Key | None, count: int) -> list[Key | None]:
-    return [None] * count if key is None else list(jax.random.split(key, count))
 
 
 def _drop(dropout: nnx.Dropout | None, x: Array, key: Key | None) -> Array:

@@ -1,11 +1,7 @@
-"""Invertible layers: `forward` makes data simpler, `inverse` undoes it, both with log-determinants.
-
-`forward(x, condition, key=...)` gives `(z, log_det)`, `inverse(z, condition)` gives
-`(x, −log_det)`, one log-determinant per example.
-"""
+"""Invertible layers whose parameters a network computes, and compositions of invertible layers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,61 +10,76 @@ from flax import nnx
 from jaxtyping import Array, Bool
 
 from lectures_jax import ops
-from lectures_jax.nn.conditioner import Condition, ConvConditioner, Made
-from lectures_jax.nn.transforms import Moved, Transform
+from lectures_jax.nn.bijection import Bijection, Condition, Transformed
+from lectures_jax.nn.conditioner import ConvConditioner, Made
+from lectures_jax.nn.random import split_optional
+from lectures_jax.nn.transforms import Transform
 from lectures_jax.typing import Key
 
 
-class Coupling(nnx.Module):
-    """Half of the channels moves, as the other half, which stays, and the condition tell.
+class Coupling(Bijection):
+    """Transforms some channels, by functions that a network of the other channels chooses.
 
-    On vectors or on maps, as the conditioner is; both ways cost one call of it.
+    The others are fixed: they pass unchanged. The input is vectors or maps, whichever the
+    conditioner takes; each direction costs one call of it.
 
     Args:
-        conditioner: from the channels that stay to `moved · transform.parameters` numbers.
-        transform: what moves the others.
-        stay: channels that stay: the first ones, or the last if `swap`.
-        swap: which.
+        conditioner: from the fixed channels to `transform.parameters` numbers for each of the
+            others.
+        transform: family of the functions.
+        num_fixed: number of fixed channels: the first ones, or the last ones with `swap`.
+        swap: fixes the last channels in place of the first ones.
 
     Source: Dinh et al. (2015), sec. 3.2; Dinh et al. (2017), eq. 4 and 5.
     """
 
     def __init__(
-        self, conditioner: nnx.Module, transform: Transform, *, stay: int, swap: bool = False
+        self,
+        conditioner: Callable[..., Array],
+        transform: Transform,
+        *,
+        num_fixed: int,
+        swap: bool = False,
     ):
         self.conditioner = conditioner
         self.transform = transform
-        self.stay = stay
+        self.num_fixed = num_fixed
         self.swap = swap
 
-    def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
-        """Returns the new values and the log-determinants."""
-        return self._move(self.transform.forward, x, condition, key)
+    def forward(
+        self, x: Array, condition: Condition = None, *, key: Key | None = None
+    ) -> Transformed:
+        return self._apply(self.transform.forward, x, condition, key)
 
-    def inverse(self, z: Array, condition: Condition = None) -> Moved:
-        """Returns the old values and the log-determinants of the way back."""
-        return self._move(self.transform.inverse, z, condition, None)
+    def inverse(self, z: Array, condition: Condition = None) -> Transformed:
+        return self._apply(self.transform.inverse, z, condition, None)
 
-    def _move(self, function: Any, x: Array, condition: Condition, key: Key | None) -> Moved:
-        cut = x.shape[-1] - self.stay if self.swap else self.stay
+    def _apply(
+        self,
+        function: Callable[[Array, Array], Transformed],
+        x: Array,
+        condition: Condition,
+        key: Key | None,
+    ) -> Transformed:
+        cut = x.shape[-1] - self.num_fixed if self.swap else self.num_fixed
         first, last = x[..., :cut], x[..., cut:]
-        still, moved = (last, first) if self.swap else (first, last)
-        raw = self.conditioner(still, condition, key=key)  # pyright: ignore[reportCallIssue]
-        raw = raw.reshape(*moved.shape, self.transform.parameters)
-        moved, log_det = function(moved, raw)
-        parts = [moved, still] if self.swap else [still, moved]
+        identity, transformed = (last, first) if self.swap else (first, last)
+        raw = self.conditioner(identity, condition, key=key)
+        raw = raw.reshape(*transformed.shape, self.transform.parameters)
+        transformed, log_det = function(transformed, raw)
+        parts = [transformed, identity] if self.swap else [identity, transformed]
         return jnp.concatenate(parts, axis=-1), log_det
 
 
-class MaskedCoupling(nnx.Module):
-    """The entries of a map outside the mask move by shift and scale: a checkerboard, for example.
+class MaskedCoupling(Bijection):
+    """Shifts and scales the entries of a map outside the mask: a checkerboard, for example.
 
     Args:
-        mask: which entries stay, [h, w, c].
+        mask: True for the entries that pass unchanged.
         hidden: channels of the conditioner.
-        condition: numbers of the condition.
-        limit: of the logarithms of the scales.
-        dropout: in the conditioner.
+        condition: size of the condition.
+        limit: bound of the scales' logarithms.
+        dropout: share of the conditioner's hidden values that training sets to zero.
 
     Source: Dinh et al. (2017), eq. 9 and fig. 3.
     """
@@ -90,27 +101,29 @@ class MaskedCoupling(nnx.Module):
             channels, 2 * channels, hidden=hidden, condition=condition, dropout=dropout, rngs=rngs
         )
 
-    def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
-        """Returns the new values and the log-determinants."""
-        shift, log_scale = self._numbers(x, condition, key)
+    def forward(
+        self, x: Array, condition: Condition = None, *, key: Key | None = None
+    ) -> Transformed:
+        shift, log_scale = self._shift_and_scale(x, condition, key)
         return ops.affine_coupling(x, shift, log_scale, self.mask[...])
 
-    def inverse(self, z: Array, condition: Condition = None) -> Moved:
-        """Returns the old values and the log-determinants of the way back."""
-        shift, log_scale = self._numbers(z, condition, None)
+    def inverse(self, z: Array, condition: Condition = None) -> Transformed:
+        shift, log_scale = self._shift_and_scale(z, condition, None)
         return ops.affine_coupling_inverse(z, shift, log_scale, self.mask[...])
 
-    def _numbers(self, x: Array, condition: Condition, key: Key | None) -> tuple[Array, Array]:
-        still = jnp.where(self.mask[...][None], x, 0)
-        shift, scale = jnp.split(self.conditioner(still, condition, key=key), 2, axis=-1)
+    def _shift_and_scale(
+        self, x: Array, condition: Condition, key: Key | None
+    ) -> tuple[Array, Array]:
+        identity = jnp.where(self.mask[...][None], x, 0)
+        shift, scale = jnp.split(self.conditioner(identity, condition, key=key), 2, axis=-1)
         return shift, self.limit * jnp.tanh(scale / self.limit)
 
 
-class Autoregressive(nnx.Module):
-    """Each feature moves as the features before it tell: `forward` is one call, `inverse` d calls.
+class Autoregressive(Bijection):
+    """Transforms each feature by a function that depends on the features before it.
 
-    Forward from data, it is a masked autoregressive flow: densities are cheap, samples cost d
-    calls. Turned round by `Inverse`, it is an inverse autoregressive flow: samples are cheap.
+    Forward from data, it is a masked autoregressive flow: a density costs one call of the network,
+    a sample d calls. In an `Inverse`, it is an inverse autoregressive flow: a sample costs one.
 
     Source: Papamakarios et al. (2017), sec. 3.1; Kingma et al. (2016), sec. 3.
     """
@@ -119,72 +132,74 @@ class Autoregressive(nnx.Module):
         self.conditioner = conditioner
         self.transform = transform
 
-    def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
-        """Returns the new values and the log-determinants."""
+    def forward(
+        self, x: Array, condition: Condition = None, *, key: Key | None = None
+    ) -> Transformed:
         return self.transform.forward(x, self.conditioner(x, condition, key=key))
 
-    def inverse(self, z: Array, condition: Condition = None) -> Moved:
-        """Returns the old values and the log-determinants of the way back."""
+    def inverse(self, z: Array, condition: Condition = None) -> Transformed:
         place = jnp.array(self.conditioner.order)[None]
 
         def one_more(i: Array, x: Array) -> Array:
-            found, _ = self.transform.inverse(z, self.conditioner(x, condition))
-            return jnp.where(place == i, found, x)
+            candidate, _ = self.transform.inverse(z, self.conditioner(x, condition))
+            return jnp.where(place == i, candidate, x)
 
         x = jax.lax.fori_loop(0, z.shape[-1], one_more, jnp.zeros_like(z))
         return x, self.transform.inverse(z, self.conditioner(x, condition))[1]
 
 
-class Inverse(nnx.Module):
-    """A layer turned round: its `forward` is the other's `inverse`."""
+class Inverse(Bijection):
+    """A layer in the other direction: its `forward` is the layer's `inverse`."""
 
-    def __init__(self, layer: nnx.Module):
-        self.layer: Any = layer
+    def __init__(self, layer: Bijection):
+        self.layer = layer
 
-    def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
-        """Returns the new values and the log-determinants."""
-        del key  # ways back draw no random numbers
+    def forward(
+        self, x: Array, condition: Condition = None, *, key: Key | None = None
+    ) -> Transformed:
         return self.layer.inverse(x, condition)
 
-    def inverse(self, z: Array, condition: Condition = None) -> Moved:
-        """Returns the old values and the log-determinants of the way back."""
+    def inverse(self, z: Array, condition: Condition = None) -> Transformed:
         return self.layer.forward(z, condition)
 
 
-class Chain(nnx.Module):
+class Chain(Bijection):
     """One layer after the other. Source: Rezende & Mohamed (2015), eq. 6 and 7."""
 
-    def __init__(self, layers: Sequence[nnx.Module]):
+    def __init__(self, layers: Sequence[Bijection]):
         self.layers: Any = nnx.List(layers)
 
-    def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
-        """Returns the new values and the log-determinants."""
-        keys = [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
+    def forward(
+        self, x: Array, condition: Condition = None, *, key: Key | None = None
+    ) -> Transformed:
         total = jnp.zeros(len(x), x.dtype)
-        for layer, one in zip(self.layers, keys, strict=True):
+        for layer, one in zip(self.layers, split_optional(key, len(self.layers)), strict=True):
             x, log_det = layer.forward(x, condition, key=one)
             total = total + log_det
         return x, total
 
-    def inverse(self, z: Array, condition: Condition = None) -> Moved:
-        """Returns the old values and the log-determinants of the way back."""
+    def inverse(self, z: Array, condition: Condition = None) -> Transformed:
         total = jnp.zeros(len(z), z.dtype)
         for layer in reversed(self.layers):
             z, log_det = layer.inverse(z, condition)
             total = total + log_det
         return z, total
 
+    def data_dependent_init(self, x: Array, condition: Condition = None) -> Array:
+        for layer in self.layers:
+            x = layer.data_dependent_init(x, condition)
+        return x
 
-class Multiscale(nnx.Module):
-    """Chains on maps; after each but the last, half of the channels is done and leaves.
 
-    Each chain works on maps squeezed 2×2. What left early is finer detail.
+class Multiscale(Bijection):
+    """Chains on maps; after each chain but the last, half of the channels leaves.
+
+    Each chain works on a map of which 2×2 cells became one. What leaves early is finer detail.
+    `forward` gives one vector per image, the parts in the order in which they left.
 
     Args:
         chains: from fine to coarse.
         shape: of an image, `[h, w, c]`; h and w are divisible by 2 to the number of chains.
-
-    Returns of `forward`: one vector per image, the parts in the order in which they left.
 
     Source: Dinh et al. (2017), sec. 3.6, fig. 4b.
     """
@@ -193,20 +208,18 @@ class Multiscale(nnx.Module):
         self.chains = nnx.List(chains)
         self.shape = shape
 
-    def forward(self, x: Array, condition: Condition = None, *, key: Key | None = None) -> Moved:
-        """Returns the new values and the log-determinants."""
-        total, left, count = jnp.zeros(len(x), x.dtype), [], len(self.chains)
-        keys = [None] * count if key is None else jax.random.split(key, count)
+    def forward(
+        self, x: Array, condition: Condition = None, *, key: Key | None = None
+    ) -> Transformed:
+        total, parts = jnp.zeros(len(x), x.dtype), []
+        keys = split_optional(key, len(self.chains))
         for i, (chain, one) in enumerate(zip(self.chains, keys, strict=True)):
             x, log_det = chain.forward(ops.space_to_depth(x), condition, key=one)
             total = total + log_det
-            if i < count - 1:
-                x, done = jnp.split(x, 2, axis=-1)
-                left.append(done)
-        return jnp.concatenate([part.reshape(len(part), -1) for part in (*left, x)], axis=-1), total
+            x = self._factor_out(i, x, parts)
+        return _joined(parts), total
 
-    def inverse(self, z: Array, condition: Condition = None) -> Moved:
-        """Returns the old values and the log-determinants of the way back."""
+    def inverse(self, z: Array, condition: Condition = None) -> Transformed:
         shapes = self._shapes()
         ends = [sum(math.prod(s) for s in shapes[: i + 1]) for i in range(len(shapes) - 1)]
         parts = [
@@ -221,8 +234,21 @@ class Multiscale(nnx.Module):
             total, x = total + log_det, ops.depth_to_space(x)
         return x, total
 
+    def data_dependent_init(self, x: Array, condition: Condition = None) -> Array:
+        parts = []
+        for i, chain in enumerate(self.chains):
+            x = chain.data_dependent_init(ops.space_to_depth(x), condition)
+            x = self._factor_out(i, x, parts)
+        return _joined(parts)
+
+    def _factor_out(self, i: int, x: Array, parts: list[Array]) -> Array:
+        """Adds what leaves after a chain to the parts, all of it at the end; returns the rest."""
+        rest, part = jnp.split(x, 2, axis=-1) if i < len(self.chains) - 1 else (x, x)
+        parts.append(part)
+        return rest
+
     def _shapes(self) -> list[tuple[int, int, int]]:
-        """Of what leaves after each chain."""
+        """The shape of what leaves after each chain."""
         h, w, c = self.shape
         shapes = []
         for i in range(len(self.chains)):
@@ -231,3 +257,7 @@ class Multiscale(nnx.Module):
                 c //= 2
             shapes.append((h, w, c))
         return shapes
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    return jnp.concatenate([part.reshape(len(part), -1) for part in parts], axis=-1)

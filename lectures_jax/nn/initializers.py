@@ -23,7 +23,10 @@ def lecun_normal(key: Key, shape: Sequence[int], dtype: Any = jnp.float32, **_: 
 
 
 def he_normal(key: Key, shape: Sequence[int], dtype: Any = jnp.float32, **_: Any) -> Array:
-    """Returns numbers of variance 2 / inputs, cut likewise. Source: He et al. (2015), eq. 10."""
+    """Returns numbers of variance 2 / inputs, none above two deviations before the cut.
+
+    Source: He et al. (2015), "Delving deep into rectifiers", eq. 10.
+    """
     return _scaled(2.0, key, shape, dtype)
 
 

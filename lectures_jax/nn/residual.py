@@ -1,4 +1,4 @@
-"""Blocks whose output is joined to their input: added to it, or put beside it."""
+"""Blocks whose output is joined to their input: added to it, or concatenated with it."""
 
 import jax.numpy as jnp
 from flax import nnx
@@ -15,7 +15,7 @@ class ResidualSum(nnx.Module):
 
     Args:
         f: a layer or a network.
-        shortcut: g, such as a 1×1 convolution with the stride of f; without it x itself.
+        shortcut: g, such as a 1×1 convolution with the stride of f; by default the identity.
     """
 
     def __init__(self, f: nnx.Module, *, shortcut: nnx.Module | None = None):
@@ -28,26 +28,29 @@ class ResidualSum(nnx.Module):
             raise ValueError(
                 f"f must keep the shape {past.shape} without a shortcut, got {y.shape}."
             )
-        return past + y
+        return y + past
 
 
 class ResidualConcat(nnx.Module):
-    """`[x, f(x)]` along the channels: what came before stays readable as it was.
+    """`[x, f(x)]` along the channels, or `[g(x), f(x)]` where f changes the resolution.
 
+    What comes after reads x unchanged, beside what f computed from it.
     Source: Huang et al. (2017), eq. 2; Ronneberger et al. (2015), fig. 1.
 
     Args:
-        f: a layer or a network that keeps the resolution.
+        f: a layer or a network.
+        shortcut: g, such as a 1×1 convolution with the stride of f; by default the identity.
     """
 
-    def __init__(self, f: nnx.Module):
+    def __init__(self, f: nnx.Module, *, shortcut: nnx.Module | None = None):
         self.f = f
+        self.shortcut = shortcut
 
-    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b d"]:
-        y = self.f(x)
-        if y.shape[:-1] != x.shape[:-1]:
-            raise ValueError(f"f must keep all axes of {x.shape} but the last, got {y.shape}.")
-        return jnp.concatenate([x, y], axis=-1)
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b2 d"]:
+        y, past = self.f(x), x if self.shortcut is None else self.shortcut(x)
+        if y.shape[:-1] != past.shape[:-1]:
+            raise ValueError(f"f must keep all axes of {past.shape} but the last, got {y.shape}.")
+        return jnp.concatenate([past, y], axis=-1)
 
 
 class DarknetResidual(nnx.Module):

@@ -12,14 +12,14 @@ from lectures_jax import ops
 class SpectralNorm(nnx.Module):
     """Calls a layer with its kernel divided by its largest singular value.
 
-    One step of power iteration at each call follows the kernel as it learns; in evaluation
-    (`nnx.view(model, use_running_average=True)`) the direction stays. `nnx.SpectralNorm` writes the
-    divided kernel back into the layer, and so cannot be called twice in a step, nor inside of a
-    gradient with respect to the image, as penalties on the slope do.
+    One step of power iteration at each call follows the kernel as it is trained; in evaluation
+    (`nnx.view(model, use_running_average=True)`) the direction does not change. `nnx.SpectralNorm`
+    writes the divided kernel back into the layer, and so cannot be called twice in a step, nor
+    inside of a gradient with respect to the image, as gradient penalties do.
     Source: Miyato et al. (2018), algorithm 1.
 
     Args:
-        layer: with a `kernel` whose last axis is the outputs, such as `nnx.Linear` or a `Conv`.
+        layer: has a `kernel` whose last axis is the outputs, such as an `nnx.Linear` or a `Conv`.
     """
 
     def __init__(self, layer: Any, *, rngs: nnx.Rngs):

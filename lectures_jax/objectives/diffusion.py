@@ -1,4 +1,9 @@
-"""Where a denoising network meets its loss: noise, image or velocity, at random levels."""
+"""Where a denoising network meets its loss: noise, image or velocity, at random noise levels.
+
+The three objectives differ in what the network predicts, and take the same arguments: a `Denoiser`
+or anything that is called like it, images with or without labels, and the schedule from which each
+example draws its signal ratio.
+"""
 
 from typing import NamedTuple
 
@@ -11,7 +16,7 @@ from lectures_jax.typing import Batch, Key, Metrics
 
 
 class _Noisy(NamedTuple):
-    """A batch at the levels that were drawn, and what the network said."""
+    """A batch at the signal ratios that were drawn, and the prediction."""
 
     x0: Float[Array, "b h w c"]
     noise: Float[Array, "b h w c"]
@@ -31,22 +36,23 @@ def diffusion_noise(
     """Returns the mean squared error of the predicted noise, per value.
 
     Args:
-        model: `model(x_t, alpha_bar, labels, key=key)`; its `num_classes` may be 0.
+        model: `model(x_t, alpha_bar, labels, key=key)` predicts the noise; its `num_classes` is 0
+            where it takes no labels.
         batch: `image` in [0, 1], and `labels` for a model with classes.
-        key: each example draws noise and level from a key of its own.
-        alpha_bar: the schedule; each example takes a ratio of it at random.
-        class_dropout: share of the examples whose class is not told, for guidance.
-        gamma: of min-SNR weighting, None weighs all levels alike.
+        key: for noise, signal ratio, dropped labels and the model, for each example its own.
+        alpha_bar: the schedule; each example takes one of its signal ratios at random.
+        class_dropout: share of the examples whose label is dropped, for classifier-free guidance.
+        gamma: of min-SNR weighting; None weighs all noise levels the same.
 
     Returns:
-        The loss, and `loss` and the unweighted `error`.
+        The loss, and `loss` and `error`, the same without weights.
 
     Source:
         Ho et al. (2020), algorithm 1; Hang et al. (2023).
     """
-    seen = _ask(model, batch, key, alpha_bar, class_dropout)
-    weights = losses.min_snr_weights(seen.alpha_bar, gamma=gamma).noise if gamma else None
-    return _mean(losses.noise_prediction(seen.noise, seen.predicted), weights, seen)
+    noisy = _predict(model, batch, key, alpha_bar, class_dropout)
+    weights = losses.min_snr_weights(noisy.alpha_bar, gamma=gamma).noise if gamma else None
+    return _mean(losses.noise_prediction(noisy.noise, noisy.predicted), weights, noisy)
 
 
 def diffusion_x0(
@@ -61,22 +67,23 @@ def diffusion_x0(
     """Returns the mean squared error of the predicted image, per value.
 
     Args:
-        model: as of `diffusion_noise`.
-        batch: likewise.
-        key: likewise.
-        alpha_bar: likewise.
-        class_dropout: likewise.
-        gamma: likewise.
+        model: `model(x_t, alpha_bar, labels, key=key)` predicts the image; its `num_classes` is 0
+            where it takes no labels.
+        batch: `image` in [0, 1], and `labels` for a model with classes.
+        key: for noise, signal ratio, dropped labels and the model, for each example its own.
+        alpha_bar: the schedule; each example takes one of its signal ratios at random.
+        class_dropout: share of the examples whose label is dropped, for classifier-free guidance.
+        gamma: of min-SNR weighting; None weighs all noise levels the same.
 
     Returns:
-        The loss, and `loss` and the unweighted `error`.
+        The loss, and `loss` and `error`, the same without weights.
 
     Source:
         Salimans & Ho (2022), sec. 4; Hang et al. (2023).
     """
-    seen = _ask(model, batch, key, alpha_bar, class_dropout)
-    weights = losses.min_snr_weights(seen.alpha_bar, gamma=gamma).x0 if gamma else None
-    return _mean(losses.x0_prediction(seen.x0, seen.predicted), weights, seen)
+    noisy = _predict(model, batch, key, alpha_bar, class_dropout)
+    weights = losses.min_snr_weights(noisy.alpha_bar, gamma=gamma).x0 if gamma else None
+    return _mean(losses.x0_prediction(noisy.x0, noisy.predicted), weights, noisy)
 
 
 def diffusion_velocity(
@@ -91,26 +98,28 @@ def diffusion_velocity(
     """Returns the mean squared error of the predicted velocity, per value.
 
     Args:
-        model: as of `diffusion_noise`.
-        batch: likewise.
-        key: likewise.
-        alpha_bar: likewise.
-        class_dropout: likewise.
-        gamma: likewise.
+        model: `model(x_t, alpha_bar, labels, key=key)` predicts the velocity; its `num_classes` is
+            0 where it takes no labels.
+        batch: `image` in [0, 1], and `labels` for a model with classes.
+        key: for noise, signal ratio, dropped labels and the model, for each example its own.
+        alpha_bar: the schedule; each example takes one of its signal ratios at random.
+        class_dropout: share of the examples whose label is dropped, for classifier-free guidance.
+        gamma: of min-SNR weighting; None weighs all noise levels the same.
 
     Returns:
-        The loss, and `loss` and the unweighted `error`.
+        The loss, and `loss` and `error`, the same without weights.
 
     Source:
         Salimans & Ho (2022), sec. 4; Hang et al. (2023).
     """
-    seen = _ask(model, batch, key, alpha_bar, class_dropout)
-    weights = losses.min_snr_weights(seen.alpha_bar, gamma=gamma).velocity if gamma else None
-    target = ops.velocity(seen.x0, seen.noise, seen.alpha_bar)
-    return _mean(losses.velocity_prediction(target, seen.predicted), weights, seen)
+    noisy = _predict(model, batch, key, alpha_bar, class_dropout)
+    weights = losses.min_snr_weights(noisy.alpha_bar, gamma=gamma).velocity if gamma else None
+    target = ops.velocity(noisy.x0, noisy.noise, noisy.alpha_bar)
+    return _mean(losses.velocity_prediction(target, noisy.predicted), weights, noisy)
 
 
-def _ask(model, batch: Batch, key: Key, alpha_bar: Array, class_dropout: float) -> _Noisy:
+def _predict(model, batch: Batch, key: Key, alpha_bar: Array, class_dropout: float) -> _Noisy:
+    """Adds noise to the images, drops labels, and calls the model."""
     x0 = 2 * batch["image"] - 1
     key_noise, key_level, key_class, key_model = jax.random.split(key, 4)
     noise = ops.per_sample_normal(key_noise, x0.shape, dtype=x0.dtype)
@@ -124,12 +133,12 @@ def _ask(model, batch: Batch, key: Key, alpha_bar: Array, class_dropout: float) 
 
 
 def _levels(key: Key, count: int, steps: int) -> Int[Array, " count"]:
-    """Steps that are random one by one and even over the batch (Kingma et al. 2021, sec. 3.3)."""
+    """Steps, each uniform and together evenly spread (Kingma et al. 2021, sec. 3.3)."""
     place = (jax.random.uniform(key) + jnp.arange(count) / count) % 1
     return jnp.minimum((place * steps).astype(jnp.int32), steps - 1)
 
 
-def _mean(errors: Array, weights: Array | None, seen: _Noisy) -> tuple[Array, Metrics]:
-    errors = errors / seen.x0[0].size
+def _mean(errors: Array, weights: Array | None, noisy: _Noisy) -> tuple[Array, Metrics]:
+    errors = errors / noisy.x0[0].size
     loss = jnp.mean(errors if weights is None else weights * errors)
     return loss, {"loss": loss, "error": jnp.mean(errors)}

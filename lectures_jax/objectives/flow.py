@@ -1,4 +1,4 @@
-"""Where a normalizing flow meets the data: maximum likelihood."""
+"""Where a normalizing flow meets its loss: maximum likelihood."""
 
 import math
 
@@ -14,17 +14,17 @@ def flow(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metrics]:
     """Returns the mean negative log-likelihood of vectors, in nats.
 
     Args:
-        model: a `Flow`; `model.forward(x, told, key=key)` gives vectors and log-determinants.
-        batch: `x` [b, d]; and `told`, a vector or a class for each, where the flow wants it.
+        model: a `Flow`; `model.forward(x, condition, key=key)` gives vectors and log-determinants.
+        batch: `x` [b, d]; for a conditional flow also `condition`, a vector or a class for each.
         key: for dropout.
 
     Returns:
-        The loss, and it as `loss`.
+        The loss, and `loss`.
 
     Source:
         Dinh et al. (2017), eq. 3.
     """
-    z, log_det = model.forward(batch["x"], batch.get("told"), key=key)
+    z, log_det = model.forward(batch["x"], batch.get("condition"), key=key)
     loss = jnp.mean(losses.flow_nll(z, log_det))
     return loss, {"loss": loss}
 
@@ -38,11 +38,11 @@ def flow_bits_per_dim(
         model: a `Flow` of images in [0, 1).
         batch: `image` [b, h, w, c] in [0, 1]; `labels` [b], where `conditional`.
         key: for the noise and for dropout.
-        levels: of a pixel.
-        conditional: tell the flow each image's label.
+        levels: number of values that a pixel can take.
+        conditional: conditions the flow on the labels.
 
     Returns:
-        The loss, and it as `loss`.
+        The loss, and `loss`.
 
     Source:
         Dinh et al. (2017), eq. 3 and sec. 4.1; Theis et al. (2016), sec. 3.1.

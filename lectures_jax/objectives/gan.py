@@ -21,20 +21,21 @@ def gan_discriminator(
     r2: float = 0.0,
     gradient_penalty: float = 0.0,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Returns the discriminator's loss on real and as many generated images.
+    """Returns the discriminator's loss on real images and as many generated ones.
 
     Args:
         model: with `generator(z)`, `logits(images)` and `latent`, as `models.gan.Gan`.
-        batch: `image`, real ones.
-        key: draws z.
-        loss: of the logits of real and of generated images.
-        r1: γ, half of which weighs the squared slope at real images.
-        r2: the same at generated ones.
-        gradient_penalty: weight of `(slope − 1)²` between them, 10 for a Wasserstein critic.
+        batch: `image`, real images.
+        key: for z, and for the points of the gradient penalty.
+        loss: function of the logits of real and of generated images.
+        r1: γ; γ / 2 is the weight of the squared gradient norm at real images.
+        r2: γ; γ / 2 is the weight of the squared gradient norm at generated images.
+        gradient_penalty: weight of `(gradient norm − 1)²` between real and generated images, 10 for
+            a Wasserstein GAN.
 
     Returns:
-        The loss, and `real` and `fake`, the mean probability of being real that the discriminator
-        gives to either, and `penalty` where there is one.
+        The loss, and `real` and `fake`, the mean predicted probability of being real of real and of
+        generated images, and `penalty`, where there is one.
 
     Source:
         Goodfellow et al. (2014), eq. 1; Mescheder et al. (2018), eq. 9 and 10; Gulrajani et al.
@@ -43,21 +44,21 @@ def gan_discriminator(
     key_z, key_penalty = jax.random.split(key)
     real = batch["image"]
     fake = jax.lax.stop_gradient(_draw(model, key_z, len(real)))
-    # One after the other: batch normalization, where there is any, sees either alone.
+    # Two calls: batch normalization, where there is any, normalizes either by itself.
     logits = model.logits(real), model.logits(fake)
     total = jnp.mean(loss(*logits))
     metrics = {
         "real": jnp.mean(jax.nn.sigmoid(logits[0])),
         "fake": jnp.mean(jax.nn.sigmoid(logits[1])),
     }
-    critic = nnx.view(model, use_running_average=True, raise_if_not_found=False).logits
+    logit_fn = nnx.view(model, use_running_average=True, raise_if_not_found=False).logits
     penalty = jnp.zeros(())
     for weight, x in ((r1, real), (r2, fake)):
         if weight:
-            penalty += weight / 2 * jnp.mean(losses.r1_penalty(critic, x))
+            penalty += weight / 2 * jnp.mean(losses.r1_penalty(logit_fn, x))
     if gradient_penalty:
-        slopes = losses.gradient_penalty(key_penalty, critic, real, fake)
-        penalty += gradient_penalty * jnp.mean(slopes)
+        penalties = losses.gradient_penalty(key_penalty, logit_fn, real, fake)
+        penalty += gradient_penalty * jnp.mean(penalties)
     if r1 or r2 or gradient_penalty:
         metrics["penalty"] = penalty
     return total + penalty, metrics
@@ -73,10 +74,10 @@ def gan_generator(
     """Returns the generator's loss on as many images as the batch has.
 
     Args:
-        model: as for `gan_discriminator`.
-        batch: `image`, of which only the number counts.
-        key: draws z.
-        loss: of the logits of generated images.
+        model: with `generator(z)`, `logits(images)` and `latent`, as `models.gan.Gan`.
+        batch: `image`; only the number of images is used.
+        key: for z.
+        loss: function of the logits of generated images.
 
     Source:
         Goodfellow et al. (2014), sec. 3.
@@ -86,12 +87,13 @@ def gan_generator(
 
 
 def gan_generator_relativistic(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metrics]:
-    """Returns the generator's loss where an image shall look more real than a real one.
+    """Returns the generator's loss where its images shall look more real than real ones.
 
     Args:
-        model: as for `gan_discriminator`, whose loss is `losses.discriminator_relativistic`.
-        batch: `image`, real ones to compare with.
-        key: draws z.
+        model: with `generator(z)`, `logits(images)` and `latent`, as `models.gan.Gan`; its
+            discriminator is trained by `losses.discriminator_relativistic`.
+        batch: `image`, real images to compare with.
+        key: for z.
 
     Source:
         Jolicoeur-Martineau (2019), eq. 8.

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lectures_jax import losses, ops
+from lectures_jax import losses, metrics, ops
 from lectures_jax.ops._draws import draw
 from lectures_jax.typing import Batch, Key, Metrics
 
@@ -15,7 +15,7 @@ Reconstruction = Callable[[Any, Array, Array], Float[Array, " b"]]
 """`(model, x, z) -> −log p(x|z)` for each example, in nats."""
 
 Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
-"""A number for each step, as Optax's schedules."""
+"""A number for each step, like Optax's schedules."""
 
 
 def autoencoder(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metrics]:
@@ -55,13 +55,14 @@ def gaussian_nll(model, x: Float[Array, "b *shape"], z: Float[Array, "b z"]) -> 
 def optimal_sigma_nll(
     model, x: Float[Array, "b *shape"], z: Float[Array, "b z"], *, momentum: float = 0.99
 ) -> Float[Array, " b"]:
-    """Returns `−log N(x; decode(z), σ²I)`, σ² computed: the mean squared error of training so far.
+    """Returns `−log N(x; decode(z), σ²I)` with the optimal σ², the mean squared error.
 
-    A moving average that may only fall, so that reconstruction and divergence keep their balance
-    while the reconstruction improves. For training; measure with `gaussian_nll`.
+    σ² is a moving average over the training steps that never rises, so that reconstruction and
+    divergence keep their balance while the reconstruction improves. For training; evaluate with
+    `gaussian_nll`.
 
     Args:
-        model: a `Vae` whose variance is not learned; it is moved.
+        model: a `Vae` whose variance is not a parameter; it is updated in place.
         x: data.
         z: codes.
         momentum: of the moving average.
@@ -104,12 +105,12 @@ def elbo(
     """Returns minus the evidence lower bound, `E_q −log p(x|z) + β · KL(q(z|x) ‖ p(z))`.
 
     Args:
-        model: a `Vae`; its step counter is moved.
+        model: a `Vae`; its step counter is increased.
         batch: `image`, of any shape.
-        key: of the sample from the posterior.
+        key: for the sample from the posterior.
         beta: weight of the divergence, or a schedule of it, such as
             `optax.linear_schedule(0, 1, 500)` for a warm-up.
-        free_bits: nats of each unit's mean divergence that cost nothing.
+        free_bits: nats of each unit's mean divergence that add nothing to the loss.
         reconstruction: −log p(x|z): `gaussian_nll`, `optimal_sigma_nll` or `bernoulli_nll`.
 
     Returns:
@@ -145,14 +146,14 @@ def iwae(
     samples: int,
     reconstruction: Reconstruction = gaussian_nll,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Returns minus the importance-weighted bound of log p(x): the IWAE's loss, and a measure.
+    """Returns minus the importance-weighted bound of log p(x), for training and for evaluation.
 
     Args:
         model: a `Vae`.
         batch: `image`, of any shape.
-        key: of the samples from the posterior.
-        samples: K; with 1 the mean is the evidence lower bound.
-        reconstruction: −log p(x|z).
+        key: for the samples from the posterior.
+        samples: K, the number of codes per image; with 1 the bound is the evidence lower bound.
+        reconstruction: −log p(x|z): `gaussian_nll` or `bernoulli_nll`.
 
     Returns:
         The loss, and `loss`, `log_likelihood` (the bound, in nats) and `effective_samples`.
@@ -164,7 +165,7 @@ def iwae(
     shape = (samples, *mean.shape)
     mean, log_var = jnp.broadcast_to(mean, shape), jnp.broadcast_to(log_var, shape)
     z = ops.reparameterize(key, mean, log_var)
-    divergence = ops.gaussian_log_prob(z, mean, log_var) - _log_prior(z)
+    divergence = ops.gaussian_log_prob(z, mean, log_var) - ops.standard_normal_log_prob(z)
     return _bound(model, batch["image"], z, divergence, reconstruction)
 
 
@@ -178,14 +179,14 @@ def naive_likelihood(
 ) -> tuple[Float[Array, ""], Metrics]:
     """Returns minus `log mean_k p(x|z_k)` with codes drawn from the prior: the course's first try.
 
-    Few codes are worth anything for a given image; `effective_samples` says how few.
+    Few codes explain a given image; `effective_samples` is their number.
 
     Args:
-        model: anything with a decoder; no encoder is used. Its latent size is asked of `posterior`.
+        model: a `Vae`, of which the encoder only gives the size of the codes.
         batch: `image`, of any shape.
-        key: of the samples from the prior.
-        samples: K, drawn anew for each image.
-        reconstruction: −log p(x|z).
+        key: for the samples from the prior.
+        samples: K, the number of codes, drawn anew for each image.
+        reconstruction: −log p(x|z): `gaussian_nll` or `bernoulli_nll`.
 
     Returns:
         The loss, and `loss`, `log_likelihood` (in nats) and `effective_samples`.
@@ -206,12 +207,8 @@ def _bound(
     error = reconstruction(model, many, z.reshape(k * b, -1)).reshape(k, b)
     log_weights = (-error - divergence).T
     bound = jnp.mean(losses.iwae_bound(log_weights))
-    effective = jnp.mean(losses.effective_sample_size(log_weights))
+    effective = jnp.mean(metrics.effective_sample_size(log_weights))
     return -bound, {"loss": -bound, "log_likelihood": bound, "effective_samples": effective}
-
-
-def _log_prior(z: Array) -> Array:
-    return ops.gaussian_log_prob(z, jnp.zeros_like(z), jnp.zeros_like(z))
 
 
 def _flat(x: Array) -> Array:

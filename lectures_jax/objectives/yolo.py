@@ -26,17 +26,18 @@ def yolo(
     Args:
         model: a `Yolo`: its raw heads, `anchors`, `strides` and `num_classes` are used.
         batch: `image` in [0, 1], `boxes` in xyxy pixels, `labels`, `valid`; objects marked `crowd`
-            (too many or too difficult to tell apart) are not learnt.
+            (groups, or difficult ones) are left out.
         key: for layers that draw random numbers.
-        anchor_iou: None assigns an object to its best anchor, as the course defines it; a number
-            also to every anchor of higher shape IoU.
-        ignore_threshold: IoU with an object above which an empty slot is not blamed.
-        box_weight: of YOLOv3's box term against its two others.
-        overlap_weight: of `losses.yolo_overlap`, which YOLOv3 does not have.
+        anchor_iou: None assigns an object to its best anchor, as the course defines it; with a
+            number also to every anchor whose shape IoU is higher.
+        ignore_threshold: IoU with an object above which the objectness of an empty slot costs
+            nothing.
+        box_weight: weight of YOLOv3's box term; its two others have the weight 1.
+        overlap_weight: weight of `losses.yolo_overlap`, which YOLOv3 does not have.
 
     Returns:
         The loss, and `loss`, its terms `box`, `overlap`, `objectness`, `classes` before their
-        weights, and `lost`, the objects per image whose slot went to an earlier one.
+        weights, and `collided`, the objects per image whose slot went to an earlier one.
 
     Source:
         Redmon & Farhadi (2018), sec. 2.
@@ -61,14 +62,14 @@ def yolo(
         )
     )
     loss = box_weight * box + overlap_weight * overlap + objectness + classes
-    lost = sum(jnp.mean(target.lost, dtype=jnp.float32) for target in targets)
+    collided = sum(jnp.mean(target.collided, dtype=jnp.float32) for target in targets)
     metrics = {
         "loss": loss,
         "box": box,
         "overlap": overlap,
         "objectness": objectness,
         "classes": classes,
-        "lost": lost,
+        "collided": collided,
     }
     return loss, metrics
 

@@ -10,8 +10,8 @@ def average_params(params: Sequence[Any]) -> Any:
     """Returns the mean of parameter trees, leaf by leaf.
 
     Of the last checkpoints of one run at a constant rate it is stochastic weight averaging, of
-    several fine-tunings of one network a uniform soup. Batch norm's averages belong to the old
-    weights: measure them again. For the moving average see `train.fit(ema_decay=…)`.
+    several fine-tunings of one network a uniform soup. Batch norm's averages are those of the
+    old weights: compute them again. For the moving average see `train.fit(ema_decay=…)`.
 
     Args:
         params: trees of the same structure.
@@ -28,11 +28,11 @@ def average_params(params: Sequence[Any]) -> Any:
 
 
 def greedy_soup(params: Sequence[Any], score: Callable[[Any], float]) -> Any:
-    """Returns the mean of those trees that help: best first, each kept if the score does not fall.
+    """Returns the mean of the trees that help: the best first, then each that keeps the score.
 
     Args:
         params: trees of the same structure.
-        score: what to raise, on data held back for it; not on the test data.
+        score: of a tree, higher is better; on validation data, not on the test data.
 
     Raises:
         ValueError: if there is no tree.

@@ -1,7 +1,7 @@
 """The course's optimizers, by their equations, as Optax transformations.
 
 θ are the parameters, g the gradient of the loss, η the learning rate; all operations are by
-element. Each equals Optax's own of that name step by step, and can stand in its place.
+element. Each equals Optax's optimizer of that name step by step, and can replace it.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ Rate = float | optax.Schedule
 """A constant, or a function of the step."""
 
 
-class Moments(NamedTuple):
-    """What adaptive optimizers remember: steps done, and averages of g and g²."""
+class AdamState(NamedTuple):
+    """The state of Adam: the number of steps done, and moving averages of g and g²."""
 
     step: Int[Array, ""]
     first: Any
@@ -39,11 +39,11 @@ def gradient_descent(learning_rate: Rate) -> optax.GradientTransformation:
 
 
 def momentum(learning_rate: Rate, *, decay: float = 0.9) -> optax.GradientTransformation:
-    """Returns `v ← μ v + g`, `θ ← θ − η v`: a ball that rolls on.
+    """Returns `v ← μ v + g`, `θ ← θ − η v`: the velocity averages the gradients.
 
     Args:
         learning_rate: η.
-        decay: μ in [0, 1), the share of the velocity that is kept.
+        decay: μ in [0, 1), the share of the velocity that remains.
 
     Raises:
         ValueError: if `decay` is not in [0, 1).
@@ -65,8 +65,8 @@ def nesterov(learning_rate: Rate, *, decay: float = 0.9) -> optax.GradientTransf
         ValueError: if `decay` is not in [0, 1).
 
     Source:
-        Nesterov (1983), in the form of Sutskever et al. (2013), sec. 2, at the point looked ahead
-        to.
+        Nesterov (1983), in the form of Sutskever et al. (2013), sec. 2, for the parameters after
+        the momentum step.
     """
     return _with_velocity(
         learning_rate, decay, lambda velocity, gradient: decay * velocity + gradient
@@ -80,7 +80,7 @@ def adagrad(
 
     Args:
         learning_rate: η.
-        initial: what s starts from.
+        initial: first value of s.
         epsilon: ε, under the root.
 
     Source:
@@ -100,7 +100,7 @@ def adagrad(
 def rmsprop(
     learning_rate: Rate, *, decay: float = 0.9, epsilon: float = 1e-8
 ) -> optax.GradientTransformation:
-    """Returns `s ← ρ s + (1 − ρ) g²`, `θ ← θ − η g / √(s + ε)`: AdaGrad that forgets.
+    """Returns `s ← ρ s + (1 − ρ) g²`, `θ ← θ − η g / √(s + ε)`: AdaGrad with a moving average.
 
     Args:
         learning_rate: η.
@@ -156,9 +156,9 @@ def adamw(
     epsilon: float = 1e-8,
     weight_decay: float = 1e-4,
 ) -> optax.GradientTransformation:
-    """Returns Adam whose weights also shrink by themselves, `θ ← θ − η (m̂ / (√ŝ + ε) + λ θ)`.
+    """Returns Adam with decoupled weight decay, `θ ← θ − η (m̂ / (√ŝ + ε) + λ θ)`.
 
-    Decoupled: λ θ is not divided by √ŝ, as it would be if it came in through the gradient.
+    Decoupled: λ θ is not divided by √ŝ, as it would be if it were part of the gradient.
 
     Args:
         learning_rate: η.
@@ -178,7 +178,7 @@ def adamw(
 
     def init(params):
         zeros = jax.tree.map(jnp.zeros_like, params)
-        return Moments(jnp.zeros((), jnp.int32), zeros, zeros)
+        return AdamState(jnp.zeros((), jnp.int32), zeros, zeros)
 
     def update(grads, state, params=None):
         step = state.step + 1
@@ -193,7 +193,7 @@ def adamw(
         steps = jax.tree.map(direction, first, second)
         if weight_decay:
             steps = jax.tree.map(lambda s, p: s + weight_decay * p, steps, params)
-        return steps, Moments(step, first, second)
+        return steps, AdamState(step, first, second)
 
     return _with_rate(learning_rate, init, update)
 
@@ -214,7 +214,7 @@ def _with_velocity(
 
 
 def _with_rate(learning_rate: Rate, init: Any, update: Any) -> optax.GradientTransformation:
-    """Follows a direction downhill: the last factor is −η, a constant or a schedule."""
+    """Multiplies a direction by −η, a constant or a schedule."""
     direction = optax.GradientTransformation(init, update)
     return optax.chain(direction, optax.scale_by_learning_rate(learning_rate))
 

@@ -11,7 +11,7 @@ def burn_in(
 
     `learning_rate(n) · min(1, n / steps)^power`
 
-    With power 4 a detector's first hundreds of steps are almost at rest, while batch norm's
+    With power 4 the rate of a detector's first hundreds of steps is close to 0, while batch norm's
     averages and the confidences of the empty cells settle.
 
     Args:
@@ -45,10 +45,10 @@ def flat_cosine(
     does not depend on where the run will end.
 
     Args:
-        peak: the flat part's value.
-        steps: length of the run; the schedule is 0 from there on.
+        peak: value of the flat part.
+        steps: length of the run, after which the schedule is 0.
         warmup: steps of the linear rise from 0.
-        decay_share: share of `steps` at the end that falls, in [0, 1].
+        decay_share: share of `steps` over which the rate falls, in [0, 1].
 
     Raises:
         ValueError: if the rise and the fall do not fit into `steps`.

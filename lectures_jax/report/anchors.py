@@ -12,7 +12,7 @@ from lectures_jax.report.theme import PALETTE, PAPER, plot
 def anchors(sizes: Num[np.ndarray, "n 2"], anchors: Num[np.ndarray, "a 2"], path: Path) -> None:
     """Draws each box as a point, width by height, and the anchors over them.
 
-    The title says how well the anchors fit: the mean, over the boxes, of the best IoU with an
+    The title states how well the anchors fit: the mean, over the boxes, of the best IoU with an
     anchor when both are centered.
 
     Args:

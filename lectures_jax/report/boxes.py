@@ -33,11 +33,12 @@ def draw_boxes(
         image: gray or RGB, float in [0, 1] or uint8.
         boxes: xyxy in pixels of `image`; boxes with NaN or infinity are left out.
         labels: index into `classes` of each box.
-        scores: written after the class, where given; the highest are drawn last.
-        classes: names.
-        valid: False for padding; all are drawn by default.
+        scores: in [0, 1], written after the class; boxes of higher scores are drawn later.
+        classes: names, in the order of the labels.
+        valid: False for padding; by default all boxes are drawn.
         truth: draws white dashes, for true boxes; otherwise each class has its color.
-        scale: enlarges the image first, so that labels find room; 400 pixels wide is good.
+        scale: factor by which the image is enlarged first, to make room for the labels; an image of
+            400 pixels has enough.
 
     Raises:
         ValueError: if a label is not an index into `classes`, or `image` is not an image.
@@ -46,24 +47,24 @@ def draw_boxes(
     shown = valid & np.isfinite(boxes).all(axis=1)
     if (bad := labels[shown][(labels[shown] < 0) | (labels[shown] >= len(classes))]).size:
         raise ValueError(f"labels must be in [0, {len(classes)}), got {bad[0]}.")
-    picture = Image.fromarray(to_rgb(image))
-    picture = picture.resize((picture.width * scale, picture.height * scale))
-    line = max(2, round(min(picture.size) / 250))
-    draw = ImageDraw.Draw(picture)
+    canvas = Image.fromarray(to_rgb(image))
+    canvas = canvas.resize((canvas.width * scale, canvas.height * scale))
+    line = max(2, round(min(canvas.size) / 250))
+    draw = ImageDraw.Draw(canvas)
     chips = []
     rank = np.zeros(len(boxes)) if scores is None else scores
     for i in sorted(np.flatnonzero(shown), key=lambda i: rank[i]):
-        rectangle = _pixels(boxes[i] * scale, picture.size, margin=3 * line)
+        rectangle = _pixels(boxes[i] * scale, canvas.size, margin=3 * line)
         fill = "#ffffff" if truth else color(int(labels[i]))
         _outline(draw, rectangle, fill=fill, line=line, dashed=truth)
         score = "" if scores is None else f" {scores[i]:.2f}".replace("0.", ".")
         chips.append((rectangle, f"{classes[labels[i]]}{score}", fill))
-    _write_labels(draw, chips[::-1], picture.size)
-    return np.array(picture)
+    _write_labels(draw, chips[::-1], canvas.size)
+    return np.array(canvas)
 
 
 def _pixels(box: Num[np.ndarray, "4"], size: tuple[int, int], *, margin: int) -> Rectangle:
-    """The pixels on the border of a box; an edge outside of the image stays outside."""
+    """The pixels on the border of a box; an edge outside of the image remains outside."""
     corners = np.rint(np.clip(box, -margin, np.array(size * 2) + margin)).astype(int)
     left, right = sorted(corners[[0, 2]].tolist())
     top, bottom = sorted(corners[[1, 3]].tolist())
@@ -95,7 +96,7 @@ def _outline(
 def _write_labels(
     draw: ImageDraw.ImageDraw, chips: list[tuple[Rectangle, str, str]], size: tuple[int, int]
 ) -> None:
-    """Writes each text at a corner of its box, the first ones first, on free ground if there is."""
+    """Writes each text at a corner of its box, the first texts first, where most space is free."""
     font = _font(min(20, max(10, min(size) // 32)))
     taken: list[Rectangle] = []
     for (left, top, right, bottom), text, fill in chips:

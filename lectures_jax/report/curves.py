@@ -9,28 +9,27 @@ from matplotlib.axes import Axes
 
 from lectures_jax.report.theme import INK, MUTED, color, plot
 
-History = Sequence[Mapping[str, float | int | None]]
-"""Rows with "step"; None, as JSON's null, stands for NaN."""
+MetricRows = Sequence[Mapping[str, float | int | None]]
+"""Metrics by name, a row for each step that has some, with "step"; None (JSON's null) is NaN."""
 
 
 def curves(
-    history: History,
+    history: MetricRows,
     path: Path,
     *,
     panels: Sequence[Sequence[str]] | None = None,
     log: bool = False,
 ) -> None:
-    """Draws the numbers of a training over its steps, and says the last value of each.
+    """Draws the metrics of a training over its steps, with the last value of each in the legend.
 
-    A row may lack a name, as the rows between two evaluations do. NaN, None and infinity leave a
-    gap.
+    A row may lack a name, as the rows between two evaluations do. NaN, None and infinity are gaps.
 
     Args:
         history: rows with "step", as `train.fit` returns them.
         path: file to write: `.svg`, `.png` or `.pdf`.
-        panels: groups of names that share a panel, from top to bottom; by default each name has
-            its own.
-        log: logarithmic y axes.
+        panels: groups of names that share a panel, from top to bottom; by default each name has a
+            panel of its own.
+        log: makes the y axes logarithmic.
 
     Raises:
         ValueError: if the history is empty, a row has no "step", or a name is in no row.
@@ -55,13 +54,13 @@ def curves(
         axes[-1].set_xlabel("step")
 
 
-def _line(ax: Axes, history: History, name: str) -> None:
+def _line(ax: Axes, history: MetricRows, name: str) -> None:
     rows = [(row["step"], row[name]) for row in history if name in row]
     steps, values = np.array(rows, float).reshape(-1, 2).T
     finite = np.isfinite(values)
     values = np.where(finite, values, np.nan)
     last = f"{values[finite][-1]:.4g}" if finite.any() else "no finite value"
-    # A point between two gaps has no line to be seen by.
+    # A point between two gaps is on no line.
     padded = np.pad(finite, 1)
     marked = np.full(len(rows), len(rows) <= 40) | ~(padded[:-2] | padded[2:])
     label = f"{_plain(name)}  {last}"
@@ -72,8 +71,8 @@ def _line(ax: Axes, history: History, name: str) -> None:
 def precision_recall_curves(curves: Mapping[str, Num[np.ndarray, " r"]], path: Path) -> None:
     """Draws precision over recall for each class, and their mean.
 
-    The average precision in the legend is the mean of a curve. Of more than ten classes it names
-    the five with the lowest.
+    The average precision in the legend is the mean of a curve. Of more than ten classes the legend
+    names the five with the lowest.
 
     Args:
         curves: precision at evenly spaced recalls from 0 to 1, by class; for a `CocoResult` at an

@@ -1,4 +1,4 @@
-"""What a detector found, and where it was wrong, as sections of a page."""
+"""A detector's predictions and errors, as sections of a page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +13,14 @@ from lectures_jax.report.images import grid
 from lectures_jax.report.page import Figure, Section, Table
 
 
-class Boxes(NamedTuple):
+class PaddedBoxes(NamedTuple):
     """Boxes of several images, padded to the same number in each.
 
     Attributes:
-        boxes: xyxy pixels.
-        labels: index of the class.
+        boxes: xyxy, in pixels.
+        labels: indices of the classes.
         valid: False for padding.
-        scores: of detections; None for the truth.
+        scores: of detections; None for true objects.
     """
 
     boxes: Float[np.ndarray, "i n 4"]
@@ -31,22 +31,22 @@ class Boxes(NamedTuple):
 
 def predictions(
     images: Sequence[UInt8[np.ndarray, "_ _ _"]],
-    truth: Boxes,
-    found: Boxes,
+    truth: PaddedBoxes,
+    detections: PaddedBoxes,
     *,
     names: Sequence[str],
     classes: Sequence[str],
     scale: int = 2,
 ) -> Section:
-    """Returns the truth beside the prediction, a figure per image.
+    """Returns the true and the predicted boxes side by side, a figure per image.
 
     Args:
-        images: images.
-        truth: their objects.
-        found: their detections.
+        images: RGB.
+        truth: the true objects of each image.
+        detections: the detections of each image.
         names: of the images.
         classes: names, in the order of the labels.
-        scale: enlarges the images.
+        scale: factor by which the images are enlarged.
     """
     figures = []
     for i, image in enumerate(images):
@@ -61,13 +61,15 @@ def predictions(
                 truth=side.scores is None,
                 scale=scale,
             )
-            for side in (truth, found)
+            for side in (truth, detections)
         ]
-        caption = f"{names[i]}: {truth.valid[i].sum()} objects, {found.valid[i].sum()} detections."
+        caption = (
+            f"{names[i]}: {truth.valid[i].sum()} objects, {detections.valid[i].sum()} detections."
+        )
         figures.append(Figure(grid(pair, columns=2), caption))
     return Section(
         "Predictions",
-        "The truth on the left (dashed), what the detector says on the right, one label to a box.",
+        "True objects on the left (dashed), detections on the right, one label per box.",
         figures=figures,
     )
 
@@ -75,7 +77,7 @@ def predictions(
 def precision_recall_by_class(
     precision: Float[np.ndarray, "t r c"], path: Path, *, classes: Sequence[str]
 ) -> Section:
-    """Returns the curve of each class at the first IoU, and its average precisions.
+    """Draws the curve of each class at the first IoU, and lists its average precisions.
 
     Args:
         precision: by IoU threshold, recall and class; -1 where a class has no object.
@@ -90,7 +92,7 @@ def precision_recall_by_class(
     ]
     return Section(
         "Precision and recall",
-        "Of what is found, how much is right; of what is there, how much is found.",
+        "Precision is the share of correct detections, recall the share of detected objects.",
         figures=[Figure(path, "By class, at IoU 0.5.")],
         table=Table(("class", "AP50", "AP50-95"), rows),
     )
@@ -98,24 +100,24 @@ def precision_recall_by_class(
 
 def worst_errors(
     images: Sequence[UInt8[np.ndarray, "_ _ _"]],
-    missed: Boxes,
-    wrong: Boxes,
+    missed: PaddedBoxes,
+    wrong: PaddedBoxes,
     *,
     names: Sequence[str],
     classes: Sequence[str],
     shown: int = 6,
     scale: int = 2,
 ) -> Section:
-    """Returns the images with most errors: missed objects dashed, wrong detections colored.
+    """Returns the images with the most errors: missed objects dashed, wrong detections colored.
 
     Args:
-        images: images.
-        missed: objects, `valid` where no detection found them.
-        wrong: detections, `valid` where they are wrong.
+        images: RGB.
+        missed: true objects, `valid` where no detection matches them.
+        wrong: detections, `valid` where they match no object.
         names: of the images.
         classes: names, in the order of the labels.
-        shown: how many images.
-        scale: enlarges the images.
+        shown: number of images at most.
+        scale: factor by which the images are enlarged.
     """
     errors = missed.valid.sum(axis=1) + wrong.valid.sum(axis=1)
     figures = []

@@ -1,4 +1,4 @@
-"""A latent space drawn: its codes on a plane, and how much each unit says."""
+"""Drawings of a latent space: codes on a plane, and the information in each unit."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +20,8 @@ def latent_plane(
     """Draws codes as points in the colors of their classes.
 
     Args:
-        points: two numbers of each code.
-        labels: class of each.
+        points: two coordinates of each code.
+        labels: class of each code.
         path: file to write: `.svg`, `.png` or `.pdf`.
         classes: names, in the order of the labels.
         names: of the axes.
@@ -48,9 +48,9 @@ def latent_units(
     """Draws each unit's divergence from the prior as a bar, the largest first.
 
     Args:
-        divergence: mean over the images, in nats.
+        divergence: of each unit, the mean over the images, in nats.
         path: file to write: `.svg`, `.png` or `.pdf`.
-        threshold: bars below are gray: the unit has collapsed to the prior.
+        threshold: in nats; bars below it are gray, since the unit has collapsed to the prior.
 
     Raises:
         ValueError: if there is no unit.

@@ -14,6 +14,7 @@ from PIL import Image
 
 from lectures_jax.report.images import encode, to_rgb
 from lectures_jax.report.style import STYLE
+from lectures_jax.runtime import atomic_write
 
 _RASTER = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".gif": "gif"}
 _SMALL = 96  # pixels; narrower images are enlarged, each pixel a square
@@ -27,7 +28,7 @@ class Figure:
         source: an `.svg` (a plot, which follows the theme), another image file, or an array that
             is gray or RGB, uint8 or float in [0, 1].
         caption: one sentence under it.
-        alt: what it shows, for readers who do not see it; by default the caption.
+        alt: a description for readers who do not see it; by default the caption.
     """
 
     source: Path | np.ndarray
@@ -45,14 +46,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A title, one sentence that says what is seen, then figures, then a table.
+    """A title, one sentence that describes what follows, then figures, then a table.
 
     Attributes:
         title: of the section and its entry in the table of contents.
-        text: blank lines part paragraphs.
-        figures: side by side where there is room.
-        table: scrolls by itself where it is too wide.
-        folded: only the title is seen until it is clicked.
+        text: its paragraphs, separated by blank lines.
+        figures: side by side, where there is room.
+        table: below the figures.
+        folded: shows only the title until it is clicked.
     """
 
     title: str
@@ -79,7 +80,7 @@ def page(
         sections: in order.
         summary: one sentence under the title.
         numbers: the results to read first, by name.
-        footer: versions, device and revision, as `runtime.environment` tells them.
+        footer: versions, device and revision, as `runtime.environment` gives them.
 
     Raises:
         ValueError: if a figure is neither a known kind of file nor an image.
@@ -115,7 +116,8 @@ def page(
 </body>
 </html>
 """
-    Path(path).write_text(text, encoding="utf-8")
+    with atomic_write(Path(path)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _section(section: Section, index: int, fresh: count) -> str:
@@ -139,7 +141,7 @@ def _figure(figure: Figure, number: int) -> str:
     if isinstance(figure.source, Path) and figure.source.suffix == ".svg":
         drawing = _inline_svg(figure.source.read_text(encoding="utf-8"), alt=alt, number=number)
         return f'<figure class="plot">{drawing}{caption}</figure>'
-    kind, data, (width, height) = _picture(figure.source)
+    kind, data, (width, height) = _image(figure.source)
     factor = max(1, round(_SMALL / width))
     source = f"data:{kind};base64,{b64encode(data).decode()}"
     return (
@@ -149,7 +151,7 @@ def _figure(figure: Figure, number: int) -> str:
     )
 
 
-def _picture(source: Path | np.ndarray) -> tuple[str, bytes, tuple[int, int]]:
+def _image(source: Path | np.ndarray) -> tuple[str, bytes, tuple[int, int]]:
     """Media type, bytes, and width and height."""
     if not isinstance(source, Path):
         height, width, _ = to_rgb(source).shape

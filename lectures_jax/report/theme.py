@@ -27,7 +27,7 @@ PALETTE = (
 
 INK, MUTED, GRID, PAPER = "#1f2530", "#5a6372", "#e1e4ea", "#fefeff"
 DARK = {INK: "#e7eaf0", MUTED: "#a4adbb", GRID: "#323945", PAPER: "#1b1f27"}
-"""What the colors of text, lines and background turn into on a dark page."""
+"""The colors of text, lines and background on a dark page."""
 
 WIDTH = 440 / 96
 """Width of a plot in inches: 440 CSS pixels, so that its text stays readable on a telephone."""
@@ -70,13 +70,13 @@ def color(index: int) -> str:
 def plot(
     path: Path, *, rows: int = 1, columns: int = 1, height: float = 3.0
 ) -> Iterator[list[Axes]]:
-    """Gives axes row by row, with a common x axis in one column; on leaving, writes the file.
+    """Gives axes row by row, with a common x axis in one column; writes the file on leaving.
 
     Args:
         path: file to write; an `.svg` carries both themes, other formats are light.
-        rows: of axes.
-        columns: of axes.
-        height: of the whole figure, in inches.
+        rows: number of rows of axes.
+        columns: number of columns of axes.
+        height: height of the whole figure, in inches.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")

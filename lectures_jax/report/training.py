@@ -1,16 +1,16 @@
-"""How a training run went, as sections of a page."""
+"""Curves, speed and configuration of a training run, as sections of a page."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from lectures_jax.report.curves import curves
+from lectures_jax.report.curves import MetricRows, curves
 from lectures_jax.report.page import Figure, Section, Table
 
 
 def training(
-    history: Sequence[Mapping[str, float | int]],
+    history: MetricRows,
     folder: Path,
     *,
     losses: Sequence[Sequence[str]],
@@ -20,16 +20,16 @@ def training(
 
     Args:
         history: rows with "step".
-        folder: where the two figures go.
-        losses: names that share a panel, a list for each panel.
-        scores: likewise.
+        folder: the two figures are written to it.
+        losses: names of losses, a list for each panel that they share.
+        scores: names of scores, a list for each panel that they share.
     """
     curves(history, folder / "loss.svg", panels=losses)
     curves(history, folder / "score.svg", panels=scores)
     return Section(
         "Training",
         "Losses are means over the training batches since the point before; scores are measured on "
-        "data that it does not learn from.",
+        "data that is not trained on.",
         figures=[
             Figure(folder / "loss.svg", "Losses."),
             Figure(folder / "score.svg", "Scores."),
@@ -37,8 +37,8 @@ def training(
     )
 
 
-def timing(history: Sequence[Mapping[str, float | int]], *, batch_size: int) -> Section:
-    """Returns how fast a run went, and how much of the time it waited for data.
+def timing(history: MetricRows, *, batch_size: int) -> Section:
+    """Returns the speed of a run, and the share of its time spent waiting for data.
 
     Args:
         history: rows with "step", "steps_per_second" and "data_wait".

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 
-def picture(path: Path, height: int = 8, width: int = 10, mode: str = "RGB") -> Path:
+def image_file(path: Path, height: int = 8, width: int = 10, mode: str = "RGB") -> Path:
     """Writes an image in the format of the suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, (width, height)).save(path)

@@ -1,4 +1,4 @@
-"""Classified sets: official splits, and what is missing is told."""
+"""Classified sets: official splits, and one line about what is missing."""
 
 import gzip
 import struct
@@ -66,7 +66,7 @@ def test_a_folder_per_class_becomes_two_splits_and_its_zip_the_same(tmp_path):
     for part in (splits.train, splits.test):
         for image, label in zip(part["image"], part["labels"], strict=True):
             seen[splits.classes[label]].append(round(float(image[0, 0, 0]) * 255))
-    assert {name: sorted(found) for name, found in seen.items()} == shades
+    assert {name: sorted(values) for name, values in seen.items()} == shades
     again = data.read_classified("images", zipped(tmp_path / "set", tmp_path / "set.zip"))
     assert again.classes == splits.classes
     np.testing.assert_array_equal(again.train["image"], splits.train["image"])
@@ -80,14 +80,14 @@ def test_the_classes_of_a_folder_are_mixed(tmp_path):
         assert set(quarter.tolist()) == {0, 1}
 
 
-def test_transparent_pictures_lie_on_black(tmp_path):
+def test_transparent_images_lie_on_black(tmp_path):
     (tmp_path / "a").mkdir()
     for name, alpha in (("0", 0), ("1", 255), ("2", 51)):
         Image.new("RGBA", (1, 1), (200, 100, 50, alpha)).save(tmp_path / "a" / f"{name}.png")
     splits = data.read_classified("images", tmp_path)
-    found = np.concatenate([splits.train["image"], splits.test["image"]])[:, 0, 0]
+    colors = np.concatenate([splits.train["image"], splits.test["image"]])[:, 0, 0]
     expected = np.array([[0, 0, 0], [40, 20, 10], [200, 100, 50]]) / 255
-    np.testing.assert_allclose(found[np.argsort(found[:, 0])], expected, atol=1e-6)
+    np.testing.assert_allclose(colors[np.argsort(colors[:, 0])], expected, atol=1e-6)
 
 
 def test_crawl_tiles(shared_data):
@@ -113,7 +113,7 @@ def other_size(folder):
     return folder
 
 
-def no_picture(folder):
+def no_image(folder):
     tiles(folder, {"a": 3})
     (folder / "a" / "0.png").write_bytes(b"text")
     return zipped(folder, folder / "x.zip")
@@ -149,14 +149,14 @@ def climbing(folder):
         (not_a_zip, "x.zip: file: expected a zip file"),
         (nothing, "images: expected one to 500000, in one folder per class, got 0"),
         (other_size, "9.png: size: expected 4×4, as a/0.png, got 5×4"),
-        (no_picture, "a/0.png: content: expected an image that decodes"),
+        (no_image, "a/0.png: content: expected an image that decodes"),
         (bomb, "a/b.png: size: expected at most 20000000 bytes, got 30000000"),
         (lying_bomb, "a/b.png: content: expected a file in a zip"),
         (one_only, "b: images: expected at least two, got 1"),
         (climbing, "images: expected one to 500000"),
     ],
 )
-def test_what_is_wrong_with_pictures_is_told_in_one_line(make, message, tmp_path):
+def test_what_is_wrong_with_images_is_one_line(make, message, tmp_path):
     with pytest.raises(ValueError, match=message) as error:
         data.read_classified("images", make(tmp_path))
     assert "\n" not in str(error.value)

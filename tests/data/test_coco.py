@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lectures_jax import data
-from tests.data.files import noise, picture, text, truncate
+from tests.data.files import image_file, noise, text, truncate
 
 
 def content(**tables):
@@ -24,7 +24,7 @@ def content(**tables):
 def read(folder, tree, **options):
     for name in ("a.png", "b.png"):
         if not (folder / "images" / name).exists():
-            picture(folder / "images" / name)
+            image_file(folder / "images" / name)
     written = tree if isinstance(tree, str) else json.dumps(tree)
     return data.read_coco(text(folder / "a.json", written), folder / "images", **options)
 
@@ -84,7 +84,7 @@ def third(**row):
         (third(id=20, file_name="b.png"), r"images\[2\].id: expected each id once, got 20"),
     ],
 )
-def test_a_bad_picture_is_an_error_or_is_left_out(tmp_path, tree, message):
+def test_a_bad_image_is_an_error_or_is_left_out(tmp_path, tree, message):
     with pytest.raises(ValueError, match=rf"a\.json: {message}"):
         read(tmp_path, tree)
     dataset = read(tmp_path, tree, strict=False)
@@ -92,7 +92,7 @@ def test_a_bad_picture_is_an_error_or_is_left_out(tmp_path, tree, message):
     assert len(dataset.problems) == 1
 
 
-def test_a_size_that_contradicts_the_picture_is_an_error_or_leaves_it_out(tmp_path):
+def test_a_size_that_contradicts_the_image_is_an_error_or_leaves_it_out(tmp_path):
     tree = content()
     tree["images"][1]["width"] = 11
     with pytest.raises(
@@ -102,7 +102,7 @@ def test_a_size_that_contradicts_the_picture_is_an_error_or_leaves_it_out(tmp_pa
     assert [record.id for record in read(tmp_path, tree, strict=False)] == ["20"]
 
 
-def test_a_truncated_picture_is_an_error_or_is_left_out(tmp_path):
+def test_a_truncated_image_is_an_error_or_is_left_out(tmp_path):
     noise(tmp_path / "images" / "b.png")
     truncate(tmp_path / "images" / "b.png")
     with pytest.raises(ValueError, match=r"b\.png: content"):

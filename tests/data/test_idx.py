@@ -28,7 +28,7 @@ def read(folder, images=None, labels=None, packed=False, **options):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_pictures_and_labels_are_read(tmp_path, packed):
+def test_images_and_labels_are_read(tmp_path, packed):
     dataset = read(tmp_path, packed=packed)
     np.testing.assert_array_equal(np.stack([record.image[:, :, 0] for record in dataset]), PIXELS)
     assert [record.labels.tolist() for record in dataset] == [[1], [0], [2]]
@@ -39,7 +39,7 @@ def test_class_names_may_be_given(tmp_path):
     assert read(tmp_path, classes=["a", "b", "c", "d"]).classes == ("a", "b", "c", "d")
 
 
-def test_a_label_without_a_class_is_an_error_or_leaves_out_its_picture(tmp_path):
+def test_a_label_without_a_class_is_an_error_or_leaves_out_its_image(tmp_path):
     with pytest.raises(ValueError, match="labels: label 2: expected less than 2, got 2"):
         read(tmp_path, classes=["a", "b"])
     dataset = read(tmp_path, classes=["a", "b"], strict=False)
@@ -68,7 +68,7 @@ def test_a_file_that_is_not_what_its_header_says_is_refused(tmp_path, images, me
         read(tmp_path, images=images, packed=packed, strict=False)
 
 
-def test_labels_and_pictures_of_different_numbers_are_refused(tmp_path):
+def test_labels_and_images_of_different_numbers_are_refused(tmp_path):
     with pytest.raises(ValueError, match="labels: length: expected 3 labels, got 2"):
         read(tmp_path, labels=content(LABELS[:2]), strict=False)
 
@@ -110,7 +110,7 @@ def test_a_missing_file_is_refused(tmp_path):
         data.read_idx(tmp_path / "images", tmp_path / "labels")
 
 
-def test_fashion_pictures_are_read_whole(shared_data):
+def test_fashion_images_are_read_whole(shared_data):
     folder = shared_data / "fashion_mnist"
     dataset = data.read_idx(
         folder / "t10k-images-idx3-ubyte.gz", folder / "t10k-labels-idx1-ubyte.gz"

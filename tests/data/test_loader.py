@@ -64,7 +64,7 @@ def test_white_is_one_and_black_is_zero():
     assert batch["image"].max() == 1
 
 
-def test_pictures_and_boxes_are_letterboxed():
+def test_images_and_boxes_are_letterboxed():
     record = Record(
         "wide",
         np.full((2, 4, 3), 255, np.uint8),
@@ -151,7 +151,7 @@ def test_processes_evaluate_equally_many_batches_and_every_example_once(monkeypa
     assert lengths == [2, 2, 2]
 
 
-def test_classified_pictures_have_one_label_each():
+def test_classified_images_have_one_label_each():
     records = tuple(
         Record(str(i), np.zeros((4, 4, 1), np.uint8), labels=np.array([i], np.int32))
         for i in range(3)
@@ -183,7 +183,7 @@ def test_an_empty_data_set_is_refused():
         batches(Dataset((), ()))
 
 
-def test_keeping_pictures_in_memory_changes_no_batch(tmp_path):
+def test_keeping_images_in_memory_changes_no_batch(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     Image.fromarray(pixels[:, :, 0]).save(tmp_path / "mask.png")

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from lectures_jax import data
-from lectures_jax.data.pictures import decode_mask
-from tests.data.files import noise, picture, text, truncate
+from lectures_jax.data.images import decode_mask
+from tests.data.files import image_file, noise, text, truncate
 
 
 def tree(root, names=("a", "b")):
     for name in names:
-        picture(root / "images" / f"{name}.jpg")
-        picture(root / "masks" / f"{name}.png", mode="L")
+        image_file(root / "images" / f"{name}.jpg")
+        image_file(root / "masks" / f"{name}.png", mode="L")
     return root
 
 
@@ -17,7 +17,7 @@ def read(root, **options):
     return data.read_masks(root / "images", root / "masks", **options)
 
 
-def test_each_picture_has_its_mask(tmp_path):
+def test_each_image_has_its_mask(tmp_path):
     dataset = read(tree(tmp_path), classes=["cell"])
     assert [record.id for record in dataset] == ["a", "b"]
     assert dataset[0].image.name == "a.jpg"
@@ -30,7 +30,7 @@ def test_a_list_chooses_the_split(tmp_path):
     assert [r.id for r in read(root, names=text(root / "train.txt", "b\n"))] == ["b"]
 
 
-def test_a_missing_mask_is_an_error_or_leaves_out_its_picture(tmp_path):
+def test_a_missing_mask_is_an_error_or_leaves_out_its_image(tmp_path):
     root = tree(tmp_path)
     (root / "masks" / "b.png").unlink()
     with pytest.raises(ValueError, match=r"images: mask: expected the name of a file in .*masks"):
@@ -47,16 +47,16 @@ def test_a_list_that_names_what_is_not_there_is_refused(tmp_path, name):
     assert [record.id for record in read(root, names=names, strict=False)] == ["a"]
 
 
-def test_a_mask_of_another_size_is_an_error_or_leaves_out_its_picture(tmp_path):
+def test_a_mask_of_another_size_is_an_error_or_leaves_out_its_image(tmp_path):
     root = tree(tmp_path)
-    picture(root / "masks" / "b.png", 9, 10, "L")
+    image_file(root / "masks" / "b.png", 9, 10, "L")
     with pytest.raises(ValueError, match=r"b\.png: height, width: .*\(8, 10\), got \(9, 10\)"):
         read(root)
     assert [record.id for record in read(root, strict=False)] == ["a"]
 
 
 @pytest.mark.parametrize("file", ["images/b.jpg", "masks/b.png"])
-def test_a_truncated_file_is_an_error_or_leaves_out_its_picture(tmp_path, file):
+def test_a_truncated_file_is_an_error_or_leaves_out_its_image(tmp_path, file):
     root = tree(tmp_path)
     noise(root / file)
     truncate(root / file)
@@ -65,9 +65,9 @@ def test_a_truncated_file_is_an_error_or_leaves_out_its_picture(tmp_path, file):
     assert [record.id for record in read(root, strict=False)] == ["a"]
 
 
-def test_two_pictures_of_one_name_are_an_error_or_count_once(tmp_path):
+def test_two_images_of_one_name_are_an_error_or_count_once(tmp_path):
     root = tree(tmp_path)
-    picture(root / "images" / "a.png")
+    image_file(root / "images" / "a.png")
     with pytest.raises(ValueError, match="expected each name once, got 'a' again"):
         read(root)
     assert len(read(root, strict=False)) == 2

@@ -6,16 +6,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from lectures_jax.data.problems import Annotation, ErrorLog, finish, four_numbers, inside, objects
-from tests.data.files import picture
+from lectures_jax.data.problems import (
+    Annotation,
+    ErrorLog,
+    build_dataset,
+    four_numbers,
+    resolve_in_root,
+    validate_boxes,
+)
+from tests.data.files import image_file
 
 FILE = Path("labels.txt")
 CLASSES = {"cat": 0, "dog": 1}
 
 
-def read(*things, strict=False):
+def read(*objects, strict=False):
     problems = ErrorLog(strict)
-    return objects(things, (20, 30), CLASSES, FILE, problems), problems.lines
+    return validate_boxes(objects, (20, 30), CLASSES, FILE, problems), problems.lines
 
 
 def test_good_objects_become_arrays():
@@ -65,7 +72,7 @@ def test_a_wrong_box_is_an_error_or_is_left_out(box, expected):
 
 
 @given(st.lists(st.floats(), min_size=4, max_size=4))
-def test_whatever_the_corners_the_boxes_kept_have_an_area_in_the_picture(box):
+def test_whatever_the_corners_the_boxes_kept_have_an_area_in_the_image(box):
     (boxes, _, _), lines = read(Annotation("cat", tuple(box), "line 1"))
     assert len(boxes) + len(lines) == 1
     for x0, y0, x1, y1 in boxes:
@@ -85,8 +92,8 @@ def test_an_unknown_class_is_named():
 
 
 def test_the_same_object_twice_counts_once():
-    thing = Annotation("cat", (1.0, 1.0, 2.0, 2.0), "line 1")
-    (boxes, _, _), lines = read(thing, thing)
+    cat = Annotation("cat", (1.0, 1.0, 2.0, 2.0), "line 1")
+    (boxes, _, _), lines = read(cat, cat)
     assert len(boxes) == 1
     assert "each object once" in lines[0]
 
@@ -114,8 +121,8 @@ def test_a_message_is_one_short_line():
 def tree(tmp_path):
     """A folder with an image, one outside of it, and links to both."""
     root = tmp_path / "root"
-    picture(root / "in" / "a.png")
-    picture(tmp_path / "secret.png")
+    image_file(root / "in" / "a.png")
+    image_file(tmp_path / "secret.png")
     (root / "link.png").symlink_to(tmp_path / "secret.png")
     (root / "out").symlink_to(tmp_path)
     (root / "inner.png").symlink_to(root / "in" / "a.png")
@@ -124,8 +131,8 @@ def tree(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["in/a.png", "inner.png", "./in/a.png"])
-def test_a_path_inside_the_root_is_found(tree, name):
-    assert inside(tree, name, FILE, "list", ErrorLog(strict=True)) == tree / name
+def test_a_path_inside_the_root_is_resolved(tree, name):
+    assert resolve_in_root(tree, name, FILE, "list", ErrorLog(strict=True)) == tree / name
 
 
 @pytest.mark.parametrize(
@@ -133,23 +140,23 @@ def test_a_path_inside_the_root_is_found(tree, name):
 )
 def test_a_path_that_climbs_out_of_the_root_is_refused(tree, name):
     with pytest.raises(ValueError, match=r"labels.txt: list: expected a path inside .*root, got"):
-        inside(tree, name, FILE, "list", ErrorLog(strict=True))
+        resolve_in_root(tree, name, FILE, "list", ErrorLog(strict=True))
 
 
 def test_an_absolute_path_is_refused(tree):
     problems = ErrorLog(strict=False)
-    assert inside(tree, str(tree.parent / "secret.png"), FILE, "list", problems) is None
+    assert resolve_in_root(tree, str(tree.parent / "secret.png"), FILE, "list", problems) is None
     assert "a path inside" in problems.lines[0]
 
 
 @pytest.mark.parametrize("name", ["missing.png", "in", "", "loop", "a" * 5000, "a\0b"])
 def test_a_name_that_is_no_file_is_refused(tree, name):
     with pytest.raises(ValueError, match=r"labels.txt: list: expected the name of a file in"):
-        inside(tree, name, FILE, "list", ErrorLog(strict=True))
+        resolve_in_root(tree, name, FILE, "list", ErrorLog(strict=True))
 
 
-def test_a_set_without_a_good_picture_is_refused_even_when_not_strict():
+def test_a_set_without_a_good_image_is_refused_even_when_not_strict():
     problems = ErrorLog(strict=False)
     problems.add(FILE, "line 1", "this", "that")
     with pytest.raises(ValueError, match=r"at least one good image, got none; first labels.txt"):
-        finish([], ["cat"], problems, FILE)
+        build_dataset([], ["cat"], problems, FILE)

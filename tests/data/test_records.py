@@ -12,7 +12,7 @@ def record(image=None, labels=(1,)):
     return Record("a", pixels, labels=np.array(labels, np.int32))
 
 
-def test_stacked_pictures_are_in_0_to_1():
+def test_stacked_images_are_in_0_to_1():
     examples = data.stack(Dataset((record(), record(labels=(0,))), ("x", "y")))
     assert examples["image"].shape == (2, 2, 3, 1)
     np.testing.assert_array_equal(examples["image"], np.float32(0.2))
@@ -27,6 +27,6 @@ def test_stacked_pictures_are_in_0_to_1():
         (record(Path("a.png")), "expected pixels"),
     ],
 )
-def test_pictures_that_do_not_stack_are_named(second, message):
+def test_images_that_do_not_stack_are_named(second, message):
     with pytest.raises(ValueError, match=f"record a: .*{message}"):
         data.stack(Dataset((record(), second), ("x", "y")))

@@ -46,7 +46,7 @@ def test_the_board_s_dark_squares_get_all_points():
     assert counts.min() > 60
 
 
-def test_the_25_gaussians_lie_two_apart_and_their_labels_name_the_centre():
+def test_the_25_gaussians_lie_two_apart_and_their_labels_name_the_center():
     modes = np.asarray(data.grid_modes())
     assert sorted(map(tuple, modes)) == [(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)]
     drawn = data.gaussian_grid(jax.random.key(0), count=5000, deviation=0.1)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lectures_jax import data
-from tests.data.files import noise, picture, text, truncate
+from tests.data.files import image_file, noise, text, truncate
 
 CAT = {"name": "cat", "box": (1, 2, 6, 8)}
 DOG = {"name": "dog", "box": (3, 1, 10, 4)}
@@ -24,7 +24,7 @@ def xml(*objects, size=(8, 10)):
 def tree(root, annotations, listed=None):
     """Writes a data set of 8×10 images with these annotations."""
     for name, content in annotations.items():
-        picture(root / "JPEGImages" / f"{name}.jpg")
+        image_file(root / "JPEGImages" / f"{name}.jpg")
         text(root / "Annotations" / f"{name}.xml", content)
     text(root / "ImageSets" / "Main" / "train.txt", "\n".join(listed or annotations) + "\n")
     return root
@@ -43,7 +43,7 @@ def test_pixels_counted_from_one_become_continuous_corners(tmp_path):
     assert record.image == tmp_path / "JPEGImages" / "a.jpg"
 
 
-def test_a_box_around_all_pixels_is_the_whole_picture(tmp_path):
+def test_a_box_around_all_pixels_is_the_whole_image(tmp_path):
     (record,) = read(tree(tmp_path, {"a": xml({"name": "cat", "box": (1, 1, 10, 8)})}))
     np.testing.assert_array_equal(record.boxes, [[0, 0, 10, 8]])
 
@@ -56,12 +56,12 @@ def test_classes_are_those_of_the_split_or_those_given(tmp_path):
     assert [record.labels.tolist() for record in given] == [[0], [2]]
 
 
-def test_only_listed_pictures_are_read_in_the_order_of_the_list(tmp_path):
+def test_only_listed_images_are_read_in_the_order_of_the_list(tmp_path):
     root = tree(tmp_path, {"a": xml(CAT), "b": xml(CAT), "c": xml(CAT)}, listed=["c", "a"])
     assert [record.id for record in read(root)] == ["c", "a"]
 
 
-def test_a_picture_may_be_empty(tmp_path):
+def test_a_image_may_be_empty(tmp_path):
     first, second = read(tree(tmp_path, {"a": xml(CAT), "b": xml()}))
     assert len(first.boxes) == 1
     assert second.boxes.shape == (0, 4)
@@ -84,7 +84,7 @@ EXTERNAL = """<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/h
         (xml(CAT, size=("x", 10)), "content: expected plain XML with an integer size"),
     ],
 )
-def test_a_bad_annotation_is_an_error_or_leaves_out_its_picture(tmp_path, content, message):
+def test_a_bad_annotation_is_an_error_or_leaves_out_its_image(tmp_path, content, message):
     root = tree(tmp_path, {"good": xml(CAT), "bad": content})
     with pytest.raises(ValueError, match=rf"bad\.xml: {message}"):
         read(root)
@@ -106,7 +106,7 @@ def test_a_bad_annotation_is_an_error_or_leaves_out_its_picture(tmp_path, conten
         (CAT, "each object once"),
     ],
 )
-def test_a_bad_object_is_an_error_or_is_left_out_of_its_picture(tmp_path, thing, message):
+def test_a_bad_object_is_an_error_or_is_left_out_of_its_image(tmp_path, thing, message):
     root = tree(tmp_path, {"a": xml(CAT, thing)})
     with pytest.raises(ValueError, match=rf"a\.xml: object 1.*: expected .*{message}"):
         read(root, classes=["cat"])
@@ -115,7 +115,7 @@ def test_a_bad_object_is_an_error_or_is_left_out_of_its_picture(tmp_path, thing,
     assert len(dataset.problems) == 1
 
 
-def test_a_truncated_picture_is_an_error_or_is_left_out(tmp_path):
+def test_a_truncated_image_is_an_error_or_is_left_out(tmp_path):
     root = tree(tmp_path, {"a": xml(CAT), "b": xml(CAT)})
     noise(root / "JPEGImages" / "b.jpg")
     truncate(root / "JPEGImages" / "b.jpg")

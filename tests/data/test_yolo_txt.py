@@ -2,19 +2,19 @@ import numpy as np
 import pytest
 
 from lectures_jax import data
-from tests.data.files import noise, picture, text, truncate
+from tests.data.files import image_file, noise, text, truncate
 
 
 def tree(root, labels, classes="cat\ndog\n", split=""):
     text(root / "classes.txt", classes)
     for name, content in labels.items():
-        picture(root / "images" / split / f"{name}.png")
+        image_file(root / "images" / split / f"{name}.png")
         if content is not None:
             text(root / "labels" / split / f"{name}.txt", content)
     return root
 
 
-def test_shares_of_the_picture_become_pixels(tmp_path):
+def test_shares_of_the_image_become_pixels(tmp_path):
     # on 10 × 8 pixels: center (5, 4), size 4 × 2
     dataset = data.read_yolo(tree(tmp_path, {"a": "1 0.5 0.5 0.4 0.25\n\n0 0.5 0.5 1 1\n"}))
     np.testing.assert_allclose(dataset[0].boxes, [[3, 3, 7, 5], [0, 0, 10, 8]], rtol=1e-6)
@@ -22,7 +22,7 @@ def test_shares_of_the_picture_become_pixels(tmp_path):
     assert dataset.classes == ("cat", "dog")
 
 
-def test_pictures_without_objects_are_read(tmp_path):
+def test_images_without_objects_are_read(tmp_path):
     dataset = data.read_yolo(tree(tmp_path, {"a": "", "b": None, "c": "0 0.5 0.5 1 1"}))
     assert [len(record.boxes) for record in dataset] == [0, 0, 1]
     assert [record.id for record in dataset] == ["a", "b", "c"]
@@ -61,7 +61,7 @@ def test_a_bad_line_is_an_error_or_is_left_out(tmp_path, line, message):
     assert len(dataset.problems) == 1
 
 
-def test_labels_without_a_picture_are_a_problem(tmp_path):
+def test_labels_without_a_image_are_a_problem(tmp_path):
     root = tree(tmp_path, {"a": "0 0.5 0.5 1 1"})
     text(root / "labels" / "b.txt", "")
     with pytest.raises(ValueError, match=r"b\.txt: name: expected the name of an image"):
@@ -69,9 +69,9 @@ def test_labels_without_a_picture_are_a_problem(tmp_path):
     assert len(data.read_yolo(root, strict=False).problems) == 1
 
 
-def test_pictures_that_share_their_labels_are_a_problem(tmp_path):
+def test_images_that_share_their_labels_are_a_problem(tmp_path):
     root = tree(tmp_path, {"a": "0 0.5 0.5 1 1"})
-    picture(root / "images" / "a.jpg")
+    image_file(root / "images" / "a.jpg")
     with pytest.raises(ValueError, match="expected one image per label file"):
         data.read_yolo(root)
     assert [record.id for record in data.read_yolo(root, strict=False)] == ["a"]
@@ -87,7 +87,7 @@ def test_a_link_that_leaves_the_root_is_refused(tmp_path, folder):
         data.read_yolo(root)
 
 
-def test_a_truncated_picture_is_an_error_or_is_left_out(tmp_path):
+def test_a_truncated_image_is_an_error_or_is_left_out(tmp_path):
     root = tree(tmp_path, {"a": "", "b": ""})
     noise(root / "images" / "b.png")
     truncate(root / "images" / "b.png")

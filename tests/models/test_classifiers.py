@@ -76,8 +76,8 @@ def test_a_stage_without_convolutions_is_refused():
         Cnn(10, channels=((4,), ()), rngs=nnx.Rngs(0))
 
 
-SMALL_RESNET = resnet.Size((1, 1), (4, 8), large=False)
-SMALL_XCEPTION = xception.Size((4, 6), 1, (8,), 1, (8, 10), (12, 12))
+SMALL_RESNET = resnet.ResNetSize((1, 1), (4, 8), large=False)
+SMALL_XCEPTION = xception.XceptionSize((4, 6), 1, (8,), 1, (8, 10), (12, 12))
 
 
 @pytest.fixture(scope="module", params=["cnn", "resnet", "xception"])
@@ -99,7 +99,7 @@ def test_evaluation_uses_no_statistics_of_the_batch(model):
     assert together.shape == (4, 3)
 
 
-def test_every_parameter_learns(model):
+def test_every_parameter_has_a_gradient(model):
     images = jax.random.uniform(jax.random.key(1), (4, 12, 12, 3))
     structure, params, rest = nnx.split(model, nnx.Param, ...)
 
@@ -115,8 +115,24 @@ def test_every_parameter_learns(model):
         assert np.abs(g).max() > 0, jax.tree_util.keystr(path)
 
 
-def test_a_residual_block_that_learnt_nothing_passes_its_input_on():
+def test_a_residual_block_whose_last_scale_is_zero_returns_its_input():
     block = resnet.Block(4, 4, stride=1, bottleneck=False, rngs=nnx.Rngs(0))
-    block.layers[-1].norm.scale[...] = jnp.zeros(4)
+    block.residual.f.layers[-1].norm.scale[...] = jnp.zeros(4)
     x = jax.random.uniform(jax.random.key(0), (2, 5, 5, 4))
     np.testing.assert_array_equal(block(x), x)
+
+
+def test_blocks_that_concatenate_pass_their_input_on_and_widen():
+    block = resnet.Block(3, 4, stride=1, bottleneck=False, concatenate=True, rngs=nnx.Rngs(0))
+    x = jax.random.uniform(jax.random.key(0), (2, 5, 5, 3))
+    y = block(x)
+    assert y.shape == (2, 5, 5, 3 + 4)
+    np.testing.assert_array_equal(y[..., :3], x)
+    size = resnet.ResNetSize((2, 1), (4, 6), large=False, concatenate=True)
+    model = abstract(lambda: ResNet(10, size=size, rngs=nnx.Rngs(0)))
+    assert shapes(model, 8) == {
+        "stem": (8, 8, 4),
+        "stage1": (8, 8, 4 + 4 + 4),
+        "stage2": (4, 4, 12 + 6),
+        "pooled": (18,),
+    }

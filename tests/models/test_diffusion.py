@@ -1,4 +1,4 @@
-"""The denoising network: its shapes, and who may see what."""
+"""The denoising network: its shapes, and on what its prediction depends."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from lectures_jax.models.diffusion import Denoiser
 from lectures_jax.nn.initializers import normal
 
 
-def awake(**options) -> Denoiser:
+def perturbed(**options) -> Denoiser:
     """A small network in which no parameter is zero, as some are at the start."""
     model = Denoiser(channels=(8, 16), condition=16, rngs=nnx.Rngs(0), **options)
     graph, params, rest = nnx.split(model, nnx.Param, ...)
@@ -22,7 +22,7 @@ def awake(**options) -> Denoiser:
 
 @pytest.fixture(scope="module")
 def model() -> Denoiser:
-    return awake(num_classes=3)
+    return perturbed(num_classes=3)
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +43,11 @@ LABELS = jnp.array([0, 2, 3])
         ((32, 32, 3), {"channels": (32, 48, 64), "inputs": 3, "blocks": 2}),
     ],
 )
-def test_the_answer_has_the_shape_of_the_question(size, options):
+def test_the_prediction_has_the_shape_of_the_input(size, options):
     model = nnx.eval_shape(lambda: Denoiser(rngs=nnx.Rngs(0), **options))
     x = jax.ShapeDtypeStruct((2, *size), jnp.float32)
-    answer = nnx.eval_shape(lambda m, x: m(x, jnp.array([0.5, 0.9])), model, x)
-    assert answer.shape == x.shape
+    predicted = nnx.eval_shape(lambda m, x: m(x, jnp.array([0.5, 0.9])), model, x)
+    assert predicted.shape == x.shape
 
 
 def test_the_digits_network_is_small():
@@ -56,7 +56,7 @@ def test_the_digits_network_is_small():
     assert 300_000 < count < 420_000
 
 
-def test_pictures_do_not_see_each_other(model, call):
+def test_each_image_is_denoised_by_itself(model, call):
     together = call(model, X, RATIO, LABELS)
     for i in range(3):
         same = jnp.array([i, i, i])
@@ -64,7 +64,7 @@ def test_pictures_do_not_see_each_other(model, call):
         np.testing.assert_allclose(alone[0], together[i], atol=1e-5)
 
 
-def test_noise_and_class_are_seen(model, call):
+def test_the_prediction_depends_on_noise_level_and_class(model, call):
     base = call(model, X, RATIO, LABELS)
     assert np.abs(base - call(model, X, RATIO[::-1], LABELS))[0].max() > 1e-3
     assert np.abs(base - call(model, X, RATIO, LABELS[::-1]))[0].max() > 1e-3
@@ -75,17 +75,9 @@ def test_no_labels_are_the_class_after_the_last(model, call):
     np.testing.assert_array_equal(call(model, X, RATIO, None), call(model, X, RATIO, none))
 
 
-def test_it_starts_by_saying_nothing():
+def test_it_starts_by_predicting_zero():
     model = Denoiser(channels=(8,), condition=8, rngs=nnx.Rngs(0))
     np.testing.assert_array_equal(model(X, RATIO), 0)
-
-
-def test_patches_are_put_back_where_they_were():
-    from lectures_jax.models.diffusion import _to_cells, _to_pixels
-
-    x = jax.random.normal(jax.random.key(0), (2, 6, 4, 3))
-    np.testing.assert_array_equal(_to_pixels(_to_cells(x, 2), 2), x)
-    np.testing.assert_array_equal(_to_cells(x, 2)[0, 1, 0, :3], x[0, 2, 0])
 
 
 def test_bad_arguments_are_named(model):

@@ -9,14 +9,10 @@ import pytest
 from flax import nnx
 
 from lectures_jax import losses, objectives
-from lectures_jax.models.flow import (
-    adapt,
-    autoregressive_flow,
-    coupling_flow,
-)
+from lectures_jax.models.flow import autoregressive_flow, coupling_flow
 from lectures_jax.models.image_flow import histogram_flow, multiscale_flow
 from lectures_jax.nn.transforms import Affine, Spline
-from tests.nn.flows import check_flow, moved
+from tests.nn.flows import check_flow, perturbed
 
 SMALL = {"hidden": (8,), "layers": 3}
 
@@ -33,7 +29,7 @@ def plane(kind):
             flow = autoregressive_flow(2, rngs=rngs, **SMALL)
         case _:
             flow = autoregressive_flow(2, inverse=True, rngs=rngs, **SMALL)
-    return moved(flow, scale=0.2)
+    return perturbed(flow, scale=0.2)
 
 
 @pytest.mark.parametrize(
@@ -57,14 +53,14 @@ def test_samples_follow_the_density():
     np.testing.assert_allclose(jax.jit(flow.log_prob)(x), expected, atol=2e-4)
     samples = jax.jit(lambda key: flow.sample(key, 20_000))(jax.random.key(1))
     # Mean log-density under the model: minus its entropy, from either draw.
-    found = jnp.mean(jax.jit(flow.log_prob)(samples))
-    np.testing.assert_allclose(found, jnp.mean(expected), atol=0.03)
+    average = jnp.mean(jax.jit(flow.log_prob)(samples))
+    np.testing.assert_allclose(average, jnp.mean(expected), atol=0.03)
 
 
 def test_maf_and_iaf_are_each_other_s_inverse():
     options = {"layers": 1, "hidden": (8,)}
-    maf = moved(autoregressive_flow(3, rngs=nnx.Rngs(0), **options))
-    iaf = moved(autoregressive_flow(3, inverse=True, rngs=nnx.Rngs(0), **options))
+    maf = perturbed(autoregressive_flow(3, rngs=nnx.Rngs(0), **options))
+    iaf = perturbed(autoregressive_flow(3, inverse=True, rngs=nnx.Rngs(0), **options))
     maf.bijection.layers = maf.bijection.layers[:1]
     iaf.bijection.layers = iaf.bijection.layers[:1]
     x = jax.random.normal(jax.random.key(0), (4, 3))
@@ -91,44 +87,43 @@ def test_whole_models_are_exact(kind):
                 5, transform=transform, layers=3, hidden=(6,), mix=True, condition=2, rngs=rngs
             )
             x = jax.random.normal(key, (3, 5), jnp.float64)
-            told = jax.random.normal(key, (3, 2), jnp.float64)
+            condition = jax.random.normal(key, (3, 2), jnp.float64)
         else:
-            shape, told = (4, 4, 1), jnp.array([0, 2, 1])
+            shape, condition = (4, 4, 1), jnp.array([0, 2, 1])
             x = jax.random.uniform(key, (3, *shape), jnp.float64, 0.05, 0.95)
             flow = (
                 multiscale_flow(shape, scales=2, steps=1, hidden=2, dense=2, classes=3, rngs=rngs)
                 if kind == "image"
                 else histogram_flow(shape, levels=4, hidden=(20,), classes=3, rngs=rngs)
             )
-        check_flow(moved(flow, dtype=jnp.float64), x, told)
+        check_flow(perturbed(flow, dtype=jnp.float64), x, condition)
 
 
-def test_adapting_normalizes_what_every_normalization_gives():
+def test_the_data_dependent_start_normalizes_what_every_normalization_gives():
     flow = multiscale_flow((4, 4, 1), scales=1, steps=1, hidden=4, rngs=nnx.Rngs(0))
     x = jax.random.beta(jax.random.key(0), 2, 5, (64, 4, 4, 1))
-    adapt(flow, x)
-    z, _ = jax.jit(flow.forward)(
-        x
-    )  # couplings still are the identity, rotations keep the second moment
+    flow.data_dependent_init(x)
+    # The couplings are the identity yet, and rotations preserve the second moment.
+    z, _ = jax.jit(flow.forward)(x)
     np.testing.assert_allclose(jnp.mean(z), 0, atol=1e-4)
     np.testing.assert_allclose(jnp.mean(z**2), 1, rtol=1e-3)
 
 
-def test_adapting_centres_each_class():
+def test_the_data_dependent_start_centers_each_class():
     flow = multiscale_flow(
         (4, 4, 1), scales=1, steps=1, hidden=4, dense=1, classes=2, rngs=nnx.Rngs(0)
     )
     labels = jnp.arange(64) % 2
     x = jax.random.beta(jax.random.key(0), 2, jnp.where(labels == 0, 2, 8)[:, None, None, None])
     x = x * jax.random.uniform(jax.random.key(1), (64, 4, 4, 1), minval=0.7)
-    adapt(flow, x, labels)
+    flow.data_dependent_init(x, labels)
     z, _ = jax.jit(flow.forward)(x, labels)
     means = jnp.stack([jnp.mean(z[labels == label], axis=0) for label in (0, 1)])
     np.testing.assert_allclose(means, 0, atol=1e-3)
 
 
 def test_without_a_class_the_density_is_the_mean_over_the_classes():
-    flow = moved(histogram_flow((2, 2, 1), levels=3, hidden=(9,), classes=3, rngs=nnx.Rngs(0)))
+    flow = perturbed(histogram_flow((2, 2, 1), levels=3, hidden=(9,), classes=3, rngs=nnx.Rngs(0)))
     x = jax.random.uniform(jax.random.key(0), (5, 2, 2, 1))
     log_prob = jax.jit(flow.log_prob)
     each = [log_prob(x, jnp.full(5, label)) for label in range(3)]

@@ -18,22 +18,22 @@ from lectures_jax.nn.upsampling import ResizeConv, SubpixelConv, TransposedConv
 @pytest.mark.parametrize(
     ("shape", "channels"), [((8, 8, 1), (6, 4)), ((28, 28, 1), (6, 4, 2)), ((32, 32, 3), (4,) * 4)]
 )
-def test_pictures_and_maps_have_their_size(shape, channels):
+def test_images_and_maps_have_their_size(shape, channels):
     def draw():
         model = dcgan(shape, latent=5, channels=channels, rngs=nnx.Rngs(0))
-        pictures = model(jnp.ones((2, 5)))
-        return pictures, model.logits(pictures), model.discriminator.features(pictures)
+        images = model(jnp.ones((2, 5)))
+        return images, model.logits(images), model.discriminator.features(images)
 
-    pictures, logits, maps = jax.eval_shape(draw)
-    assert (pictures.shape, logits.shape) == ((2, *shape), (2,))
+    images, logits, maps = jax.eval_shape(draw)
+    assert (images.shape, logits.shape) == ((2, *shape), (2,))
     assert list(maps) == [f"conv{i + 1}" for i in range(len(channels))]
 
 
-def test_pictures_lie_between_0_and_1():
+def test_images_lie_between_0_and_1():
     generator = Generator((4, 4, 1), latent=5, channels=(4, 4), rngs=nnx.Rngs(0))
-    pictures = nnx.jit(lambda model, z: model(z))(generator, 9 * jnp.eye(5))
-    assert np.all((pictures > 0) & (pictures < 1))
-    assert np.std(pictures) > 0.01
+    images = nnx.jit(lambda model, z: model(z))(generator, 9 * jnp.eye(5))
+    assert np.all((images > 0) & (images < 1))
+    assert np.std(images) > 0.01
 
 
 @pytest.mark.parametrize("up", [SubpixelConv, ResizeConv, TransposedConv])
@@ -49,7 +49,7 @@ def test_a_fresh_subpixel_layer_repeats_cells():
     np.testing.assert_allclose(y[:, ::2, ::2], y[:, 1::2, 1::2], rtol=1e-5, atol=1e-6)
 
 
-def test_a_size_that_does_not_halve_is_told():
+def test_a_size_that_does_not_halve_raises():
     with pytest.raises(ValueError, match="channels must double to 10×10 pixels, got 3"):
         Generator((10, 10, 1), channels=(4, 4, 4), rngs=nnx.Rngs(0))
 
@@ -62,10 +62,10 @@ def test_the_kernel_of_a_spectrally_normalized_layer_has_norm_1(kind):
     layer, shape = SpectralNorm(inner, rngs=rngs), (4,) if kind == "dense" else (1, 1, 4)
     for _ in range(30):
         layer(jnp.ones((1, *shape)))
-    still = nnx.view(layer, use_running_average=True)
-    matrix = still(jnp.eye(4).reshape(4, *shape)).reshape(4, 3)
+    evaluated = nnx.view(layer, use_running_average=True)
+    matrix = evaluated(jnp.eye(4).reshape(4, *shape)).reshape(4, 3)
     np.testing.assert_allclose(np.linalg.norm(matrix, 2), 1, rtol=1e-4)
-    np.testing.assert_allclose(still.layer.kernel[...], inner.kernel[...])  # not written back
+    np.testing.assert_allclose(evaluated.layer.kernel[...], inner.kernel[...])  # not written back
 
 
 def test_a_view_for_evaluation_leaves_the_direction():
@@ -92,13 +92,13 @@ BATCH = {"image": jnp.array([[1.0], [3.0]])}
 
 def test_objectives_by_hand():
     model = Gan(Line(0.0), Line(np.log(3)), latent=1)  # every sample is 0, every D(G(z)) is ½
-    loss, found = objectives.gan_discriminator(model, BATCH, jax.random.key(0), r1=0.5)
+    loss, metrics = objectives.gan_discriminator(model, BATCH, jax.random.key(0), r1=0.5)
     real = (np.log(4 / 3) + np.log(28 / 27)) / 2
     penalty = 0.25 * np.log(3) ** 2
     np.testing.assert_allclose(loss, real + np.log(2) + penalty, rtol=1e-5)
-    np.testing.assert_allclose(found["real"], (3 / 4 + 27 / 28) / 2, rtol=1e-5)
-    np.testing.assert_allclose(found["fake"], 0.5)
-    np.testing.assert_allclose(found["penalty"], penalty, rtol=1e-5)
+    np.testing.assert_allclose(metrics["real"], (3 / 4 + 27 / 28) / 2, rtol=1e-5)
+    np.testing.assert_allclose(metrics["fake"], 0.5)
+    np.testing.assert_allclose(metrics["penalty"], penalty, rtol=1e-5)
     for objective, expected in (
         (objectives.gan_generator, np.log(2)),
         (partial(objectives.gan_generator, loss=losses.generator_minimax), -np.log(2)),

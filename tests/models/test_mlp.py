@@ -19,7 +19,7 @@ def test_two_layers_by_hand():
     np.testing.assert_allclose(y, [[3 * 5.5 + 10 * 1], [3 * 4.5 + 0]])
 
 
-def test_pictures_are_read_row_by_row_and_parameters_are_counted():
+def test_images_are_read_row_by_row_and_parameters_are_counted():
     model = Mlp((12, 5, 3), activation=jnp.tanh, rngs=nnx.Rngs(0))
     images = jax.random.normal(jax.random.key(0), (4, 2, 3, 2))
     np.testing.assert_array_equal(model(images), model(images.reshape(4, 12)))
@@ -37,8 +37,8 @@ def test_dropout_draws_from_the_key_and_is_off_in_evaluation():
     assert not np.array_equal(model(x, key=a), model(x, key=b))
     hidden = model.features(x, key=a)["hidden1"]
     assert 0 < np.mean(hidden == 0) < 1
-    still = nnx.view(model, deterministic=True)
-    np.testing.assert_array_equal(still(x, key=a), still(x))
+    evaluated = nnx.view(model, deterministic=True)
+    np.testing.assert_array_equal(evaluated(x, key=a), evaluated(x))
 
 
 @pytest.mark.parametrize("sizes", [(3,), (3, 0, 2)])

@@ -1,4 +1,4 @@
-"""What a cell of each model's maps sees: by the formula, and by the support of the gradient."""
+"""The receptive field of each model's maps: the formula equals the support of the gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from lectures_jax.models.cnn import Cnn
 from lectures_jax.models.darknet import Darknet
 from lectures_jax.models.resnet import ResNet
 from lectures_jax.models.xception import Xception
-from lectures_jax.models.yolo import Size, Yolo
+from lectures_jax.models.yolo import Yolo, YoloSize
 
 CONV, DOWN, POOL = (3, 1), (3, 2), (2, 2)
 BLOCK = [(1, 1), (3, 1)]  # Darknet's: 1×1, then 3×3
@@ -24,16 +24,18 @@ CASES = {
         {"stage2": [CONV, POOL, CONV, CONV]},
     ),
     "resnet": (
-        lambda: ResNet(3, size=resnet.Size((1, 1), (2, 4), large=False), rngs=nnx.Rngs(0)),
+        lambda: ResNet(3, size=resnet.ResNetSize((1, 1), (2, 4), large=False), rngs=nnx.Rngs(0)),
         {"stage2": [CONV] * 3 + [DOWN, CONV]},
     ),
     "resnet with bottlenecks, for photographs": (
-        lambda: ResNet(3, size=resnet.Size((1, 1), (2, 2), bottleneck=True), rngs=nnx.Rngs(0)),
+        lambda: ResNet(
+            3, size=resnet.ResNetSize((1, 1), (2, 2), bottleneck=True), rngs=nnx.Rngs(0)
+        ),
         {"stage2": [(7, 2), DOWN, CONV, DOWN]},
     ),
     "xception": (
         lambda: Xception(
-            3, size=xception.Size((2, 2), 1, (2,), 1, (2, 2), (2, 2)), rngs=nnx.Rngs(0)
+            3, size=xception.XceptionSize((2, 2), 1, (2,), 1, (2, 2), (2, 2)), rngs=nnx.Rngs(0)
         ),
         {
             "middle": [CONV] * 4 + [DOWN] + [CONV] * 3,
@@ -48,7 +50,7 @@ CASES = {
     "yolo": (
         lambda: Yolo(
             2,
-            size=Size(2, 2, (4, 4, 4, 4), (1, 0, 0, 0), (4, 4, 4), 0),
+            size=YoloSize(2, 2, (4, 4, 4, 4), (1, 0, 0, 0), (4, 4, 4), 0),
             rngs=nnx.Rngs(0),
         ),
         {"stage1": [DOWN, DOWN, *BLOCK], "neck32": [DOWN, DOWN, *BLOCK, DOWN, DOWN, DOWN]},
@@ -59,7 +61,7 @@ CASES = {
 def support(build, name: str, side: int) -> int:
     """Rows of the image on which the gradient of the map's middle row is not 0.
 
-    All weights are positive, so nothing cancels. Where a maximum passes only its winner on, a
+    All weights are positive, so nothing cancels. Where a maximum passes only its winner on, an
     image that rises and one that falls show the two ends.
     """
     model = nnx.view(
@@ -77,10 +79,12 @@ def support(build, name: str, side: int) -> int:
         return jnp.any(jax.grad(middle)(images) != 0, axis=(2, 3))
 
     ramp = np.linspace(1, 2, side, dtype=np.float32)[:, None, None]
-    rows = np.asarray(seen(np.stack([ramp, ramp[::-1]]) * np.ones((1, side, 32, 3), np.float32)))
-    found = np.flatnonzero(rows.any(axis=0))
-    assert min(found[0], side - 1 - found[-1]) > 0, "the image is too small to see an end"
-    return int(found[-1] - found[0] + 1)
+    by_image = np.asarray(
+        seen(np.stack([ramp, ramp[::-1]]) * np.ones((1, side, 32, 3), np.float32))
+    )
+    rows = np.flatnonzero(by_image.any(axis=0))
+    assert min(rows[0], side - 1 - rows[-1]) > 0, "the image is too small to see an end"
+    return int(rows[-1] - rows[0] + 1)
 
 
 @pytest.mark.parametrize(

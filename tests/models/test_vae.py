@@ -1,4 +1,4 @@
-"""Autoencoders and the VAE: shapes, PCA's subspace, and what the decoder makes of its output."""
+"""Autoencoders and the VAE: shapes, PCA's subspace, and what the encoder's output means."""
 
 import jax
 import jax.numpy as jnp
@@ -46,11 +46,11 @@ def test_a_linear_autoencoder_spans_the_subspace_of_pca():
 
 
 @nnx.jit
-def code_and_picture(model, x):
+def code_and_reconstruction(model, x):
     return model.encode(x), model(x)
 
 
-def test_pairs_take_pictures_to_codes_and_back():
+def test_pairs_take_images_to_codes_and_back():
     shape, rngs = (8, 12, 3), nnx.Rngs(0)
     dense = Autoencoder(
         dense_encoder(shape, 5, hidden=(4,), rngs=rngs),
@@ -61,13 +61,13 @@ def test_pairs_take_pictures_to_codes_and_back():
         ConvDecoder(5, shape, channels=(3, 2), hidden=4, rngs=rngs),
     )
     for model in (dense, images):
-        code, picture = code_and_picture(model, jnp.zeros((2, *shape)))
+        code, reconstruction = code_and_reconstruction(model, jnp.zeros((2, *shape)))
         assert code.shape == (2, 5)
-        assert picture.shape == (2, *shape)
-        assert np.all((picture > 0) & (picture < 1))
+        assert reconstruction.shape == (2, *shape)
+        assert np.all((reconstruction > 0) & (reconstruction < 1))
 
 
-def test_a_picture_that_cannot_be_halved_is_refused():
+def test_an_image_that_cannot_be_halved_is_refused():
     with pytest.raises(ValueError, match="divisible by 4 in height and width, got"):
         ConvEncoder((28, 30, 1), 5, rngs=nnx.Rngs(0))
 

@@ -1,4 +1,4 @@
-"""YOLOv3: the published size, its grids and maps, and what `predict` makes of planted heads."""
+"""YOLOv3: the published size, its grids and maps, and the detections of heads set by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +54,7 @@ def test_features_are_named_and_halve(tiny):
 
 
 def plant(model, *, scores):
-    """Makes the coarsest head say the same everywhere, and the others nothing."""
+    """Sets the coarsest head to `scores` everywhere, and the others to no object."""
     model = nnx.clone(model)
     nothing = [0, 0, 0, 0, -20, -20, -20, -20]
     for head, raw in zip(model.heads, (scores, nothing, nothing), strict=True):
@@ -75,17 +75,17 @@ def test_a_box_may_carry_two_classes_unless_asked_otherwise(tiny):
     assert not one.boxes[~one.valid].any()
 
 
-def test_boxes_stay_inside_the_picture(tiny):
+def test_boxes_lie_inside_the_image(tiny):
     model = plant(tiny, scores=[0, 0, 0, 0, 4, 4, -20, -20])
-    found = model.predict(jnp.zeros((1, 32, 64, 3)), max_outputs=4)
-    boxes = np.asarray(found.boxes[found.valid])
+    detections = model.predict(jnp.zeros((1, 32, 64, 3)), max_outputs=4)
+    boxes = np.asarray(detections.boxes[detections.valid])
     assert len(boxes)
     assert boxes.min() >= 0
     assert boxes[:, 2].max() <= 64
     assert boxes[:, 3].max() <= 32
 
 
-def test_an_untrained_network_says_that_almost_every_slot_is_empty(tiny):
+def test_an_untrained_network_predicts_that_almost_every_slot_is_empty(tiny):
     heads = tiny(jnp.full((1, 64, 64, 3), 0.5))
     objectness = jnp.concatenate([head.reshape(-1, 8)[:, 4] for head in heads])
     assert jax.nn.sigmoid(objectness).mean() < 0.1

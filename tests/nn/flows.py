@@ -6,7 +6,7 @@ import numpy as np
 from flax import nnx
 
 
-def moved(module, *, scale=0.3, dtype=jnp.float32):
+def perturbed(module, *, scale=0.3, dtype=jnp.float32):
     """The module with noise on all its parameters, which often start as the identity."""
     params = nnx.state(module, nnx.Param)
     leaves, tree = jax.tree.flatten(params)
@@ -17,7 +17,7 @@ def moved(module, *, scale=0.3, dtype=jnp.float32):
 
 
 def check_flow(flow, x, condition=None, *, tolerance=1e-10):
-    """There and back, and the log-determinant is that of the Jacobian, which is not 1."""
+    """The inverse undoes, and the log-determinant is that of the Jacobian, which is not 1."""
     forward = jax.jit(flow.forward)
     z, log_det = forward(x, condition)
     back, log_det_back = jax.jit(flow.inverse)(z, condition)

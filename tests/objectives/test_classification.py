@@ -1,4 +1,4 @@
-"""The classifier's objective: by hand, and it can be learnt."""
+"""The classifier's objective: by hand, and a network trains on it."""
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,12 @@ def test_the_mean_cross_entropy_and_the_accuracy_by_hand():
         return x
 
     batch = {"image": jnp.array([[0.0, 0.0], [np.log(3), 0.0]]), "labels": jnp.array([1, 0])}
-    loss, found = objectives.classification(model, batch, jax.random.key(0))
+    loss, metrics = objectives.classification(model, batch, jax.random.key(0))
     np.testing.assert_allclose(loss, (np.log(2) + np.log(4 / 3)) / 2, rtol=1e-6)
-    assert float(found["accuracy"]) == 0.5
+    assert float(metrics["accuracy"]) == 0.5
 
 
-def test_a_hidden_layer_learns_xor():
+def test_a_hidden_layer_solves_xor():
     model, _ = train.fit(
         jax.random.key(0),
         Mlp((2, 8, 2), rngs=nnx.Rngs(0)),

@@ -1,4 +1,4 @@
-"""The diffusion objectives: perfect networks, and what a network is told."""
+"""The diffusion objectives: perfect networks, and what a network is called with."""
 
 from functools import partial
 
@@ -16,16 +16,16 @@ KEY = jax.random.key(1)
 
 
 class Spy:
-    """Answers by a function of what it is asked, and keeps it."""
+    """Predicts by a function of its inputs, and remembers them."""
 
     num_classes = 6
 
-    def __init__(self, answer):
-        self.answer = answer
+    def __init__(self, predict):
+        self.predict = predict
 
     def __call__(self, x_t, alpha_bar, labels, *, key):
-        self.asked = x_t, alpha_bar, labels
-        return self.answer(x_t, alpha_bar)
+        self.inputs = x_t, alpha_bar, labels
+        return self.predict(x_t, alpha_bar)
 
 
 X0 = 2 * IMAGES - 1
@@ -38,28 +38,28 @@ PERFECT = {
 
 
 @pytest.mark.parametrize("name", PERFECT)
-def test_a_network_that_knows_the_picture_has_no_loss(name):
-    objective, answer = PERFECT[name]
-    loss, metrics = objective(Spy(answer), BATCH, KEY, alpha_bar=ALPHA_BAR)
+def test_a_perfect_prediction_has_no_loss(name):
+    objective, predict = PERFECT[name]
+    loss, metrics = objective(Spy(predict), BATCH, KEY, alpha_bar=ALPHA_BAR)
     np.testing.assert_allclose(loss, 0, atol=1e-5)
     assert set(metrics) == {"loss", "error"}
 
 
 @pytest.mark.parametrize("name", PERFECT)
 def test_weights_are_those_of_the_target(name):
-    objective, answer = PERFECT[name]
-    spy = Spy(lambda x, a: answer(x, a) + 2)
+    objective, predict = PERFECT[name]
+    spy = Spy(lambda x, a: predict(x, a) + 2)
     loss, metrics = objective(spy, BATCH, KEY, alpha_bar=ALPHA_BAR, gamma=5.0)
-    weights = getattr(losses.min_snr_weights(spy.asked[1], gamma=5.0), name)
+    weights = getattr(losses.min_snr_weights(spy.inputs[1], gamma=5.0), name)
     np.testing.assert_allclose(loss, 4 * jnp.mean(weights), rtol=1e-3)
     np.testing.assert_allclose(metrics["error"], 4, rtol=1e-3)
 
 
-def test_the_noise_is_normal_and_each_example_s_own():
+def test_the_noise_is_normal_and_independent_among_examples():
     batch = {"image": jnp.full((4000, 2, 2, 1), 0.5), "labels": jnp.zeros(4000, jnp.int32)}
     spy = Spy(lambda x, a: x)
     objectives.diffusion_noise(spy, batch, KEY, alpha_bar=ALPHA_BAR)
-    x_t, ratio, _ = spy.asked
+    x_t, ratio, _ = spy.inputs
     noise = np.asarray(x_t / jnp.sqrt(1 - ratio)[:, None, None, None]).reshape(4000, 4)
     np.testing.assert_allclose(np.cov(noise, rowvar=False), np.eye(4), atol=0.1)
     assert len(np.unique(noise)) > 0.999 * noise.size
@@ -69,29 +69,29 @@ def test_all_levels_are_drawn_equally_often():
     batch = {"image": jnp.zeros((1000, 1, 1, 1)), "labels": jnp.zeros(1000, jnp.int32)}
     spy = Spy(lambda x, a: x)
     objectives.diffusion_noise(spy, batch, KEY, alpha_bar=ALPHA_BAR)
-    _, counts = np.unique(np.asarray(spy.asked[1]), return_counts=True)
+    _, counts = np.unique(np.asarray(spy.inputs[1]), return_counts=True)
     assert len(counts) == 100
     assert counts.min() >= 9
     assert counts.max() <= 11
 
 
-@pytest.mark.parametrize(("dropout", "kept"), [(0.0, 1.0), (1.0, 0.0), (0.25, 0.75)])
-def test_a_share_of_the_classes_is_not_told(dropout, kept):
+@pytest.mark.parametrize(("dropout", "share"), [(0.0, 1.0), (1.0, 0.0), (0.25, 0.75)])
+def test_a_share_of_the_labels_is_dropped(dropout, share):
     labels = jnp.tile(jnp.arange(6), 500)
     batch = {"image": jnp.zeros((3000, 1, 1, 1)), "labels": labels}
     spy = Spy(lambda x, a: x)
     objectives.diffusion_x0(spy, batch, KEY, alpha_bar=ALPHA_BAR, class_dropout=dropout)
-    told = np.asarray(spy.asked[2])
-    same = told == np.asarray(labels)
-    assert np.all(told[~same] == Spy.num_classes)
-    np.testing.assert_allclose(same.mean(), kept, atol=0.03)
+    given = np.asarray(spy.inputs[2])
+    same = given == np.asarray(labels)
+    assert np.all(given[~same] == Spy.num_classes)
+    np.testing.assert_allclose(same.mean(), share, atol=0.03)
 
 
-def test_a_network_without_classes_is_told_none():
+def test_a_network_without_classes_is_given_none():
     spy = Spy(lambda x, a: x)
     spy.num_classes = 0
     objectives.diffusion_velocity(spy, {"image": IMAGES}, KEY, alpha_bar=ALPHA_BAR)
-    assert spy.asked[2] is None
+    assert spy.inputs[2] is None
 
 
 def test_it_works_under_jit():

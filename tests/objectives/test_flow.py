@@ -10,21 +10,21 @@ from flax import nnx
 from lectures_jax import objectives, ops
 from lectures_jax.models.flow import coupling_flow
 from lectures_jax.models.image_flow import histogram_flow
-from tests.nn.flows import moved
+from tests.nn.flows import perturbed
 
 
-def test_vectors_cost_what_the_density_says():
-    flow = moved(coupling_flow(3, layers=2, hidden=(5,), condition=2, rngs=nnx.Rngs(0)))
+def test_vectors_cost_minus_their_log_density():
+    flow = perturbed(coupling_flow(3, layers=2, hidden=(5,), condition=2, rngs=nnx.Rngs(0)))
     key = jax.random.key(0)
-    batch = {"x": jax.random.normal(key, (4, 3)), "told": jax.random.normal(key, (4, 2))}
+    batch = {"x": jax.random.normal(key, (4, 3)), "condition": jax.random.normal(key, (4, 2))}
     loss, metrics = jax.jit(partial(objectives.flow, flow))(batch, key)
-    nats = -jax.jit(flow.log_prob)(batch["x"], batch["told"]).mean()
+    nats = -jax.jit(flow.log_prob)(batch["x"], batch["condition"]).mean()
     np.testing.assert_allclose(loss, nats, rtol=1e-6)
     np.testing.assert_array_equal(metrics["loss"], loss)
 
 
-def test_pictures_cost_bits_and_the_label_is_told_where_asked():
-    flow = moved(histogram_flow((2, 2, 1), levels=5, hidden=(9,), classes=3, rngs=nnx.Rngs(0)))
+def test_images_cost_bits_and_depend_on_the_label_where_conditional():
+    flow = perturbed(histogram_flow((2, 2, 1), levels=5, hidden=(9,), classes=3, rngs=nnx.Rngs(0)))
     key = jax.random.key(0)
     batch = {
         "image": jax.random.randint(key, (6, 2, 2, 1), 0, 5) / 4,

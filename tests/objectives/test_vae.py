@@ -30,13 +30,15 @@ def make(hidden=(8,), **options) -> Vae:
 
 def test_the_loss_is_reconstruction_plus_beta_times_the_divergence():
     model = make()
-    loss, found = objectives.elbo(model, {"image": X}, KEY, beta=3.0)
-    np.testing.assert_allclose(loss, found["reconstruction"] + 3 * found["divergence"], rtol=1e-6)
+    loss, metrics = objectives.elbo(model, {"image": X}, KEY, beta=3.0)
+    np.testing.assert_allclose(
+        loss, metrics["reconstruction"] + 3 * metrics["divergence"], rtol=1e-6
+    )
     kl = losses.gaussian_kl(*model.posterior(X))
-    np.testing.assert_allclose(found["divergence"], kl.mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["divergence"], kl.mean(), rtol=1e-5)
 
 
-def test_pictures_and_vectors_are_alike():
+def test_images_and_vectors_have_the_same_loss():
     flat, _ = objectives.elbo(make(), {"image": X}, KEY)
     rngs = nnx.Rngs(0)
     model = Vae(
@@ -47,17 +49,17 @@ def test_pictures_and_vectors_are_alike():
     np.testing.assert_allclose(loss, flat, rtol=1e-6)
 
 
-def test_free_bits_cost_nothing_and_push_nothing():
+def test_free_bits_add_a_constant_and_no_gradient():
     def divergence_part(model, free_bits):
-        loss, found = objectives.elbo(model, {"image": X}, KEY, free_bits=free_bits)
-        return loss - found["reconstruction"]
+        loss, metrics = objectives.elbo(model, {"image": X}, KEY, free_bits=free_bits)
+        return loss - metrics["reconstruction"]
 
     model = make()
     np.testing.assert_allclose(divergence_part(model, 50.0), 2 * 50)  # two units
     free = nnx.grad(partial(divergence_part, free_bits=50.0))(model)
     assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(free))
-    taxed = nnx.grad(partial(divergence_part, free_bits=0.0))(model)
-    assert any(np.any(leaf != 0) for leaf in jax.tree.leaves(taxed))
+    penalized = nnx.grad(partial(divergence_part, free_bits=0.0))(model)
+    assert any(np.any(leaf != 0) for leaf in jax.tree.leaves(penalized))
 
 
 def test_the_divergence_warms_up_inside_the_step():
@@ -71,24 +73,24 @@ def test_the_divergence_warms_up_inside_the_step():
         steps=6,
         log_every=1,
     )
-    found = [row["beta"] for row in history]
-    np.testing.assert_allclose(found, [0, 0.25, 0.5, 0.75, 1, 1])
+    betas = [row["beta"] for row in history]
+    np.testing.assert_allclose(betas, [0, 0.25, 0.5, 0.75, 1, 1])
     assert model.steps[...] == 6
 
 
-def test_the_computed_variance_follows_the_error_and_never_rises():
+def test_the_optimal_variance_follows_the_error_and_never_rises():
     model = make(variance=0.5)
     z = jnp.zeros((5, 2))
     error = np.mean((X - model.decode(z)) ** 2)
-    found = objectives.optimal_sigma_nll(model, X, z, momentum=0.9)
+    nll = objectives.optimal_sigma_nll(model, X, z, momentum=0.9)
     np.testing.assert_allclose(np.exp(model.pixel_log_var[...]), 0.9 * 0.5 + 0.1 * error, rtol=1e-5)
-    np.testing.assert_allclose(found, objectives.gaussian_nll(model, X, z), rtol=1e-6)
+    np.testing.assert_allclose(nll, objectives.gaussian_nll(model, X, z), rtol=1e-6)
     model.pixel_log_var[...] = jnp.log(jnp.float32(error / 2))
     objectives.optimal_sigma_nll(model, X, z)
     np.testing.assert_allclose(np.exp(model.pixel_log_var[...]), error / 2, rtol=1e-5)
 
 
-def test_the_computed_variance_is_kept_by_training():
+def test_training_keeps_the_optimal_variance():
     balanced = partial(objectives.elbo, reconstruction=objectives.optimal_sigma_nll)
     batches = ({"image": X} for _ in range(30))
     model, _ = train.fit(KEY, make(variance=1.0), balanced, optax.adam(1e-2), batches, steps=30)
@@ -125,9 +127,9 @@ def linear() -> tuple[Vae, stats.rv_continuous]:
 def test_with_the_true_posterior_every_bound_is_the_likelihood(samples):
     model, truth = linear()
     bound = partial(objectives.iwae, samples=samples)
-    _, found = bound(model, {"image": X}, KEY)
-    np.testing.assert_allclose(found["log_likelihood"], truth.logpdf(X).mean(), rtol=1e-5)
-    np.testing.assert_allclose(found["effective_samples"], samples, rtol=1e-3)
+    _, metrics = bound(model, {"image": X}, KEY)
+    np.testing.assert_allclose(metrics["log_likelihood"], truth.logpdf(X).mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["effective_samples"], samples, rtol=1e-3)
 
 
 def test_the_evidence_bound_has_the_likelihood_as_its_mean():

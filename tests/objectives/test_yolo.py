@@ -45,7 +45,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(measure):
     loss, metrics = measure(batch())
     terms = 2 * metrics["box"] + 3 * metrics["overlap"] + metrics["objectness"] + metrics["classes"]
     np.testing.assert_allclose(loss, terms, rtol=1e-6)
-    assert metrics["lost"] == 0
+    assert metrics["collided"] == 0
     assert all(metrics[name] > 0 for name in ("box", "overlap", "objectness", "classes"))
 
 
@@ -54,7 +54,7 @@ def test_what_padding_holds_does_not_matter(measure):
     np.testing.assert_array_equal(measure(batch())[0], measure(batch(boxes=boxes))[0])
 
 
-def test_a_crowd_is_not_learnt(measure):
+def test_a_crowd_is_left_out(measure):
     crowd = jnp.array([[False, False], [False, True]])
     marked = measure(batch(crowd=crowd))[0]
     removed = measure(batch(valid=batch()["valid"] & ~crowd, crowd=crowd))[0]

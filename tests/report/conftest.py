@@ -28,7 +28,7 @@ def page(tmp_path_factory) -> Path:
     photograph = rng.uniform(size=(300, 500, 3))
     Image.fromarray(np.zeros((20, 3000, 3), np.uint8)).save(folder / "wide.webp")
     plots = [Figure(folder / f"{name}.svg", name) for name in ("curves", "anchors", "p")]
-    pictures = [photograph, rng.uniform(size=(8, 8)), folder / "wide.webp"]
+    images = [photograph, rng.uniform(size=(8, 8)), folder / "wide.webp"]
     wide = Table([f"column {i}" for i in range(30)], [[i * 0.37 for i in range(30)]])
     report.page(
         folder / "report.html",
@@ -37,7 +37,7 @@ def page(tmp_path_factory) -> Path:
         numbers={"mAP50": 0.91234, HOSTILE: HOSTILE, "a_name_without_any_space_in_it" * 3: 1},
         sections=[
             Section("Plots", HOSTILE, plots),
-            Section(HOSTILE, "One.\n\nTwo.", [Figure(p, HOSTILE, HOSTILE) for p in pictures]),
+            Section(HOSTILE, "One.\n\nTwo.", [Figure(p, HOSTILE, HOSTILE) for p in images]),
             Section("Wide", table=wide),
             Section("Names", table=Table([HOSTILE, "n"], [[HOSTILE, 12345], ["x" * 300, None]])),
             Section("Configuration", table=wide, folded=True),

@@ -31,6 +31,6 @@ def test_thousands_of_boxes_make_a_small_file(tmp_path):
         (np.ones((1, 2)), np.full((1, 2), np.nan), "anchors must"),
     ],
 )
-def test_sizes_that_are_none_are_told(tmp_path, sizes, anchors, message):
+def test_sizes_that_are_none_raise(tmp_path, sizes, anchors, message):
     with pytest.raises(ValueError, match=message):
         report.anchors(sizes, anchors, tmp_path / "a.svg")

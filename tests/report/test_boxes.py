@@ -5,11 +5,11 @@ from PIL import ImageColor
 from lectures_jax import report
 from lectures_jax.report.theme import PALETTE
 
-GREY = np.full((120, 200, 3), 0.5, np.float32)
+GRAY = np.full((120, 200, 3), 0.5, np.float32)
 CLASSES = ("cat", "dog")
 
 
-def draw(boxes, labels, scores=None, image=GREY, **options):
+def draw(boxes, labels, scores=None, image=GRAY, **options):
     return report.draw_boxes(
         image,
         np.array(boxes, np.float32).reshape(-1, 4),
@@ -20,14 +20,14 @@ def draw(boxes, labels, scores=None, image=GREY, **options):
     )
 
 
-def has(picture, color):
+def has(drawing, color):
     """The pixels of a color."""
-    return (picture == ImageColor.getrgb(color)).all(axis=-1)
+    return (drawing == ImageColor.getrgb(color)).all(axis=-1)
 
 
 def test_an_outline_covers_the_border_pixels_of_its_box_and_no_more():
-    picture = draw([[20, 30, 100, 90]], [1])
-    drawn = has(picture, PALETTE[1])
+    drawing = draw([[20, 30, 100, 90]], [1])
+    drawn = has(drawing, PALETTE[1])
     assert drawn[30, 20:100].all()
     assert drawn[89, 20:100].all()
     assert drawn[30:90, 20].all()
@@ -35,29 +35,29 @@ def test_an_outline_covers_the_border_pixels_of_its_box_and_no_more():
     assert not drawn[:, :20].any()
     assert not drawn[:, 100:].any()
     assert not drawn[90:].any()
-    assert has(picture, "black")[40:80, [19, 22, 97, 100]].all()  # the rim
-    assert (picture[40:80, 30:90] == 128).all()  # the object itself is not covered
+    assert has(drawing, "black")[40:80, [19, 22, 97, 100]].all()  # the rim
+    assert (drawing[40:80, 30:90] == 128).all()  # the object itself is not covered
 
 
 def test_a_label_is_written_above_its_box():
-    picture = draw([[20, 30, 100, 90]], [1])
-    above = picture[16:30, 20:60]
+    drawing = draw([[20, 30, 100, 90]], [1])
+    above = drawing[16:30, 20:60]
     assert has(above, PALETTE[1]).any()
     assert has(above, "black").any()
 
 
-def test_scale_enlarges_picture_and_boxes():
-    picture = draw([[20, 30, 100, 90]], [0], scale=3)
-    assert picture.shape == (360, 600, 3)
-    assert has(picture, PALETTE[0])[90:270, 60].all()
+def test_scale_enlarges_image_and_boxes():
+    drawing = draw([[20, 30, 100, 90]], [0], scale=3)
+    assert drawing.shape == (360, 600, 3)
+    assert has(drawing, PALETTE[0])[90:270, 60].all()
 
 
 def test_true_boxes_are_dashed_and_white_on_any_ground():
     for level in (0.0, 0.5, 1.0):
-        picture = draw([[20, 40, 180, 110]], [0], truth=True, image=np.full_like(GREY, level))
-        edge = picture[40, 80:180].astype(int).mean(axis=-1)
+        drawing = draw([[20, 40, 180, 110]], [0], truth=True, image=np.full_like(GRAY, level))
+        edge = drawing[40, 80:180].astype(int).mean(axis=-1)
         assert {0, 255} == set(edge.tolist())
-        assert not has(picture, PALETTE[0]).any()
+        assert not has(drawing, PALETTE[0]).any()
 
 
 def test_a_score_follows_the_class():
@@ -69,22 +69,22 @@ def test_a_score_follows_the_class():
 
 def test_padding_nan_and_infinite_boxes_are_not_drawn():
     boxes = [[20, 30, 100, 90], [0, 0, np.nan, 5], [-np.inf, 0, np.inf, 5]]
-    picture = draw(boxes, [0, 0, 0], valid=np.array([False, True, True]))
-    np.testing.assert_array_equal(picture, 128)
+    drawing = draw(boxes, [0, 0, 0], valid=np.array([False, True, True]))
+    np.testing.assert_array_equal(drawing, 128)
 
 
-def test_no_boxes_leave_the_picture():
+def test_no_boxes_leave_the_image():
     np.testing.assert_array_equal(draw([], []), 128)
 
 
-def test_edges_outside_of_the_picture_are_not_seen():
-    picture = draw([[-50, -50, 1e9, 1e9]], [0])
-    np.testing.assert_array_equal(picture[30:], 128)  # only the label is
+def test_edges_outside_of_the_image_are_not_seen():
+    drawing = draw([[-50, -50, 1e9, 1e9]], [0])
+    np.testing.assert_array_equal(drawing[30:], 128)  # only the label is
 
 
 def test_flipped_and_empty_boxes_draw():
-    picture = draw([[100, 90, 20, 30], [50, 50, 50, 50]], [0, 0])
-    assert has(picture, PALETTE[0])[30:90, 20].all()
+    drawing = draw([[100, 90, 20, 30], [50, 50, 50, 50]], [0, 0])
+    assert has(drawing, PALETTE[0])[30:90, 20].all()
 
 
 def test_labels_avoid_each_other():
@@ -95,7 +95,7 @@ def test_labels_avoid_each_other():
     assert below == alone - outline > 0
 
 
-def test_a_label_that_is_no_class_is_told():
+def test_a_label_that_is_no_class_raises():
     with pytest.raises(ValueError, match=r"labels must be in \[0, 2\), got 2"):
         draw([[1, 1, 2, 2]], [2])
 

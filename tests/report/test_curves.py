@@ -66,7 +66,7 @@ def test_an_svg_repaints_its_ink_in_the_dark(tmp_path):
         ([{"step": 1, "loss": 1.0}], [["los"]], "got 'los'"),
     ],
 )
-def test_a_history_that_cannot_be_drawn_is_told(tmp_path, rows, panels, message):
+def test_a_history_that_cannot_be_drawn_raises(tmp_path, rows, panels, message):
     with pytest.raises(ValueError, match=message):
         report.curves(rows, tmp_path / "a.svg", panels=panels)
     assert not list(tmp_path.iterdir())
@@ -97,6 +97,6 @@ def test_many_classes_name_the_five_lowest(tmp_path):
 @pytest.mark.parametrize(
     "curves", [{}, {"cat": np.full(11, -1.0)}, {"cat": np.ones(11), "dog": np.ones(101)}]
 )
-def test_curves_that_cannot_be_compared_are_told(tmp_path, curves):
+def test_curves_that_cannot_be_compared_raise(tmp_path, curves):
     with pytest.raises(ValueError, match="curves must have"):
         report.precision_recall_curves(curves, tmp_path / "a.svg")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lectures_jax import report
-from lectures_jax.report.detection import Boxes
+from lectures_jax.report.detection import PaddedBoxes
 
 CLASSES = ("cat", "dog")
 IMAGES = [np.zeros((40, 60, 3), np.uint8)] * 3
@@ -14,15 +14,15 @@ def boxes(valid, scores=None):
     valid = np.array(valid, bool)
     corners = np.array([[5, 15, 25, 35], [30, 15, 55, 35]], np.float32)
     scores = None if scores is None else np.full(valid.shape, scores, np.float32)
-    return Boxes(
+    return PaddedBoxes(
         np.tile(corners, (len(valid), 1, 1)), np.tile([0, 1], (len(valid), 1)), valid, scores
     )
 
 
 def test_predictions_stand_beside_the_truth():
     truth = boxes([[1, 1], [1, 0]])
-    found = boxes([[1, 0], [0, 0]], scores=0.75)
-    section = report.predictions(IMAGES[:2], truth, found, names=NAMES, classes=CLASSES)
+    detections = boxes([[1, 0], [0, 0]], scores=0.75)
+    section = report.predictions(IMAGES[:2], truth, detections, names=NAMES, classes=CLASSES)
     assert [figure.caption for figure in section.figures] == [
         "first: 2 objects, 1 detections.",
         "second: 1 objects, 0 detections.",
@@ -36,7 +36,7 @@ def test_predictions_stand_beside_the_truth():
     assert not right.any()
 
 
-def test_the_worst_errors_come_first_and_sound_pictures_not_at_all():
+def test_the_worst_errors_come_first_and_sound_images_not_at_all():
     missed = boxes([[0, 0], [1, 0], [1, 1]])
     wrong = boxes([[0, 0], [0, 0], [0, 1]], scores=0.9)
     section = report.worst_errors(IMAGES, missed, wrong, names=NAMES, classes=CLASSES)

@@ -44,7 +44,7 @@ def show(driver, page, *, width, theme):
     driver.get(page.as_uri())
 
 
-def test_every_picture_loads(driver, page):
+def test_every_image_loads(driver, page):
     show(driver, page, width=1400, theme="light")
     widths = driver.execute_script(
         "return [...document.images].map(i => [i.complete, i.naturalWidth])"
@@ -135,7 +135,7 @@ def test_ids_are_unique_and_references_lead_to_them(page):
     assert "script" not in parser.tags
 
 
-def test_every_picture_and_plot_has_a_description(page):
+def test_every_image_and_plot_has_a_description(page):
     text = page.read_text()
     assert all('alt="' in tag for tag in re.findall(r"<img[^>]*>", text))
     assert all('aria-label="' in tag for tag in re.findall(r"<svg[^>]*>", text))
@@ -169,13 +169,16 @@ def test_numbers_are_rounded_and_lined_up(tmp_path, values, shown):
     assert re.findall(r"<td[^>]*>([^<]*)</td>", (tmp_path / "a.html").read_text()) == shown
 
 
-def test_an_unknown_kind_of_file_is_told(tmp_path):
+def test_an_unknown_kind_of_file_raises(tmp_path):
     section = Section("s", figures=[Figure(tmp_path / "a.pdf")])
     with pytest.raises(ValueError, match=r"got 'a\.pdf'"):
         report.page(tmp_path / "a.html", title="a", sections=[section])
 
 
-def test_a_row_with_too_few_cells_is_told(tmp_path):
+def test_a_row_with_too_few_cells_raises_and_leaves_the_page_as_it_was(tmp_path):
+    (tmp_path / "a.html").write_text("before")
     section = Section("s", table=Table(["a", "b"], [[1]]))
     with pytest.raises(ValueError, match="2 cells, got"):
         report.page(tmp_path / "a.html", title="a", sections=[section])
+    assert (tmp_path / "a.html").read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.html"]

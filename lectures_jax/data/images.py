@@ -12,52 +12,70 @@ from PIL import Image
 
 from lectures_jax.data.problems import BadInputError, ErrorLog
 
-MAX_PIXELS = 50_000_000  # a larger image is taken for a decompression bomb
+MAX_PIXELS = 50_000_000  # a larger image is refused as a decompression bomb
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # none of them starts another program
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
-COLOURS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # 8 bits a channel at most
-INDICES = ("1", "L", "P", "I", "I;16", "I;16B")
+COLOR_MODES = (
+    "1",
+    "L",
+    "LA",
+    "P",
+    "PA",
+    "RGB",
+    "RGBA",
+    "CMYK",
+    "YCbCr",
+)  # 8 bits a channel at most
+INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 
 
-def decode_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+def decode_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """Decodes an image as RGB; transparency is dropped, EXIF rotation is not applied.
 
     Args:
         path: a BMP, GIF (first frame), JPEG, PNG, PPM or WebP file.
 
     Raises:
-        ValueError: if it does not decode, or is larger than 50 million pixels (found from its
-            header, before any pixel is decoded).
+        ValueError: if it does not decode, or is larger than 50 million pixels (which its
+            header states, before any pixel is decoded).
     """
-    return _decode(path, COLOURS, _rgb)
+    return _decode(path, COLOR_MODES, _rgb)
 
 
 def decode_on_black(path: Path, file: BytesIO | None = None) -> UInt8[np.ndarray, "h w 3"]:
     """Decodes an image as RGB, with black under what is transparent.
 
     Args:
-        path: names the image in an error.
-        file: where it is read from, by default `path`.
+        path: of the image, which an error names.
+        file: its content, by default that of the file at `path`.
 
     Raises:
-        ValueError: as `decode_picture`.
+        ValueError: as `decode_image`.
     """
-    return _decode(path, COLOURS, _over_black, file)
+    return _decode(path, COLOR_MODES, _over_black, file)
 
 
 def decode_mask(path: Path) -> Int32[np.ndarray, "h w"]:
     """Decodes a mask: the integer of each pixel, for a palette its index.
 
+    Args:
+        path: a file of one channel or with a palette.
+
     Raises:
-        ValueError: as `decode_picture`, and if the file has more than one channel.
+        ValueError: as `decode_image`, and if the file has more than one channel.
     """
-    return _decode(path, INDICES, lambda image: np.asarray(image).astype(np.int32))
+    return _decode(path, INDEX_MODES, lambda image: np.asarray(image).astype(np.int32))
 
 
 def verify(
-    paths: Iterable[Path], problems: ErrorLog, decode: Callable[[Path], np.ndarray] = decode_picture
+    paths: Iterable[Path], problems: ErrorLog, decode: Callable[[Path], np.ndarray] = decode_image
 ) -> dict[Path, tuple[int, int]]:
     """Decodes every file once, on all cores.
+
+    Args:
+        paths: of the files.
+        problems: receives an error for each file that does not decode.
+        decode: what must work, `decode_image` or `decode_mask`.
 
     Returns:
         Height and width of those that decode; the others are noted in `problems`.
@@ -90,9 +108,9 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 
 def _over_black(image: Image.Image) -> np.ndarray:
-    seen = image.convert("RGBA")
-    ground = Image.new("RGBA", seen.size, "black")
-    return np.asarray(Image.alpha_composite(ground, seen).convert("RGB"))
+    layer = image.convert("RGBA")
+    ground = Image.new("RGBA", layer.size, "black")
+    return np.asarray(Image.alpha_composite(ground, layer).convert("RGB"))
 
 
 def _decode(

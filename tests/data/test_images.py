@@ -2,26 +2,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lectures_jax.data.pictures import decode_mask, decode_picture, verify
+from lectures_jax.data.images import decode_image, decode_mask, verify
 from lectures_jax.data.problems import ErrorLog
-from tests.data.files import noise, picture, png_header, truncate
+from tests.data.files import image_file, noise, png_header, truncate
 
 
-def test_a_picture_decodes_to_its_pixels(tmp_path):
+def test_a_image_decodes_to_its_pixels(tmp_path):
     pixels = noise(tmp_path / "a.png")
-    np.testing.assert_array_equal(decode_picture(tmp_path / "a.png"), pixels)
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.png"), pixels)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_every_8_bit_mode_becomes_rgb(tmp_path, mode):
-    assert decode_picture(picture(tmp_path / "a.png", 3, 4, mode)).shape == (3, 4, 3)
+    assert decode_image(image_file(tmp_path / "a.png", 3, 4, mode)).shape == (3, 4, 3)
 
 
 def test_a_palette_with_transparency_becomes_rgb_without_a_warning(tmp_path):
     image = Image.new("P", (4, 3))
     image.putpalette([0, 0, 0, 255, 0, 0])
     image.save(tmp_path / "a.png", transparency=bytes([0, 128]))
-    assert decode_picture(tmp_path / "a.png").shape == (3, 4, 3)
+    assert decode_image(tmp_path / "a.png").shape == (3, 4, 3)
 
 
 def test_the_numbers_of_a_mask_are_kept(tmp_path):
@@ -37,42 +37,42 @@ def test_the_numbers_of_a_mask_are_kept(tmp_path):
     np.testing.assert_array_equal(decode_mask(tmp_path / "deep.png"), deep)
 
 
-def test_a_colour_picture_is_no_mask(tmp_path):
+def test_a_color_image_is_no_mask(tmp_path):
     with pytest.raises(ValueError, match=r"a\.png: mode: expected one of 1, L, .*, got RGB"):
-        decode_mask(picture(tmp_path / "a.png"))
+        decode_mask(image_file(tmp_path / "a.png"))
 
 
 def test_16_bits_a_channel_are_refused_rather_than_clipped(tmp_path):
     Image.fromarray(np.full((4, 4), 60000, np.uint16)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"a\.png: mode: expected .*, got I;16"):
-        decode_picture(tmp_path / "a.png")
+        decode_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif"])
-def test_a_truncated_picture_is_refused(tmp_path, suffix):
+def test_a_truncated_image_is_refused(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     noise(path)
     truncate(path)
     with pytest.raises(ValueError, match=rf"a\.{suffix}: content: expected an image that decodes"):
-        decode_picture(path)
+        decode_image(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG", b"<html></html>", bytes(1000)])
-def test_a_file_that_is_no_picture_is_refused(tmp_path, content):
+def test_a_file_that_is_no_image_is_refused(tmp_path, content):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.png: content: expected an image that decodes"):
-        decode_picture(tmp_path / "a.png")
+        decode_image(tmp_path / "a.png")
 
 
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"a\.png: content: .*FileNotFoundError"):
-        decode_picture(tmp_path / "a.png")
+        decode_image(tmp_path / "a.png")
 
 
 def test_a_format_not_listed_is_refused_whatever_its_name(tmp_path):
     Image.new("RGB", (4, 3)).save(tmp_path / "a.png", format="TIFF")
     with pytest.raises(ValueError, match="an image that decodes, got UnidentifiedImageError"):
-        decode_picture(tmp_path / "a.png")
+        decode_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,14 @@ def test_a_format_not_listed_is_refused_whatever_its_name(tmp_path):
         (60_000, "content: expected .*DecompressionBombError"),
     ],
 )
-def test_a_picture_of_too_many_pixels_is_refused_from_its_header(tmp_path, side, message):
+def test_a_image_of_too_many_pixels_is_refused_from_its_header(tmp_path, side, message):
     png_header(tmp_path / "bomb.png", side, side)
     with pytest.raises(ValueError, match=rf"bomb\.png: {message}"):
-        decode_picture(tmp_path / "bomb.png")
+        decode_image(tmp_path / "bomb.png")
 
 
 def test_verifying_returns_the_sizes_and_notes_what_does_not_decode(tmp_path):
-    good = picture(tmp_path / "good.png", 3, 4)
+    good = image_file(tmp_path / "good.png", 3, 4)
     noise(tmp_path / "bad.png")
     truncate(tmp_path / "bad.png")
     problems = ErrorLog(strict=False)
