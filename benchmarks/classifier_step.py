@@ -6,6 +6,9 @@ ResNet-18 in its CIFAR form (32×32, color). PyTorch runs in its default layout 
     python -m benchmarks.classifier_step [--cases cnn resnet18] [--repeats 20]
 """
 
+# pyright: reportMissingImports=false
+# The peers are an extra of their own.
+
 import argparse
 from functools import partial
 
@@ -121,7 +124,7 @@ def check_same(build, torch_build) -> None:
 
 def main() -> None:
     """Measures, prints and saves."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--repeats", type=int, default=20)
     options = parser.parse_args()

@@ -170,7 +170,7 @@ def describe(row: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cases", nargs="+", default=[""], help="beginnings of their names")
     parser.add_argument("--seconds", type=float, default=2, help="time for each case")
     options = parser.parse_args()

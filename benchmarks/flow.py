@@ -8,6 +8,9 @@ all parameters as one vector (`optax.flatten`), as the experiment does; FlowJAX'
 FlowJAX's flow permutes where ours lets the halves take turns.
 """
 
+# pyright: reportMissingImports=false
+# The peers are an extra of their own.
+
 import equinox as eqx
 import flowjax.bijections as bijections
 import flowjax.flows
@@ -42,9 +45,11 @@ def ours(transform, batches):
 
     def run():
         nonlocal state
+        loss = None
         for x in batches:
             state, metrics = step(state, {"x": x})
-        return metrics["loss"]
+            loss = metrics["loss"]
+        return loss
 
     return run
 
@@ -68,6 +73,7 @@ def theirs(transformer, batches, optimizer):
 
     def run():
         nonlocal params, opt_state
+        loss = None
         for x in batches:
             params, opt_state, loss = flowjax_step(
                 params, static, x, optimizer=optimizer, opt_state=opt_state, loss_fn=loss_fn

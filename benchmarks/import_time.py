@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from benchmarks.common import compare, save
 
@@ -11,7 +13,9 @@ def main() -> None:
     """Measures, prints and saves."""
     names = ("lectures_jax.ops", "jax")
     run = partial(subprocess.run, check=True)
-    functions = {name: partial(run, [sys.executable, "-c", f"import {name}"]) for name in names}
+    functions: dict[str, Callable[[], Any]] = {
+        name: partial(run, [sys.executable, "-c", f"import {name}"]) for name in names
+    }
     times = compare(functions, repeats=15)
     ratio = times.seconds[names[0]] / times.seconds[names[1]]
     row = {"case": "import", **times.seconds, "ratio": ratio, **times.conditions()}

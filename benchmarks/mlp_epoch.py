@@ -4,6 +4,9 @@
 Fashion-MNIST, on random images, as only time is measured. Both shuffle by one permutation.
 """
 
+# pyright: reportMissingImports=false
+# The peers are an extra of their own.
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -9,6 +9,9 @@ all boxes and for the 300 best. Scenes change from call to call, as images do: o
 again and again a processor predicts all of a peer's branches.
 """
 
+# pyright: reportMissingImports=false
+# The peers are an extra of their own.
+
 import argparse
 import ctypes
 import itertools
@@ -156,7 +159,7 @@ def describe(row: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     sizes, batches = [100, 300, 1000, 3000, 10000, 25200], [1, 8, 32]
     parser.add_argument("--sizes", type=int, nargs="+", default=sizes, help="boxes of an image")
     parser.add_argument("--batches", type=int, nargs="+", default=batches, help="images of a call")
@@ -165,7 +168,8 @@ def main() -> None:
     # Every call is waited for, as the peers' are; handing it to another thread only adds to it.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     peers, rows = installed_peers(), []
-    for kind, number, classes in itertools.product(("clustered", "random"), options.sizes, (1, 80)):
+    scenes = itertools.product(options.sizes, (1, 80))
+    for kind, (number, classes) in itertools.product(("clustered", "random"), scenes):
         per_image = dict.fromkeys(peers, 0.0)
         for images in options.batches:
             patient = {n: p for n, p in peers.items() if per_image[n] * images <= PATIENCE}

@@ -199,7 +199,7 @@ def duration(seconds: float) -> str:
 def cell(row: dict[str, Any], column: Column) -> str:
     """The text of one cell."""
     entries = {**row.get("seconds", {}), **row}
-    values = [entries.get(name) for name in column.names.split("|")]
+    values: list[Any] = [entries.get(name) for name in column.names.split("|")]
     if column.kind == "others":
         return load_cell(row)
     if column.kind.startswith("quartiles"):

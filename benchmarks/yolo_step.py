@@ -5,7 +5,11 @@ and keeps an average of the parameters; PyTorch's are encoded beforehand. PyTorc
 default layout and in channels_last.
 """
 
+# pyright: reportMissingImports=false
+# The peers are an extra of their own.
+
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +85,7 @@ class TorchYolo(nn.Module):
 
 def torch_loss(heads, targets):
     """YOLOv3's loss; a target is position, log size, weight, responsible, classes and truths."""
-    total = 0.0
+    total: Any = 0.0
     for raw, target, stride, anchors in zip(heads, targets, STRIDES, ANCHORS, strict=True):
         b, _, h, w = raw.shape
         slots = raw.view(b, 3, 5 + CLASSES, h, w).permute(0, 3, 4, 1, 2)
@@ -124,12 +128,12 @@ def dense_targets(batch):
         responsible = np.array(target.responsible)
         boxes = np.array(target.boxes)
         size = np.where(
-            responsible[..., None], boxes[..., 2:] - boxes[..., :2], np.float32(anchors)
+            responsible[..., None], boxes[..., 2:] - boxes[..., :2], np.array(anchors, np.float32)
         )
         center = (boxes[..., :2] + boxes[..., 2:]) / 2 / stride
         arrays = {
             "position": center % 1,
-            "log_size": np.log(size / np.float32(anchors)),
+            "log_size": np.log(size / np.array(anchors, np.float32)),
             "weight": responsible * (2 - size.prod(-1) / SIDE**2),
             "responsible": responsible,
             "classes": np.array(target.classes),
