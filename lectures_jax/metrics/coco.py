@@ -1,22 +1,34 @@
 """COCO's average precision and average recall of boxes.
 
-The arrays on the way, from left to right; each box names an array and its axes:
+The arrays from the boxes to the twelve numbers, with their axes:
 
-    detections [i, d] ─┐  matching   ┌──────────────┐ sort by class, ┌──────────────┐
-                       ├────────────►│ outcome      │ then by score  │ outcome      │
-    objects    [i, g] ─┘             │ [i, d, t·a]  │───────────────►│ [t·a, n]     │
-                                     └──────────────┘                └──────┬───────┘
-                                                             running sums   │  one curve per
-                                                             within a class │  lane and limit m
-                                                                            ▼
-               precision [t, r, c, a, m]                     ┌──────────────────────────────┐
-               recall    [t, c, a, m]       ◄────────────────│ precision [t·a, m, c, r]     │
-               stats     [12]                 transposed     │ recall    [t·a, m, c]        │
-                                                             └──────────────────────────────┘
+    detections [i, d], objects [i, g]
+        |
+        |  matching.outcome: image after image
+        v
+    outcome [i, d, t·a]     1 right, -1 wrong, 0 does not count
+        |
+        |  _sort: by class, then by falling score
+        v
+    outcome [t·a, n]        n: |--- class 0 ---|-- class 1 --|---- class 2 ----| ...
+        |
+        |  _curve: running sums within each class, a curve for each lane and each m
+        v
+    precision [t·a, m, c, r], recall [t·a, m, c]
+        |
+        |  _accumulate: the axes in COCO's order
+        v
+    precision [t, r, c, a, m], recall [t, c, a, m]
+        |
+        |  _summarize: means
+        v
+    stats [12]
 
-    i image   d detection of an image   g object of an image   n = i·d all detections   c class
-    t IoU threshold, 10   a range of areas, 4   m most detections of an image and class, 3
-    r recall, 101         t·a one axis of 40 "lanes"
+    i   images                            t   10 IoU thresholds
+    d   detections of an image            a   4 ranges of areas
+    g   objects of an image               m   3 limits of detections per image and class
+    n   all detections, i·d               r   101 recalls
+    c   classes                           t·a one axis of 40 "lanes"
 """
 
 from functools import partial

@@ -119,7 +119,7 @@ def dci(key: Key, codes: Codes, factors: Factors, *, trees: int = 20) -> DciScor
     importance, right = [], []
     for factor in factors.T:
         # Each split may choose among all units: else needless ones get a share by chance.
-        every: Any = None  # scikit-learn's stubs know strings only
+        every: Any = None  # scikit-learn's stubs have strings only
         forest = RandomForestClassifier(
             trees, max_features=every, random_state=int(rng.integers(2**31))
         )
@@ -211,8 +211,8 @@ def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
     joint = np.zeros((a.max() + 1, b.max() + 1))
     np.add.at(joint, (a, b), 1 / len(a))
     apart = np.outer(joint.sum(axis=1), joint.sum(axis=0))
-    seen = joint > 0
-    return float(np.sum(joint[seen] * np.log(joint[seen] / apart[seen])))
+    positive = joint > 0
+    return float(np.sum(joint[positive] * np.log(joint[positive] / apart[positive])))
 
 
 def _entropy(rows: np.ndarray) -> np.ndarray:

@@ -28,13 +28,13 @@ from jaxtyping import Array
 from lectures_jax.ops._bilinear import with_derivatives
 from lectures_jax.ops._window import SlidingWindow, pad
 
-BT = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
-G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
-AT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
+BT = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], float)
+G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], float)
+AT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], float)
 
 # G = HALVES · EVEN_ODD: its two middle rows share the sum of the even taps.
-EVEN_ODD = np.array([[1, 0, 0], [1, 0, 1], [0, 1, 0], [0, 0, 1]])
-HALVES = np.array([[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0.5, -0.5, 0], [0, 0, 0, 1]])
+EVEN_ODD = np.array([[1, 0, 0], [1, 0, 1], [0, 1, 0], [0, 0, 1]], float)
+HALVES = np.array([[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0.5, -0.5, 0], [0, 0, 0, 1]], float)
 
 CACHE = 18e6  # bytes of transformed images worked on at once, well inside of a last-level cache
 FEWEST = 32  # channels below which the matrix products do not pay for the transformations

@@ -1,6 +1,6 @@
 """Axis-aligned boxes: conversions between their forms, areas, and overlap measures.
 
-A box is `(x1, y1, x2, y2)` in pixels, x to the right and y down, unless a name says otherwise.
+A box is `(x1, y1, x2, y2)` in pixels, x to the right and y down, unless a name has another form.
 """
 
 import math

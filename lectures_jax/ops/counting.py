@@ -1,4 +1,4 @@
-"""What a layer costs and what it sees: formulas of its sizes alone."""
+"""Cost and receptive field of layers, from their sizes alone."""
 
 from collections.abc import Sequence
 from operator import index
@@ -37,12 +37,12 @@ class Window(NamedTuple):
 
 
 class ReceptiveField(NamedTuple):
-    """Output `i` sees the inputs from `offset + i · stride` on, `size` of them.
+    """Output `i` depends on the `size` inputs from `offset + i · stride` on.
 
     Attributes:
         size: inputs of the field.
         stride: inputs from the field of one output to that of the next.
-        offset: first input that output 0 sees; negative in the padding.
+        offset: first input on which output 0 depends; negative in the padding.
     """
 
     size: int
@@ -216,7 +216,7 @@ def count_separable(
 
 
 def receptive_field(layers: Sequence[Window | Sequence[int]]) -> ReceptiveField:
-    """Returns which inputs one output of a chain of convolutions and poolings sees.
+    """Returns the inputs on which one output of a chain of convolutions and poolings depends.
 
     `size = 1 + Σ d_l (k_l − 1) Π_{i<l} s_i`, `stride = Π s_l`, `offset = −Σ p_l Π_{i<l} s_i`.
 

@@ -86,10 +86,10 @@ def cosine_schedule(
 
 
 def zero_terminal_snr(alpha_bar: Float[Array, " t"]) -> Float[Array, " t"]:
-    """Returns the schedule with nothing left of the signal at the last step, the first as it was.
+    """Returns the schedule shifted and scaled in `√ᾱ` so that its last ratio is 0.
 
-    `√ᾱ` is shifted and stretched. Sampling starts at pure noise, and only so does training end
-    there. Where nothing is left of the image, the noise says nothing about it: predict x0 or v.
+    Sampling starts from pure noise; with other schedules the network is not trained on it. At ᾱ = 0
+    x0 cannot be computed from the noise, so the network has to predict x0 or v.
 
     Args:
         alpha_bar: falling signal ratios, at least two.

@@ -1,5 +1,6 @@
 """The likelihood of images under a diffusion model: the variational bound, and the exact ODE."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -176,7 +177,7 @@ def _ode(
     angles = first + length * jnp.arange(steps, dtype=x.dtype)
     start = (x, jnp.zeros(len(x), x.dtype))
     (x, trace), _ = jax.lax.scan(lambda state, angle: (step(state, angle), None), start, angles)
-    return trace + standard_normal_log_prob(x.reshape(len(x), -1))
+    return trace + standard_normal_log_prob(x.reshape(len(x), math.prod(x.shape[1:])))
 
 
 def _runge_kutta(

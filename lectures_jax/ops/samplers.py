@@ -79,7 +79,7 @@ def sample_diffusion(
         Images of the given shape, in the dtype of `alpha_bar`.
 
     Raises:
-        ValueError: if steps is out of range, or both η and fresh noise are asked for.
+        ValueError: if steps is out of range, or both η and fresh noise are given.
 
     Source:
         Song et al. (2021a), eq. 12 and 16; Ho et al. (2020), algorithm 2.

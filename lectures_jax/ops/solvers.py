@@ -246,8 +246,8 @@ def _invert(predict: Predictor, x: Array, schedule: Array, *, iterations: int) -
         signal, spread = roots(ratio, x)
         signal_next, spread_next = roots(ratio_next, x)
 
-        def substitute(guess: Array, _: None) -> tuple[Array, None]:
-            noise = estimate(predict, guess, ratio_next).noise
+        def substitute(estimated: Array, _: None) -> tuple[Array, None]:
+            noise = estimate(predict, estimated, ratio_next).noise
             return signal_next * (x - spread * noise) / signal + spread_next * noise, None
 
         return jax.lax.scan(substitute, x, length=iterations)[0], None

@@ -181,7 +181,7 @@ def _assign(
     count, anchors = best.shape
     limit = jnp.array([width - 1, height - 1], jnp.int32)[None]
     center = xyxy_to_cxcywh(boxes)[:, :2]
-    # A center on the right or lower edge of the image still has a cell: the last one.
+    # A center on the right or lower edge of the image belongs to the last cell.
     column, row = jnp.minimum((center / stride).astype(jnp.int32), limit).T
 
     # A slot goes to the object of least rank: to the first one, but to an object's best anchor

@@ -2,7 +2,7 @@
 
     python tests/golden/make_diffusion.py        (diffusers 0.35, torch 2.13, CPU)
 
-DDIM is asked step by step, for the "previous" step that its "linspace" spacing takes is wrong. The
+DDIM is run step by step, since its "linspace" spacing takes a wrong "previous" step. The
 network of the whole runs is `network` below.
 """
 

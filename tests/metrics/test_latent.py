@@ -1,4 +1,4 @@
-"""Units that say something, and the two parts of the divergence."""
+"""Active units, and the two parts of the divergence."""
 
 import jax
 import jax.numpy as jnp

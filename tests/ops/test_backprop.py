@@ -161,7 +161,7 @@ def test_cells_that_share_a_weight_add_their_updates():
         jnp.asarray(kernel.reshape(1, 3, 1, 1), jnp.float32),
         jnp.asarray(delta.reshape(1, 1, 3, 1), jnp.float32),
     )
-    cells = np.asarray(dense.kernel)[rows, columns]  # what each cell of the matrix asks for
+    cells = np.asarray(dense.kernel)[rows, columns]  # the gradient of each cell of the matrix
     by_hand = [1 * 1 + 4 * 3 + 2 * 2, 4 * 1 + 2 * 3 + 3 * 2, 2 * 1 + 3 * 3 + 5 * 2]
     np.testing.assert_allclose(shared.kernel.ravel(), by_hand)
     np.testing.assert_allclose(cells.sum(axis=1), by_hand)  # and cells.mean would be a third

@@ -1,4 +1,4 @@
-"""Dequantization, logit and probit: by hand, against SciPy, there and back."""
+"""Dequantization, logit and probit: by hand, against SciPy, and inverted."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Invertible maps: by hand, against their Jacobians, and there and back."""
+"""Invertible maps: by hand, against their Jacobians, and inverted."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The diagonal Gaussian: by hand, against SciPy, and samples with the moments asked for."""
+"""The diagonal Gaussian: by hand, against SciPy, and samples with the given moments."""
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ X, MEAN, LOG_VAR = (RNG.normal(size=(4, 3)).astype(np.float32) for _ in range(3)
 
 CONTRACT = {
     "gaussian_log_prob": Contract([(X, MEAN, LOG_VAR)]),
+    "standard_normal_log_prob": Contract([(X,)]),
     "reparameterize": Contract([(jax.random.key(0), MEAN, LOG_VAR)]),
 }
 
@@ -27,6 +28,13 @@ def test_the_density_equals_scipy_s():
     expected = stats.norm(MEAN, np.exp(LOG_VAR / 2)).logpdf(X).sum(axis=-1)
     value = ops.gaussian_log_prob(*map(jnp.asarray, (X, MEAN, LOG_VAR)))
     np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+def test_the_standard_normal_is_the_gaussian_of_mean_0_and_variance_1():
+    value = ops.standard_normal_log_prob(jnp.asarray(X))
+    np.testing.assert_allclose(value, stats.norm().logpdf(X).sum(axis=-1), rtol=1e-5)
+    zero = jnp.zeros((4, 3))
+    np.testing.assert_array_equal(value, ops.gaussian_log_prob(jnp.asarray(X), zero, zero))
 
 
 def test_samples_have_the_mean_and_the_variance():

@@ -1,4 +1,4 @@
-"""The dense layer and the perceptron: gates by hand, the learning rule, and Novikoff's bound."""
+"""The dense layer and the perceptron: gates by hand, the training rule, and Novikoff's bound."""
 
 import inspect
 

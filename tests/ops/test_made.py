@@ -1,4 +1,4 @@
-"""Autoregressive masks: by hand, and which outputs see which inputs."""
+"""Autoregressive masks: by hand, and which outputs depend on which inputs."""
 
 import numpy as np
 import pytest

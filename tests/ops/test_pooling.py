@@ -1,4 +1,4 @@
-"""Pooling: by hand, against torch, and who gets the gradient of a tie."""
+"""Pooling: by hand, against torch, and the gradient of a tie."""
 
 from functools import partial
 from pathlib import Path

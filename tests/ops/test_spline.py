@@ -1,4 +1,4 @@
-"""Splines: by hand, as identities, against their derivatives, there and back, at the edges."""
+"""Splines: by hand, as identities, against their derivatives, inverted, at the edges."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""YOLO's decode and encode: worked cells, each other's inverse, and who gets a contested slot."""
+"""YOLO's decode and encode: worked cells, each other's inverse, and contested slots."""
 
 from functools import partial
 
