@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.load import LIMIT
+
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 ABSENT = "–"
@@ -17,7 +19,7 @@ HEAD = f"""# Benchmarks
 writes this page from there. The programs of a row take turns in one process, in random order; a
 time is the median of the calls after a first one, which compiles. All libraries keep their memory
 between calls (`runtime.keep_memory`), as `ljx run` does. A row during which other processes kept
-more than 0.15 cores busy is marked as loaded and quoted nowhere. `{ABSENT}` stands for what was not
+more than {LIMIT} cores busy is marked as loaded and quoted nowhere. `{ABSENT}` stands for what was not
 measured.
 """
 
