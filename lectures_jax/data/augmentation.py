@@ -42,7 +42,7 @@ def augment_detection(
         rotate90: probability of a rotation by 90° counter-clockwise; on a canvas that is not square
             the rotated image is shrunk to fit. This and both flips at ½ give all eight symmetries.
         scale: smallest and largest factor, drawn log-uniformly. An enlarged image shows any part of
-            itself, a shrunken one lies anywhere on the canvas.
+            itself, a reduced one is anywhere on the canvas.
         shift: largest further shift, as a share of the canvas.
         brightness: largest value that is added to or subtracted from the colors.
         contrast: contrast factors lie in `[1 − contrast, 1 + contrast]`.
@@ -181,11 +181,11 @@ def _linear(pixels: Array, axis: int, position: Float[Array, " n"], size: Array)
 
 
 def _nearest(pixels: Array, axis: int, position: Float[Array, " n"], size: Array) -> Array:
-    """Takes the pixels that hold the positions; elsewhere 0."""
+    """Takes the pixel around each position along one axis; elsewhere 0."""
     inside = _along((position >= 0) & (position < size), axis, pixels.ndim)
     return jnp.where(inside, jnp.take(pixels, position.astype(jnp.int32), axis, mode="clip"), 0)
 
 
 def _along(values: Shaped[Array, " n"], axis: int, rank: int) -> Shaped[Array, "..."]:
-    """Lays a vector along one axis of an array of that rank."""
+    """Reshapes a vector to an array of that rank, along one axis."""
     return values.reshape([-1 if i == axis else 1 for i in range(rank)])

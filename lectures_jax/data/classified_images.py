@@ -48,12 +48,12 @@ def _of_folder(root: Path) -> Entries:
 
 
 def _of_zip(root: Path, archive: zipfile.ZipFile) -> Entries:
-    """Nothing is unpacked to disk, so a path that climbs out is only a strange class."""
+    """Nothing is unpacked to disk, so a path that leads out of the zip file does no harm."""
 
     def read(info: zipfile.ZipInfo) -> bytes:
         try:
             with archive.open(info) as file:
-                content = file.read(MAX_FILE + 1)  # the size in the directory may be a lie
+                content = file.read(MAX_FILE + 1)  # the size in the directory may be wrong
         except Exception as error:  # encrypted, damaged, packed in an unknown way
             got = f"{type(error).__name__}: {error}"
             raise BadInputError(root / info.filename, "content", "a file in a zip", got) from error

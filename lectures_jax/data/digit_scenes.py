@@ -53,22 +53,22 @@ def digit_scenes(
 ) -> Dataset:
     """Draws scenes of handwritten digits with boxes, labels and instance masks.
 
-    Each digit (8×8 cells) is enlarged by a cubic kernel, tinted and laid over a textured ground.
+    Each digit (8×8 cells) is enlarged by a cubic kernel, tinted and drawn on a textured ground.
     The same key gives the same scenes (on one kind of device: another rounds differently), and the
     first `n` of a larger count are the same. A digit that finds no place within `max_overlap` is
     left out.
 
     Args:
-        key: one key per set; the splits of one key differ.
+        key: for the whole set; the splits of one key differ.
         count: number of scenes.
         split: which handwritten digits are used: 70, 10 and 20 % of each class; no digit is in two.
         size: height and width of a scene, in pixels.
-        min_digits: least number of digits to place.
-        max_digits: largest number of digits.
-        min_size: least height of a digit, in pixels.
+        min_digits: smallest number of digits to place.
+        max_digits: largest number of digits to place.
+        min_size: smallest height of a digit, in pixels.
         max_size: largest height of a digit, in pixels.
         max_overlap: largest share of the smaller of two boxes that the other may cover.
-        masks: also keep instance ids per pixel: `i + 1` where `boxes[i]` is on top.
+        masks: adds the instance id of each pixel: `i + 1` where `boxes[i]` is on top.
 
     Returns:
         Records in memory. A box spans the digit's pixels of opacity above 0.35, also where a later

@@ -45,10 +45,11 @@ def loader(
         image_size: height and width of the canvas.
         batch_size: examples per batch and process.
         max_boxes: rows for boxes; at least the largest number in a record.
-        seed: of the order.
-        shuffle: draw a new order for each epoch, or keep the order of the records.
-        repeat: endless (training), or one pass with the last batch filled up (evaluation).
-        workers: threads that prepare batches ahead; 0 prepares each one when asked.
+        seed: for the order.
+        shuffle: draws a new order for each epoch; otherwise the records keep their order.
+        repeat: makes the stream endless, for training; otherwise it is one pass, whose last batch
+            is filled up, for evaluation.
+        workers: threads that prepare batches ahead; 0 prepares each batch on demand.
 
     Returns:
         An iterator with `get_state` and `set_state`, which Orbax saves as it is.
@@ -90,7 +91,7 @@ def batches(
     Args:
         examples: arrays whose rows belong together.
         batch_size: rows per batch.
-        seed: of the order.
+        seed: for the order.
 
     Returns:
         An iterator with `get_state` and `set_state`, which Orbax saves as it is.

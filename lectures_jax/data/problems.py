@@ -1,4 +1,4 @@
-"""How readers refuse bad input: one line with file, field, expected, got."""
+"""Bad input, refused or noted in one line with file, field, expected and got."""
 
 import math
 import reprlib

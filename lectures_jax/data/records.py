@@ -1,4 +1,4 @@
-"""What every reader returns: a `Dataset`, a sequence of `Record`s."""
+"""The result of every reader: a `Dataset`, a sequence of `Record`s."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ def _no_labels() -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One image and what is known about it.
+    """One image with its annotations.
 
     Attributes:
         id: name of the image, unique in its dataset.

@@ -1,4 +1,4 @@
-"""Sets that fit in a line, and a batch that comes again and again."""
+"""Small sets of points, and one batch repeated."""
 
 from collections.abc import Iterator
 from itertools import repeat as _repeat
@@ -21,21 +21,21 @@ def repeat(batch: Batch, steps: int) -> Iterator[Batch]:
 
     Args:
         batch: the whole set.
-        steps: how many times.
+        steps: number of repetitions.
     """
     return _repeat(batch, steps)
 
 
 def two_moons(key: Key, *, count: int, noise: float = 0.1) -> Batch:
-    """Returns points on two half circles that reach into each other: `x` [n, 2], `labels` [n].
+    """Returns points on two interleaved half circles: `x` [n, 2], `labels` [n].
 
     The upper moon (label 0) is half of the unit circle about the origin; the lower one (label 1)
     half of that about (1, ½). With noise of 0.1 their entropy is 1.0076 nats.
 
     Args:
-        key: of the draw.
-        count: points; each belongs to either moon with probability ½.
-        noise: deviation of the normal noise of each coordinate.
+        key: for the random points.
+        count: number of points; each belongs to either moon with probability ½.
+        noise: standard deviation of the normal noise of each coordinate.
 
     Source:
         scikit-learn's `make_moons`.
@@ -54,7 +54,7 @@ def two_moons_log_prob(x: jax.Array, *, noise: float = 0.1) -> jax.Array:
 
     Args:
         x: the points.
-        noise: deviation of the normal noise.
+        noise: standard deviation of the normal noise.
 
     Source:
         Bishop (2006), eq. 12.33: a density of low-dimensional points with noise.
@@ -76,8 +76,8 @@ def checkerboard(key: Key, *, count: int) -> Batch:
     The board is [−2, 2]²; the entropy is log 8 nats.
 
     Args:
-        key: of the draw.
-        count: points.
+        key: for the random points.
+        count: number of points.
     """
     key_row, key_column, key_place = jax.random.split(key, 3)
     row = jax.random.randint(key_row, (count,), 0, 4)
@@ -90,10 +90,10 @@ def gaussian_grid(key: Key, *, count: int, side: int = 5, deviation: float = 0.0
     """Returns points of a mixture of `side²` narrow Gaussians: `x` [n, 2], `labels` [n].
 
     Args:
-        key: of the draw.
-        count: points; each belongs to any Gaussian with the same probability.
+        key: for the random points.
+        count: number of points; each belongs to any Gaussian with the same probability.
         side: Gaussians in a row; see `grid_modes` for their centers.
-        deviation: of each coordinate about the center.
+        deviation: standard deviation of each coordinate about the center.
 
     Source:
         Srivastava et al. (2017), sec. 4.1.

@@ -71,7 +71,7 @@ class ConditionedBlock(nnx.Module):
         inputs: channels of the input.
         outputs: channels of the output.
         condition: size of the condition.
-        groups: of the normalizations.
+        groups: number of groups of the normalizations.
         dropout: share of the values before the second convolution that training sets to zero.
 
     Source: Dhariwal & Nichol (2021), sec. 3 and eq. 1.

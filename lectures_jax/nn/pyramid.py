@@ -1,4 +1,4 @@
-"""A detector looks at several resolutions: a coarse map is enlarged and joined to a finer one."""
+"""Feature pyramids for detectors: a coarse map is enlarged and joined to a finer one."""
 
 import jax.numpy as jnp
 from flax import nnx

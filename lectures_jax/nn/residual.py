@@ -10,7 +10,7 @@ from lectures_jax.nn.convolution import ConvNorm
 class ResidualSum(nnx.Module):
     """`x + f(x)`, or `g(x) + f(x)` where f changes the shape.
 
-    The gradient reaches x through the sum undiminished, whatever f does to its own share.
+    The gradient reaches x through the sum undiminished, whatever the gradient of f.
     Source: He et al. (2016), eq. 1 and 2.
 
     Args:

@@ -87,7 +87,7 @@ def gan_generator(
 
 
 def gan_generator_relativistic(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metrics]:
-    """Returns the generator's loss where its images shall look more real than real ones.
+    """Returns the generator's loss on the logits of its images relative to those of real ones.
 
     Args:
         model: with `generator(z)`, `logits(images)` and `latent`, as `models.gan.Gan`; its

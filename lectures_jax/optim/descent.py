@@ -55,7 +55,7 @@ def momentum(learning_rate: Rate, *, decay: float = 0.9) -> optax.GradientTransf
 
 
 def nesterov(learning_rate: Rate, *, decay: float = 0.9) -> optax.GradientTransformation:
-    """Returns `v ← μ v + g`, `θ ← θ − η (μ v + g)`: momentum that looks one step ahead.
+    """Returns `v ← μ v + g`, `θ ← θ − η (μ v + g)`: momentum with the next velocity.
 
     Args:
         learning_rate: η.

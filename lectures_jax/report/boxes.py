@@ -127,5 +127,5 @@ def _overlap(a: Rectangle, others: list[Rectangle]) -> list[int]:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu, which comes with Matplotlib and knows more alphabets than Pillow's own."""
+    """DejaVu, which comes with Matplotlib and has more alphabets than Pillow's own font."""
     return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)

@@ -53,7 +53,7 @@ def worst_mistakes(
     classes: Sequence[str],
     shown: int = 12,
 ) -> Section:
-    """Returns the wrong answers that the classifier gave with the highest confidence.
+    """Returns the wrong predictions of the highest confidence.
 
     Args:
         images: gray or RGB, uint8 or float in [0, 1].

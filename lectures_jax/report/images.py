@@ -1,4 +1,4 @@
-"""Images as arrays: one form for all, contact sheets, files."""
+"""Images as arrays: conversion to RGB, enlargement, contact sheets, encoded files."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -40,9 +40,9 @@ def grid(
     """Returns images side by side in rows, as one; smaller ones are centered in their cell.
 
     Args:
-        images: as `to_rgb` takes them, of any sizes.
-        columns: images in a row; by default as many columns as rows, or one more.
-        gap: gray pixels between images.
+        images: gray or RGB, uint8 or float in [0, 1], of any sizes.
+        columns: images in a row; by default as many as there are rows, or one more.
+        gap: width of the gray lines between images, in pixels.
 
     Raises:
         ValueError: if there is no image.
@@ -91,8 +91,11 @@ def sheet(
 def encode(image: Num[np.ndarray, "h w *c"]) -> tuple[str, bytes]:
     """Returns an image as a small file: its media type and its bytes.
 
-    Plots and small images stay exact (PNG); larger photographs become JPEG of quality 90 with
+    Plots and small images are stored exactly (PNG), larger photographs as JPEG of quality 90 with
     full color resolution, which keeps thin colored lines sharp.
+
+    Args:
+        image: gray or RGB, uint8 or float in [0, 1].
     """
     pixels = Image.fromarray(to_rgb(image))
     exact, photograph = BytesIO(), BytesIO()
