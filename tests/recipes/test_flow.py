@@ -1,0 +1,46 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from lectures_jax import weights
+from lectures_jax.recipes import flow
+from tests.recipes import tiny
+
+SETTINGS = flow.with_defaults(flow.Settings(steps=2, hidden=8), "digits")
+MULTISCALE = dataclasses.replace(SETTINGS, network="multiscale")
+
+
+def test_small_images_get_histograms_and_larger_ones_scales():
+    small, large = (flow.with_defaults(flow.Settings(), kind) for kind in ("digits", "idx"))
+    assert (small.network, small.hidden, small.batch_size) == ("histogram", 512, 64)
+    assert (large.network, large.hidden, large.batch_size) == ("multiscale", 48, 32)
+    chosen = flow.with_defaults(flow.Settings(network="multiscale"), "digits")
+    assert (chosen.network, chosen.hidden) == ("multiscale", 48)
+
+
+def test_training_without_the_defaults_is_refused():
+    with pytest.raises(ValueError, match="steps must be set"):
+        flow.train(flow.Settings(), tiny.splits(), None)
+
+
+def test_a_model_that_is_read_back_draws_the_same_images(monkeypatch, tmp_path):
+    tiny.skip_training(monkeypatch, flow)
+    splits = tiny.splits(4, levels=3)
+    generator = flow.train(SETTINGS, splits, tmp_path)
+    saved = weights.load_model(tmp_path / "model.safetensors")
+    drawn = flow.sample(saved.model, saved.settings, jax.random.key(1), 3)
+    assert saved.kind == "flow"
+    assert saved.settings["classes"] == ["a", "b", "c"]
+    assert drawn.dtype == np.float32
+    assert drawn.shape == (3, 4, 4, 1)
+    np.testing.assert_array_equal(drawn, generator.sample(jax.random.key(1), 3))
+    assert set(np.unique(drawn)) <= {0, 0.5, 1}
+    # Before training every level is equally likely.
+    assert generator.bits_per_dim == pytest.approx(np.log2(3), abs=0.02)
+
+
+def test_classes_are_left_out_where_the_flow_has_none():
+    assert flow.model_settings(MULTISCALE, tiny.splits(), conditional=False)["classes"] == []
+    assert flow.model_settings(MULTISCALE, tiny.splits())["dense"] == flow.DENSE

@@ -1,0 +1,35 @@
+import dataclasses
+
+import numpy as np
+
+from lectures_jax import weights
+from lectures_jax.recipes import flow, latent_spaces, vae
+from tests.recipes import tiny
+
+VAE = vae.with_defaults(vae.Settings(steps=2, hidden=8, latent=2), "digits")
+
+
+def test_a_flow_loses_nothing_on_the_way_to_a_code_and_back(monkeypatch, tmp_path):
+    tiny.skip_training(monkeypatch, latent_spaces)
+    sizes = flow.model_settings
+    smallest = {"scales": 1, "steps": 1, "dense": 1}
+    monkeypatch.setattr(flow, "model_settings", lambda *a, **k: sizes(*a, **k) | smallest)
+    splits = tiny.splits(4)
+    settings = flow.with_defaults(flow.Settings(network="multiscale", hidden=4), "digits")
+    space = latent_spaces.train_flow(settings, splits, tmp_path, seed=0)
+    images = splits.test["image"]
+    codes = space.encode(images)
+    assert codes.shape == (6, 16)
+    np.testing.assert_allclose(space.decode(codes), images, atol=1e-4)
+    assert weights.load_model(tmp_path / "model.safetensors").settings["classes"] == []
+
+
+def test_an_autoencoder_has_the_sizes_of_the_vae(monkeypatch, tmp_path):
+    tiny.skip_training(monkeypatch, latent_spaces)
+    splits = tiny.splits(4)
+    settings = dataclasses.replace(VAE, latent=3)
+    space = latent_spaces.train_autoencoder(settings, splits, tmp_path, seed=0)
+    codes = space.encode(splits.test["image"])
+    assert codes.shape == (6, 3)
+    assert space.decode(codes).shape == (6, 4, 4, 1)
+    assert weights.load_model(tmp_path / "model.safetensors").kind == "autoencoder"
