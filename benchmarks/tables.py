@@ -19,8 +19,8 @@ HEAD = f"""# Benchmarks
 writes this page from there. The programs of a row take turns in one process, in random order; a
 time is the median of the calls after a first one, which compiles. All libraries keep their memory
 between calls (`runtime.keep_memory`), as `ljx run` does. A row during which other processes kept
-more than {LIMIT} cores busy is marked as loaded and quoted nowhere. `{ABSENT}` stands for what was not
-measured.
+more than {LIMIT} cores busy is marked as loaded and quoted nowhere. `{ABSENT}` stands for what was
+not measured.
 """
 
 
