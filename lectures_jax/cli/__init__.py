@@ -1,4 +1,4 @@
-"""`ljx`: run an experiment, list the course's, predict with a detector, count a network's costs.
+"""`ljx`: run an experiment, list the course's, use a trained model, count a network's costs.
 
 Importing this module starts no device: each command imports what it needs.
 """
@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lectures_jax import __version__
 from lectures_jax.cli.failure import tell
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         _use_compilation_cache()
         return _run(arguments)
-    except SystemExit as stop:  # of the parsers, which have said what there is to say
+    except SystemExit as stop:  # of the parsers, which have printed why
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
         print("ljx: interrupted.", file=sys.stderr)
@@ -45,7 +45,7 @@ def _run(arguments: argparse.Namespace) -> int:
         case "run":
             from lectures_jax.cli.run import run
 
-            return run(arguments.file, arguments.options)
+            return run(arguments.experiment, arguments.options)
         case "list":
             from lectures_jax.cli.listing import list_experiments
 
@@ -57,8 +57,14 @@ def _run(arguments: argparse.Namespace) -> int:
         case "predict":
             from lectures_jax.cli.predict import predict
 
-            out = arguments.out or arguments.run_dir / "predictions"
-            return predict(arguments.run_dir, arguments.images, out, score=arguments.score)
+            return predict(
+                arguments.run_dir,
+                arguments.images,
+                out=arguments.out,
+                score=arguments.score,
+                count=arguments.count,
+                seed=arguments.seed,
+            )
         case _:
             from lectures_jax.cli.doctor import doctor
 
@@ -66,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
+    """Prints one line that states what is wrong."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help).\n")
@@ -81,13 +87,17 @@ def _parser() -> argparse.ArgumentParser:
         "run",
         help="run an experiment, or resume it",
         description="Runs an experiment; the same command again resumes it. "
-        "`ljx run FILE --help` shows the fields that it has.",
-        usage="ljx run FILE [--field value ...] [--out DIR] [--fresh]",
+        "`ljx run EXPERIMENT --help` shows the fields that it has.",
+        usage="ljx run EXPERIMENT [--field value ...] [--out DIR] [--fresh]",
     )
-    run.add_argument("file", metavar="FILE", type=Path, help="defines `Config` and `run`")
+    run.add_argument(
+        "experiment",
+        metavar="EXPERIMENT",
+        help="one of `ljx list`, such as yolo; or a file that defines `Config` and `run`",
+    )
     run.add_argument("options", metavar="[--field value ...]", nargs=argparse.REMAINDER)
 
-    commands.add_parser("list", help="the course's experiments with lecture, time and score")
+    commands.add_parser("list", help="the course's experiments with section, time and score")
     commands.add_parser("doctor", help="devices, versions, settings, and what is wrong with them")
 
     count = commands.add_parser("count", help="what each layer of a network costs, and sees")
@@ -96,14 +106,33 @@ def _parser() -> argparse.ArgumentParser:
         "--input", metavar="N", type=int, nargs="+", required=True, help="shape of one input"
     )
 
-    predict = commands.add_parser("predict", help="find objects with a trained detector")
+    _add_predict(commands)
+    return parser
+
+
+def _add_predict(commands: Any) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="use a trained model",
+        description="A detector's boxes and a classifier's five best classes of images; "
+        "a generative model's samples.",
+    )
     predict.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of a finished run")
-    predict.add_argument("images", metavar="IMAGE_OR_FOLDER", type=Path)
+    predict.add_argument(
+        "images",
+        metavar="IMAGES",
+        type=Path,
+        nargs="?",
+        help="an image or a folder of images; none for a generative model",
+    )
     predict.add_argument("--out", metavar="DIR", type=Path, help="default: RUN_DIR/predictions")
     predict.add_argument(
-        "--score", metavar="P", type=_share, default=0.3, help="least score shown (default: 0.3)"
+        "--score", metavar="P", type=_share, default=0.3, help="least score of a box (default: 0.3)"
     )
-    return parser
+    predict.add_argument(
+        "--count", metavar="N", type=_positive, default=100, help="samples (default: 100)"
+    )
+    predict.add_argument("--seed", metavar="N", type=int, default=0, help="of the samples")
 
 
 def _share(text: str) -> float:
@@ -113,6 +142,13 @@ def _share(text: str) -> float:
         value = -1.0
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number in [0, 1], got {text!r}")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
     return value
 
 
@@ -126,5 +162,5 @@ def _use_compilation_cache() -> None:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(root / "lectures_jax" / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-    # A failure is judged by where it was raised, which filtering would hide.
+    # A failure's exit code depends on where it was raised, which filtering would hide.
     os.environ.setdefault("JAX_TRACEBACK_FILTERING", "off")

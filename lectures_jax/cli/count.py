@@ -1,13 +1,15 @@
-"""`ljx count`: what each layer of a network costs, and what it sees."""
+"""`ljx count`: what each layer of a network costs, and what it sees.
+
+Flax's `nnx.tabulate` lists the modules of a network with their shapes and parameters. This table
+has what that one lacks: FLOPs by the course's formulas, and each layer's receptive field.
+"""
 
 import ast
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -15,20 +17,22 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
+from lectures_jax.nn.capture import Call, capture_calls
+from lectures_jax.nn.parameters import count_parameters
 from lectures_jax.train.state import evaluation_view
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 HEADER = ("layer", "kind", "output", "parameters", "FLOPs", "bytes", "sees")
 
 
-class Row(NamedTuple):
+class LayerCost(NamedTuple):
     """One layer, for one example.
 
     Attributes:
         layer: where it is in the model.
         kind: its class.
         output: its shape.
-        parameters: numbers that are learnt.
+        parameters: numbers that are trained.
         flops: additions and multiplications, a multiply-add counting as two.
         size: of its output, in bytes.
         sees: rows of the image that its middle row depends on; None without images.
@@ -58,9 +62,8 @@ def count(expression: str, shape: Sequence[int]) -> int:
         raise ValueError(f"--input: expected positive sizes, got {list(shape)}.")
     model = build(expression)
     rows = ledger(model, shape)
-    parameters = sum(p.size for p in jax.tree.leaves(nnx.state(model, nnx.Param)))
     flops, size = sum(row.flops for row in rows), sum(row.size for row in rows)
-    total = Row("total", "", (), parameters, flops, size, None)
+    total = LayerCost("total", "", (), count_parameters(model), flops, size, None)
     print(_table([HEADER, *map(_cells, rows), _cells(total)]))
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     analysis = jax.jit(evaluation_view(model)).lower(x).cost_analysis() or {}
@@ -90,12 +93,12 @@ def build(expression: str) -> nnx.Module:
     return network(*arguments, **options, rngs=nnx.Rngs(0))
 
 
-def ledger(model: nnx.Module, shape: Sequence[int]) -> list[Row]:
+def ledger(model: nnx.Module, shape: Sequence[int]) -> list[LayerCost]:
     """Returns the layers that hold parameters, in the order in which they are called.
 
-    What a layer sees is found by trial, for images: all kernels become ones, and one row after
-    the other of an empty image is set to one. With positive weights nothing cancels, so a value
-    changes exactly if it depends on that row.
+    What a layer sees is measured, for images: all kernels become ones, and one row after the other
+    of an empty image is set to one. With positive weights nothing cancels, so a value changes
+    exactly if it depends on that row.
 
     Args:
         model: an `nnx` module, as it is made: biases of zero, batch norm's averages untouched.
@@ -103,67 +106,51 @@ def ledger(model: nnx.Module, shape: Sequence[int]) -> list[Row]:
     """
     structure, params, others = nnx.split(evaluation_view(model), nnx.Param, ...)
     params = jax.tree.map(lambda p: jnp.ones_like(p) if p.ndim > 1 else p, params)
-    positive = nnx.merge(structure, params, others)
-    paths = {
-        id(layer): ".".join(map(str, path))
-        for path, layer in nnx.iter_modules(positive)
-        if any(isinstance(value, nnx.Param) for value in vars(layer).values())
-    }
-    layers = [layer for _, layer in nnx.iter_modules(positive) if id(layer) in paths]
-    picture = len(shape) == 3
-    probes = np.zeros((shape[0] + 1 if picture else 1, *shape), np.float32)
-    if picture:
+    is_image = len(shape) == 3
+    probes = np.zeros((shape[0] + 1 if is_image else 1, *shape), np.float32)
+    if is_image:
         probes[np.arange(shape[0]), np.arange(shape[0])] = 1
-    called: list[tuple[Any, tuple[int, ...]]] = []
+    costs: list[LayerCost] = []
 
     @jax.jit
-    def outputs(x: Array) -> list[tuple[Array, Array]]:
-        """Of each call the first example, for its shape, and which probes its middle row saw."""
-        with recorded(layers) as calls:
-            positive(x)
-        called.extend((layer, inputs) for layer, inputs, _ in calls)
-        return [(y[0], _changed(y)) for _, _, y in calls]
+    def outputs(x: Array) -> list[Array]:
+        """Of each layer's call, which probes its middle row saw."""
+        calls: list[Call] = []
+        capture_calls(nnx.merge(structure, params, others), calls.append)(x)
+        calls = [call for call in calls if _parameters(call.module)]
+        costs.extend(map(_cost, calls))
+        return [_changed(call.output) for call in calls]
 
-    found = jax.device_get(outputs(probes))
-    return [
-        Row(
-            paths[id(layer)],
-            type(layer).__name__,
-            y.shape,
-            sum(v[...].size for v in vars(layer).values() if isinstance(v, nnx.Param)),
-            _flops(layer, inputs[1:], y.shape),
-            y.nbytes,
-            int(changed.sum()) if picture else None,
-        )
-        for (layer, inputs), (y, changed) in zip(called, found, strict=True)
-    ]
+    changed = jax.device_get(outputs(probes))
+    if not is_image:
+        return costs
+    return [cost._replace(sees=int(c.sum())) for cost, c in zip(costs, changed, strict=True)]
+
+
+def _parameters(layer: nnx.Module) -> int:
+    """Numbers of a layer itself, without those of layers inside of it."""
+    return sum(v[...].size for v in vars(layer).values() if isinstance(v, nnx.Param))
+
+
+def _cost(call: Call) -> LayerCost:
+    """Of one example; what the layer sees is not known yet."""
+    layer: Any = call.module
+    y = call.output
+    return LayerCost(
+        call.path,
+        type(layer).__name__,
+        y.shape[1:],
+        _parameters(layer),
+        _flops(layer, call.inputs[0].shape[1:], y.shape[1:]),
+        y.size // len(y) * y.dtype.itemsize,
+        None,
+    )
 
 
 def _changed(y: Array) -> Array:
     """Whether the middle row of each example differs from that of the last, the empty image."""
     middle = y[:, y.shape[1] // 2] if y.ndim == 4 else y
     return jnp.any(middle[:-1] != middle[-1:], axis=tuple(range(1, middle.ndim)))
-
-
-@contextmanager
-def recorded(layers: Sequence[nnx.Module]) -> Iterator[list[tuple[Any, tuple[int, ...], Array]]]:
-    """Gives a list that grows by (layer, input shape, output) when one of the layers is called."""
-    calls: list[tuple[Any, tuple[int, ...], Array]] = []
-    wanted = {id(layer) for layer in layers}
-
-    def wrap(call: Callable) -> Callable:
-        def wrapped(self, x, *args, **kwargs):
-            y = call(self, x, *args, **kwargs)
-            if id(self) in wanted:
-                calls.append((self, x.shape, y))
-            return y
-
-        return wrapped
-
-    with ExitStack() as stack:
-        for kind in {type(layer) for layer in layers}:
-            stack.enter_context(mock.patch.object(kind, "__call__", wrap(kind.__call__)))
-        yield calls
 
 
 def _flops(layer: Any, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> int:
@@ -203,7 +190,7 @@ def _value(node: ast.expr, module: Any) -> Any:
         raise ValueError(f"MODEL: expected a literal, got {ast.unparse(node)!r}.") from error
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: LayerCost) -> tuple[str, ...]:
     sees = "" if row.sees is None else str(row.sees)
     shape = "×".join(map(str, row.output))
     return (row.layer, row.kind, shape, *(f"{n:,}" for n in row[3:6]), sees)

@@ -37,7 +37,7 @@ def doctor() -> int:
     _memory()
     _cache()
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    _say("chromium", browser or "not found: the tests that look at report pages are skipped")
+    _say("chromium", browser or "absent: the tests that look at report pages are skipped")
     try:
         with tempfile.TemporaryFile(dir=Path.cwd()):
             pass
@@ -46,7 +46,7 @@ def doctor() -> int:
     for problem in problems:
         print(f"problem: {problem}", file=sys.stderr)
     if not problems:
-        print("\nNo problem found.")
+        print("\nNo problem.")
     return 1 if problems else 0
 
 
@@ -61,7 +61,7 @@ def _packages(problems: list[str]) -> None:
     except PackageNotFoundError:
         problems.append("lectures_jax is not installed: pip install -e '.[experiments]'")
         return
-    found, missing = [], []
+    packages, missing = [], []
     for requirement in requirements:
         match = re.match(r"([\w.-]+)>=([\d.]+)", requirement)
         extra = re.search(r"extra == ['\"](\w+)['\"]", requirement)
@@ -76,10 +76,10 @@ def _packages(problems: list[str]) -> None:
             else:
                 problems.append(f"{name} must be installed: pip install '{name}>={least}'")
             continue
-        found.append(f"{name} {installed}")
+        packages.append(f"{name} {installed}")
         if _numbers(installed) < _numbers(least):
             problems.append(f"{name} must be {least} or newer, got {installed}")
-    _say("packages", ", ".join(found))
+    _say("packages", ", ".join(packages))
     extras = f"{', '.join(missing)} missing: pip install 'lectures_jax[experiments]'"
     _say("extras", extras if missing else "experiments: complete")
 

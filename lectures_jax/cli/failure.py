@@ -1,4 +1,4 @@
-"""What is said when something goes wrong, and with which exit code."""
+"""The message when something goes wrong, and its exit code."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ _NO_SUCH_INPUT = (FileNotFoundError, NotADirectoryError, IsADirectoryError, Perm
 
 
 def tell(error: Exception, *, log: Path | None = None) -> int:
-    """Says in one line on standard error what failed, and keeps the traceback.
+    """Prints one line on standard error about what failed, and keeps the traceback.
 
     With `LJX_TRACEBACK=1` the traceback is shown as well.
 

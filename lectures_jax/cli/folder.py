@@ -1,12 +1,11 @@
 """The folder of a run: whose it is, and what is kept there."""
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from lectures_jax.runtime.files import finite_or_none
+from lectures_jax.cli.configuration import as_json, flatten
 
 WRITTEN = (
     "config.json",
@@ -54,11 +53,6 @@ def claim(out: Path, *, experiment: str, config: Any, fresh: bool) -> bool:
     return True
 
 
-def as_json(config: Any) -> dict[str, Any]:
-    """Returns the fields of a configuration as JSON gives them back."""
-    return json.loads(json.dumps(finite_or_none(dataclasses.asdict(config)), default=str))
-
-
 def _read(out: Path) -> dict[str, Any] | None:
     """What an earlier run wrote about itself, or None if there was none."""
     path = out / "config.json"
@@ -75,8 +69,9 @@ def _read(out: Path) -> dict[str, Any] | None:
 
 def _compare(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     pairs = {"the experiment": (before["experiment"], now["experiment"])}
-    for name in before["config"] | now["config"]:
-        pairs[name] = (before["config"].get(name), now["config"].get(name))
+    old, new = flatten(before["config"]), flatten(now["config"])
+    for name in old | new:
+        pairs[name] = (old.get(name), new.get(name))
     for name, (there, here) in pairs.items():
         if there != here:
             raise ValueError(

@@ -3,10 +3,17 @@
 import ast
 import re
 from pathlib import Path
+from typing import NamedTuple
+
+from lectures_jax.cli.expected import describe, read_expected
+from lectures_jax.cli.experiments import experiment_files, experiments_folder
+
+COST = r"(.*)\. ([^.;]*, \d[^.;]* (?:s|min|h))(?:; (.*))?"
+"""What it shows, device and time, and maybe a score, in the first paragraph of a docstring."""
 
 
 def list_experiments() -> int:
-    """Prints a line for each experiment: its file, lecture, time and score, and what it shows.
+    """Prints a line for each experiment: name, section, device and time, what it shows, score.
 
     Returns:
         The exit code 0.
@@ -14,56 +21,62 @@ def list_experiments() -> int:
     Raises:
         ValueError: if there is no folder of experiments at, above or beside the package.
     """
-    root = _find()
-    lectures = _lectures(root / "README.md")
-    rows = [("EXPERIMENT", "LECTURE", "TIME", "SCORE", "")]
-    for file in sorted(root.glob("*/[!_]*.py")):
+    root = experiments_folder()
+    sections = _sections(root / "README.md")
+    rows = [("EXPERIMENT", "SECTION", "DEVICE, TIME", "SHOWS", "SCORE")]
+    for file in experiment_files(root):
         name = file.relative_to(root).as_posix()
-        what, time, score = _promise(file)
-        rows.append((name, lectures.get(name, file.parent.name), time, score, what))
+        summary = _summary(file)
+        section = sections.get(name, file.parent.name)
+        rows.append(
+            (name.removesuffix(".py"), section, summary.cost, summary.statement, summary.score)
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
-    print(f"\nljx run {_shortest(root)}/EXPERIMENT --help")
+    print("\nljx run EXPERIMENT --help")
     return 0
 
 
-def _find() -> Path:
-    here = Path.cwd()
-    package = Path(__file__).resolve().parents[2]
-    places = [folder / "experiments" for folder in (here, *here.parents, package)]
-    for place in places:
-        if any(place.glob("ch*/*.py")):
-            return place
-    raise ValueError(f"expected a folder experiments/ at or above {here}, got none.")
+class _Summary(NamedTuple):
+    """What an experiment says about itself.
+
+    Attributes:
+        statement: what it shows.
+        cost: device and time.
+        score: its `EXPECTED` bounds, or what its docstring states.
+    """
+
+    statement: str
+    cost: str
+    score: str
 
 
-def _shortest(path: Path) -> str:
-    here = Path.cwd()
-    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
+def _summary(file: Path) -> _Summary:
+    """Reads `EXPECTED` and the docstring, whose first paragraph ends with `device, time.`
 
-
-def _promise(file: Path) -> tuple[str, str, str]:
-    """What an experiment shows, its device and time, its score: the first line of its docstring.
-
-    The last sentence is `device, time; score.`, as in "A layer solves XOR. CPU, 5 s; accuracy 1."
+    As in "A layer solves XOR. CPU, 5 s." A score may follow: "CPU, 5 s; accuracy 1."
     """
     try:
-        docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-    except (SyntaxError, UnicodeDecodeError):
-        return "(cannot be read)", "", ""
+        source = file.read_text(encoding="utf-8")
+        docstring = ast.get_docstring(ast.parse(source)) or ""
+        expected = describe(read_expected(source))
+    except (SyntaxError, ValueError):
+        return _Summary("(cannot be read)", "", "")
     paragraph = " ".join(docstring.partition("\n\n")[0].split()).rstrip(".")
-    what, _, promise = paragraph.rpartition(". ")
-    time, semicolon, score = promise.partition("; ")
-    return (what, time, score) if semicolon else (paragraph, "", "")
+    match = re.fullmatch(COST, paragraph)
+    if match is None:
+        return _Summary(paragraph, "", expected)
+    statement, cost, score = match.groups()
+    return _Summary(statement, cost, expected or score or "")
 
 
-def _lectures(readme: Path) -> dict[str, str]:
-    """The lecture of each file, from the tables that have such a column."""
+def _sections(readme: Path) -> dict[str, str]:
+    """The course's section of each file, from the tables that have such a column."""
     if not readme.is_file():
         return {}
-    lectures: dict[str, str] = {}
+    sections: dict[str, str] = {}
     column: int | None = None
     for line in readme.read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
@@ -73,7 +86,7 @@ def _lectures(readme: Path) -> dict[str, str]:
         elif column is None:
             column = next((i for i, t in enumerate(titles) if t in ("lecture", "section")), None)
         elif column < len(cells):
-            lecture = re.sub(r"\[([^]]*)\]\([^)]*\)|[`*]", r"\1", cells[column])
+            section = re.sub(r"\[([^]]*)\]\([^)]*\)|[`*]", r"\1", cells[column])
             for name in re.findall(r"\w+/\w+\.py", line):
-                lectures.setdefault(name, lecture)
-    return lectures
+                sections.setdefault(name, section)
+    return sections

@@ -2,31 +2,35 @@
 
 import dataclasses
 import importlib.util
-import io
-import re
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Any
 
 from lectures_jax.cli import folder
+from lectures_jax.cli.configuration import as_json, is_default, parse
+from lectures_jax.cli.expected import read_expected, violation
+from lectures_jax.cli.experiments import find_experiment
 from lectures_jax.cli.failure import EXPERIMENT, tell
 
 
-def run(file: Path, options: Sequence[str]) -> int:
+def run(name: str, options: Sequence[str]) -> int:
     """Runs an experiment in its folder, or resumes it.
 
     Args:
-        file: defines `Config`, a dataclass, and `run(config, out) -> dict[str, float]`.
+        name: path of a file that defines `Config`, a dataclass, and `run(config, out) ->
+            dict[str, float]`; or the name of one of the course's, such as `yolo`.
         options: `--field value` for the fields of `Config`; `--out DIR`; `--fresh`.
 
     Returns:
-        The exit code: 0, 75 if the run was stopped after a checkpoint, or that of its failure.
+        The exit code: 0; 1 if a default configuration missed what the experiment's `EXPECTED`
+        demands; 75 if the run was stopped after a checkpoint; or that of its failure.
     """
+    file = find_experiment(name)
     module = _load(file)
-    chosen = _parse(module, file, options)
+    expected = read_expected(file.read_text(encoding="utf-8"))
+    chosen = parse(module, file, options, name=name)
     config, out = chosen.config, chosen.out
     from lectures_jax import runtime
     from lectures_jax.train import Stopped
@@ -35,7 +39,8 @@ def run(file: Path, options: Sequence[str]) -> int:
     if getattr(module, "THREADED_CONVOLUTIONS", False):
         runtime.threaded_convolutions()
     if folder.claim(out, experiment=file.name, config=config, fresh=chosen.fresh):
-        _describe(out, file, config, options)
+        command = ["ljx", "run", name, *options]
+        _describe(out, experiment=file.name, config=config, command=command)
     try:
         metrics = module.run(config, out)
         if not isinstance(metrics, Mapping):
@@ -48,18 +53,18 @@ def run(file: Path, options: Sequence[str]) -> int:
         return tell(error, log=out / "error.log")
     runtime.write_json(out / "metrics.json", numbers)
     _show(numbers, out)
+    if is_default(config) and (missed := violation(expected, numbers)):
+        print(f"ljx: {file.name}: {missed}", file=sys.stderr)
+        return 1
     return 0
 
 
 def _load(file: Path) -> ModuleType:
-    if not file.is_file():
-        raise ValueError(f"FILE: expected the Python file of an experiment, got {file}.")
     spec = importlib.util.spec_from_file_location(EXPERIMENT, file)
     if spec is None or spec.loader is None:
-        raise ValueError(f"FILE: expected a name that ends with .py, got {file}.")
+        raise ValueError(f"EXPERIMENT: expected a name that ends with .py, got {file}.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[EXPERIMENT] = module  # dataclasses look their module up by name
-    sys.path.insert(0, str(file.parent.resolve()))  # as for a script: it may import its neighbors
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
@@ -71,57 +76,13 @@ def _load(file: Path) -> ModuleType:
     return module
 
 
-def _parse(module: ModuleType, file: Path, options: Sequence[str]) -> Any:
-    """The options as an object with `config`, `out` and `fresh`."""
-    import tyro
-
-    fields = {field.name for field in dataclasses.fields(module.Config)}
-    if taken := fields & {"out", "fresh"}:
-        raise ValueError(f"{file}: `Config` must not have the field {taken.pop()!r}: ljx uses it.")
-    out_help = tyro.conf.arg(metavar="DIR", help="folder of the run")
-    fresh_help = tyro.conf.arg(help="delete what an earlier run wrote to DIR, and start anew")
-    schema = dataclasses.make_dataclass(
-        "Options",
-        [
-            ("config", Annotated[module.Config, tyro.conf.arg(name="")]),
-            ("out", Annotated[Path, out_help], Path("runs") / file.stem),
-            ("fresh", Annotated[bool, fresh_help, tyro.conf.FlagCreatePairsOff], False),
-        ],
-    )
-    said = io.StringIO()
-    try:
-        with redirect_stderr(said):
-            return tyro.cli(
-                schema, args=options, prog=f"ljx run {file}", description=module.__doc__
-            )
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise ValueError(f"{file.name}: {_first_line(said.getvalue())}") from None
-
-
-def _first_line(box: str) -> str:
-    """What a box of tyro's says before its advice, in one line, with the usage of the option.
-
-    The box has a title, the message, a rule, and advice; without UTF-8 it is drawn in hyphens, with
-    a rule under the title.
-    """
-    lines = [line for line in (line.strip("│╰╯ ") for line in box.splitlines()) if line]
-    rules = [i for i, line in enumerate(lines) if not line.strip("-─")]
-    first = 1 if box.startswith("╭") else 2
-    end = next((i for i in rules if i >= first), len(lines))
-    usage = [line for line in lines[end:] if re.match("--[a-z]", line)]
-    hint = f" (expected {usage[0]})" if usage else ""
-    return " ".join(lines[first:end]).rstrip(".") + hint + "."
-
-
-def _describe(out: Path, file: Path, config: Any, options: Sequence[str]) -> None:
+def _describe(out: Path, *, experiment: str, config: Any, command: Sequence[str]) -> None:
     from lectures_jax import runtime
 
     content = {
-        "experiment": file.name,
-        "config": folder.as_json(config),
-        "command": ["ljx", "run", str(file), *options],
+        "experiment": experiment,
+        "config": as_json(config),
+        "command": list(command),
         "environment": runtime.environment(),
     }
     runtime.write_json(out / "config.json", content)

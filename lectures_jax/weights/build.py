@@ -8,11 +8,11 @@ default.
 |---|---|
 | detector | `classes`: names; `image_size`: [height, width] of the images trained on, in pixels; \
 `anchors`: three lists of [width, height], the coarsest head first; `size`: the fields of \
-`models.yolo.Size` as a dictionary |
+`models.yolo.YoloSize` as a dictionary |
 | classifier | `network`: "cnn", "resnet" or "xception"; `classes`: names; `image_size`: \
 [height, width] of the images trained on; `inputs`: channels of the images (1: gray); for "cnn" \
 `channels`: one list per stage, and [`dropout`: 0]; for the others `size`: the fields of \
-`models.resnet.Size` or `models.xception.Size` as a dictionary |
+`models.resnet.ResNetSize` or `models.xception.XceptionSize` as a dictionary |
 | autoencoder | `shape`: of one example, [height, width, channels] or [entries]; `latent`: size of \
 the code; `hidden`: units of the hidden layer; `dense`: true for dense networks, false for \
 convolutions; [`squash`: "sigmoid", or "identity"] |
@@ -56,11 +56,11 @@ from lectures_jax.models.xception import Xception
 from lectures_jax.models.yolo import Yolo
 from lectures_jax.nn.upsampling import ResizeConv, SubpixelConv, TransposedConv
 
-Settings = Mapping[str, Any]
+ModelSettings = Mapping[str, Any]
 """The sizes of a network and the names of its classes, as JSON holds them."""
 
 
-def build_model(kind: str, settings: Settings, *, rngs: nnx.Rngs) -> Any:
+def build_model(kind: str, settings: ModelSettings, *, rngs: nnx.Rngs) -> Any:
     """Returns a network with fresh parameters.
 
     Args:
@@ -83,16 +83,16 @@ def build_model(kind: str, settings: Settings, *, rngs: nnx.Rngs) -> Any:
         raise ValueError(f"settings of a {kind} are of wrong types: {error}.") from error
 
 
-def _detector(settings: Settings, rngs: nnx.Rngs) -> Yolo:
+def _detector(settings: ModelSettings, rngs: nnx.Rngs) -> Yolo:
     return Yolo(
         len(settings["classes"]),
         anchors=settings["anchors"],
-        size=_size(yolo.Size, settings["size"]),
+        size=_size(yolo.YoloSize, settings["size"]),
         rngs=rngs,
     )
 
 
-def _classifier(settings: Settings, rngs: nnx.Rngs) -> Cnn | ResNet | Xception:
+def _classifier(settings: ModelSettings, rngs: nnx.Rngs) -> Cnn | ResNet | Xception:
     classes, inputs = len(settings["classes"]), settings["inputs"]
     match settings["network"]:
         case "cnn":
@@ -104,21 +104,21 @@ def _classifier(settings: Settings, rngs: nnx.Rngs) -> Cnn | ResNet | Xception:
                 rngs=rngs,
             )
         case "resnet":
-            size = _size(resnet.Size, settings["size"])
+            size = _size(resnet.ResNetSize, settings["size"])
             return ResNet(classes, size=size, inputs=inputs, rngs=rngs)
         case "xception":
-            size = _size(xception.Size, settings["size"])
+            size = _size(xception.XceptionSize, settings["size"])
             return Xception(classes, size=size, inputs=inputs, rngs=rngs)
         case other:
             raise ValueError(f"network must be cnn, resnet or xception, got {other!r}.")
 
 
-def _autoencoder(settings: Settings, rngs: nnx.Rngs) -> Autoencoder:
+def _autoencoder(settings: ModelSettings, rngs: nnx.Rngs) -> Autoencoder:
     encoder, decoder = _encoder_and_decoder(settings, settings["latent"], rngs)
     return Autoencoder(encoder, decoder, squash=_squash(settings))
 
 
-def _vae(settings: Settings, rngs: nnx.Rngs) -> Vae:
+def _vae(settings: ModelSettings, rngs: nnx.Rngs) -> Vae:
     encoder, decoder = _encoder_and_decoder(settings, 2 * settings["latent"], rngs)
     return Vae(
         encoder,
@@ -129,7 +129,7 @@ def _vae(settings: Settings, rngs: nnx.Rngs) -> Vae:
     )
 
 
-def _encoder_and_decoder(settings: Settings, outputs: int, rngs: nnx.Rngs) -> tuple[Any, Any]:
+def _encoder_and_decoder(settings: ModelSettings, outputs: int, rngs: nnx.Rngs) -> tuple[Any, Any]:
     """Networks from an example to so many numbers, and from a code to an example."""
     shape, latent, hidden = tuple(settings["shape"]), settings["latent"], settings["hidden"]
     if settings["dense"]:
@@ -139,7 +139,7 @@ def _encoder_and_decoder(settings: Settings, outputs: int, rngs: nnx.Rngs) -> tu
     return encoder, ConvDecoder(latent, shape, hidden=hidden, rngs=rngs)
 
 
-def _squash(settings: Settings) -> Callable[[jax.Array], jax.Array]:
+def _squash(settings: ModelSettings) -> Callable[[jax.Array], jax.Array]:
     match settings.get("squash", "sigmoid"):
         case "sigmoid":
             return jax.nn.sigmoid
@@ -149,7 +149,7 @@ def _squash(settings: Settings) -> Callable[[jax.Array], jax.Array]:
             raise ValueError(f"squash must be sigmoid or identity, got {other!r}.")
 
 
-def _gan(settings: Settings, rngs: nnx.Rngs) -> Gan:
+def _gan(settings: ModelSettings, rngs: nnx.Rngs) -> Gan:
     layers = {"subpixel": SubpixelConv, "resize": ResizeConv, "transposed": TransposedConv}
     upsampling = settings["upsampling"]
     if upsampling not in layers:
@@ -164,7 +164,7 @@ def _gan(settings: Settings, rngs: nnx.Rngs) -> Gan:
     )
 
 
-def _flow(settings: Settings, rngs: nnx.Rngs) -> Flow:
+def _flow(settings: ModelSettings, rngs: nnx.Rngs) -> Flow:
     classes, dropout = len(settings["classes"]), settings.get("dropout", 0.0)
     match settings["network"]:
         case "histogram":
@@ -192,7 +192,7 @@ def _flow(settings: Settings, rngs: nnx.Rngs) -> Flow:
             raise ValueError(f"network must be histogram or multiscale, got {other!r}.")
 
 
-def _diffusion(settings: Settings, rngs: nnx.Rngs) -> Denoiser:
+def _diffusion(settings: ModelSettings, rngs: nnx.Rngs) -> Denoiser:
     return Denoiser(
         channels=tuple(settings["channels"]),
         inputs=settings["shape"][-1],
@@ -206,15 +206,15 @@ def _diffusion(settings: Settings, rngs: nnx.Rngs) -> Denoiser:
     )
 
 
-def _size(cls: type, fields: Settings) -> Any:
-    """A frozen `Size` of one of the models: lists come as tuples, so that it can be hashed."""
+def _size(cls: type, fields: ModelSettings) -> Any:
+    """The size of a model, a frozen dataclass: lists become tuples, so that it can be hashed."""
     known = [field.name for field in dataclasses.fields(cls)]
     if set(fields) - set(known):
         raise ValueError(f"size must have the fields {', '.join(known)}, got {', '.join(fields)}.")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
 
 
-KINDS: dict[str, Callable[[Settings, nnx.Rngs], Any]] = {
+KINDS: dict[str, Callable[[ModelSettings, nnx.Rngs], Any]] = {
     "detector": _detector,
     "classifier": _classifier,
     "autoencoder": _autoencoder,

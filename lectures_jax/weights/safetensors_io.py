@@ -83,9 +83,9 @@ def _flatten(tree: Tree, parents: tuple[str, ...]) -> Iterator[tuple[str, np.nda
         elif str(getattr(value, "dtype", None)) in DTYPES:
             yield ".".join(name), np.asarray(value, order="C")
         else:
-            found = getattr(value, "dtype", type(value).__name__)
+            got = getattr(value, "dtype", type(value).__name__)
             raise ValueError(
-                f"tree must have arrays of a dtype in {DTYPES}, got {found} in {'.'.join(name)}."
+                f"tree must have arrays of a dtype in {DTYPES}, got {got} in {'.'.join(name)}."
             )
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from lectures_jax.weights.build import Settings, build_model
+from lectures_jax.weights.build import ModelSettings, build_model
 from lectures_jax.weights.safetensors_io import Tree, load_safetensors, save_safetensors
 
 
@@ -27,7 +27,7 @@ class SavedModel(NamedTuple):
     settings: dict[str, Any]
 
 
-def save_model(path: Path, model: nnx.Module, *, kind: str, settings: Settings) -> None:
+def save_model(path: Path, model: nnx.Module, *, kind: str, settings: ModelSettings) -> None:
     """Writes a model to a safetensors file, all of it or nothing.
 
     Args:
@@ -66,21 +66,23 @@ def load_model(path: Path | str) -> SavedModel:
     kind = metadata["kind"]
     try:
         settings = json.loads(metadata["settings"])
+        if not isinstance(settings, dict):
+            raise ValueError(f"settings must be an object, got {settings!r}.")
         model = _abstract(kind, settings)
         _compare(tree, model, expected="the arrays must fit the settings")
-    except (ValueError, AttributeError) as error:
+    except Exception as error:  # with the settings of a stranger a constructor may raise anything
         raise ValueError(f"{path}: expected a sound model file: {error}") from error
-    model = _filled(model, jax.tree.map(jnp.asarray, tree))
+    model = _with_arrays(model, jax.tree.map(jnp.asarray, tree))
     model = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
     return SavedModel(model, kind, settings)
 
 
-def _abstract(kind: str, settings: Settings) -> Any:
+def _abstract(kind: str, settings: ModelSettings) -> Any:
     """The model with shapes for arrays: a hundred times faster to make than the model itself."""
     return nnx.eval_shape(lambda: build_model(kind, settings, rngs=nnx.Rngs(0)))
 
 
-def _filled(model: Any, tree: Tree) -> Any:
+def _with_arrays(model: Any, tree: Tree) -> Any:
     """The abstract model with its arrays; dropout, which is random, gets a key that is never used.
 
     Its keys are not in files, for they are state of a training and not of a model.

@@ -47,12 +47,12 @@ def toy(tmp_path):
 
 @pytest.fixture
 def error_line(capsys):
-    """Gives what was said on standard error, which must be one line."""
+    """Gives what was printed on standard error, which must be one line."""
 
     def read() -> str:
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1
-        return said
+        text = capsys.readouterr().err
+        assert text.count("\n") == 1
+        return text
 
     return read
 

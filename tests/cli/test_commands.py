@@ -12,39 +12,89 @@ from tests.cli.conftest import EXPERIMENT
     [
         ([], "required: COMMAND"),
         (["trian"], "invalid choice: 'trian'"),
-        (["run"], "required: FILE"),
+        (["run"], "required: EXPERIMENT"),
         (["run", "nowhere.py"], "expected the Python file of an experiment, got nowhere.py"),
         (["predict", "a", "b", "--score", "2"], "expected a number in [0, 1], got '2'"),
-        (["predict", "a", "b"], "expected a finished detector's model.safetensors, got a"),
+        (["predict", "a", "--count", "0"], "expected a positive number, got '0'"),
+        (["predict", "a", "b"], "expected a finished run's model.safetensors, got a"),
     ],
 )
-def test_bad_arguments_are_told_in_one_line(error_line, argv, message):
+def test_bad_arguments_are_named_in_one_line(error_line, argv, message):
     assert main(argv) == 2
     assert message in error_line()
 
 
-def test_list_reads_docstrings_and_the_course_table(tmp_path, capsys, monkeypatch):
-    (tmp_path / "experiments/ch1_toys").mkdir(parents=True)
-    (tmp_path / "experiments/ch1_toys/toy.py").write_text(EXPERIMENT)
-    (tmp_path / "experiments/ch1_toys/plain.py").write_text('"""Draws 1.5 lines."""')
-    (tmp_path / "experiments/README.md").write_text(
-        "| Lecture | Experiment |\n|---|---|\n| [Counting](x.md) | [toy](ch1_toys/toy.py) |\n"
+BOUNDS = {"a b": (0.5, None), "c": (1, 1)}
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A course of three experiments; the working directory is a folder inside of it."""
+    root = tmp_path / "experiments"
+    for name, text in {
+        "ch1_toys/toy": EXPERIMENT,
+        "ch1_toys/plain": '"""Draws 1.5 lines."""',
+        "ch2_more/plain": f'"""Draws more. CPU, 5 min."""\nEXPECTED = {BOUNDS}',
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / f"{name}.py").write_text(text)
+    (root / "README.md").write_text(
+        "| Section | Experiment |\n|---|---|\n| [Counting](x.md) | [toy](ch1_toys/toy.py) |\n"
     )
-    monkeypatch.chdir(tmp_path / "experiments/ch1_toys")
+    monkeypatch.chdir(root / "ch1_toys")
+    return root
+
+
+def test_list_reads_docstrings_bounds_and_the_course_table(course, capsys):
     assert main(["list"]) == 0
-    _, plain, toy, *_ = capsys.readouterr().out.splitlines()
-    assert plain.split("  ")[0] == "ch1_toys/plain.py"
+    _, plain, toy, more, *_ = capsys.readouterr().out.splitlines()
+    assert plain.split("  ")[0] == "ch1_toys/plain"
     assert "Draws 1.5 lines" in plain
-    assert [cell for cell in toy.split("  ") if cell] == [
-        "ch1_toys/toy.py", "Counting", "CPU, 1 s", "total 3", "A toy counts",
+    assert [cell.strip() for cell in toy.split("  ") if cell] == [
+        "ch1_toys/toy", "Counting", "CPU, 1 s", "A toy counts", "total 3",
     ]  # fmt: skip
+    assert [cell.strip() for cell in more.split("  ") if cell] == [
+        "ch2_more/plain", "ch2_more", "CPU, 5 min", "Draws more", "a b ≥ 0.5, c = 1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["toy", "ch1_toys/toy", "toy.py", "experiments/ch1_toys/toy.py"])
+def test_an_experiment_is_run_by_its_name_from_anywhere(course, monkeypatch, name):
+    (course.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(course.parent / "elsewhere")
+    assert main(["run", name]) == 0
+    assert (course.parent / "elsewhere/runs/toy/metrics.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("plain.txt", "got plain.txt; there are ch1_toys/plain, toy, ch2_more/plain."),
+        ("plain", "expected one experiment, got plain; there are ch1_toys/plain, ch2_more/plain."),
+        ("oys/toy", "expected the Python file of an experiment, got oys/toy; there are"),
+        ("", "expected the Python file of an experiment, got ; there are"),
+    ],
+)
+def test_a_name_of_no_experiment_or_of_several_is_refused(
+    course, monkeypatch, error_line, name, message
+):
+    monkeypatch.chdir(course.parent)
+    assert main(["run", name]) == 2
+    assert message in error_line()
+
+
+def test_without_a_course_nearby_the_installed_one_is_listed_and_run(capsys):
+    assert main(["list"]) == 0
+    assert "ch3_vision/yolo " in capsys.readouterr().out
+    assert main(["run", "ch3_vision/yolo", "--help"]) == 0
+    assert "--anchor-iou" in capsys.readouterr().out
 
 
 def test_doctor_finds_nothing_wrong_here(capsys):
     assert main(["doctor"]) == 0
-    said = capsys.readouterr().out
-    assert "jaxlib" in said
-    assert "device" in said
+    shown = capsys.readouterr().out
+    assert "jaxlib" in shown
+    assert "device" in shown
 
 
 def test_doctor_names_each_problem(capsys, monkeypatch):

@@ -61,6 +61,6 @@ def test_a_constant_of_the_file_is_known_by_name():
         ("Mlp((3, 0))", "sizes must be at least two positive numbers"),
     ],
 )
-def test_what_is_no_model_is_told_in_one_line(error_line, model, message):
+def test_what_is_no_model_is_named_in_one_line(error_line, model, message):
     assert main(["count", model, "--input", "3"]) == 2
     assert message in error_line()

@@ -1,10 +1,13 @@
+import csv
 import json
 import os
 from collections import namedtuple
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 from lectures_jax import weights
@@ -27,7 +30,9 @@ class Detector:
 @pytest.fixture
 def detector(monkeypatch):
     """A run's folder whose detector is known, and a folder with an image."""
-    monkeypatch.setattr(weights, "load_yolo", lambda path: (Detector(), ("cat", "dog"), (64, 64)))
+    settings = {"classes": ["cat", "dog"], "image_size": [64, 64]}
+    saved = weights.SavedModel(Detector(), "detector", settings)
+    monkeypatch.setattr(weights, "load_model", lambda path: saved)
     Path("run").mkdir()
     Path("run/model.safetensors").touch()
     Path("images").mkdir()
@@ -35,7 +40,7 @@ def detector(monkeypatch):
     Image.new("RGB", (128, 64), "gray").save("images/12.png")
 
 
-def test_predictions_are_in_pixels_of_the_picture_and_in_coco_format(detector, capsys):
+def test_predictions_are_in_pixels_of_the_image_and_in_coco_format(detector, capsys):
     assert main(["predict", "run", "images/12.png", "--score", "0.25"]) == 0
     assert json.loads(Path("run/predictions/predictions.json").read_text()) == [
         {
@@ -53,15 +58,158 @@ def test_predictions_are_in_pixels_of_the_picture_and_in_coco_format(detector, c
     assert drawn.getpixel((3 * 16, 3 * 40)) != (128, 128, 128)
 
 
-def test_an_unreadable_picture_is_told_and_the_others_are_done(detector, error_line):
+def test_an_unreadable_image_is_named_and_the_others_are_done(detector, error_line):
     Path("images/broken.jpg").write_bytes(b"no image")
     Path("images/notes.txt").touch()
-    argv = ["predict", "run", "images", "--out", "found", "--score", "0.25"]
+    argv = ["predict", "run", "images", "--out", "there", "--score", "0.25"]
     assert main(argv) == 2
     assert "images/broken.jpg" in error_line()
-    assert sorted(os.listdir("found")) == ["12.png", "predictions.json"]
+    assert sorted(os.listdir("there")) == ["12.png", "predictions.json"]
 
 
-def test_pictures_are_never_overwritten(detector, error_line):
+def test_images_are_never_overwritten(detector, error_line):
     assert main(["predict", "run", "images", "--out", "images", "--score", "0.25"]) == 2
     assert "another folder" in error_line()
+
+
+def save(kind, settings):
+    """A run's folder with an untrained model, which is returned."""
+    Path("run").mkdir()
+    model = weights.build_model(kind, settings, rngs=nnx.Rngs(0))
+    weights.save_model(Path("run/model.safetensors"), model, kind=kind, settings=settings)
+    return weights.load_model("run/model.safetensors").model
+
+
+CLASSES = ["zero", "one", "two", "three", "four", "five"]
+
+
+@pytest.mark.parametrize(("inputs", "mode"), [(1, "L"), (3, "RGB")])
+def test_a_classifier_gives_the_five_best_classes_of_each_image(capsys, inputs, mode):
+    settings = {
+        "network": "cnn",
+        "classes": CLASSES,
+        "image_size": [8, 12],
+        "inputs": inputs,
+        "channels": [[4]],
+    }
+    model = save("classifier", settings)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, inputs), np.uint8)
+    Path("images").mkdir()
+    Image.fromarray(pixels.squeeze()).convert(mode).save("images/a.png")
+    # Twice as large, each pixel four times: brought back to the size of the training images.
+    Image.fromarray(pixels.squeeze()).resize((24, 16), Image.Resampling.NEAREST).save(
+        "images/b.png"
+    )
+    assert main(["predict", "run", "images"]) == 0
+    image = pixels.astype(np.float32) / 255
+    expected = np.asarray(jax.nn.softmax(model(image[None])))[0]
+    order = np.argsort(-expected)[:5]
+    first, second = json.loads(Path("run/predictions/predictions.json").read_text())
+    assert (first["file_name"], second["file_name"]) == ("a.png", "b.png")
+    assert [row["label"] for row in first["classes"]] == order.tolist()
+    assert [row["name"] for row in first["classes"]] == [CLASSES[i] for i in order]
+    probabilities = [row["probability"] for row in first["classes"]]
+    np.testing.assert_allclose(probabilities, expected[order], atol=1e-5)
+    with Path("run/predictions/predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["rank"] for row in rows] == [*"12345", *"12345"]
+    assert rows[0] == {
+        "file_name": "a.png",
+        "rank": "1",
+        "label": str(order[0]),
+        "name": CLASSES[order[0]],
+        "probability": str(probabilities[0]),
+    }
+    assert f"a.png: {CLASSES[order[0]]} {probabilities[0]:.3f}, " in capsys.readouterr().out
+
+
+def test_an_image_that_a_classifier_cannot_read_is_named_and_the_others_are_done(error_line):
+    save("classifier", GRAY)
+    Path("images").mkdir()
+    Image.new("L", (8, 8)).save("images/b.png")
+    Path("images/a.png").write_bytes(b"no image")
+    assert main(["predict", "run", "images"]) == 2
+    assert "images/a.png" in error_line()
+    assert len(json.loads(Path("run/predictions/predictions.json").read_text())) == 1
+
+
+SHAPE = [8, 8, 1]
+GRAY = {
+    "network": "cnn",
+    "classes": CLASSES[:2],
+    "image_size": [8, 8],
+    "inputs": 1,
+    "channels": [[2]],
+}
+CODE = {"shape": SHAPE, "latent": 2, "hidden": 4, "dense": True}
+GENERATIVE = {
+    "vae": CODE | {"variance": 0.05, "learned_variance": True},
+    "gan": {
+        "shape": SHAPE,
+        "latent": 2,
+        "channels": [8, 4],
+        "upsampling": "subpixel",
+        "spectral": False,
+    },
+    "flow": {
+        "network": "histogram",
+        "shape": SHAPE,
+        "levels": 3,
+        "hidden": [4],
+        "classes": CLASSES[:2],
+    },
+    "diffusion": {
+        "shape": SHAPE,
+        "classes": CLASSES[:2],
+        "channels": [8],
+        "patch": 2,
+        "schedule_steps": 10,
+        "sampling_steps": 2,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", GENERATIVE)
+def test_a_generative_model_draws_a_sheet_that_its_seed_decides(capsys, kind):
+    save(kind, GENERATIVE[kind])
+    sheets = []
+    for argv in (["--seed", "1"], ["--seed", "1"], ["--seed", "2", "--out", "there"]):
+        assert main(["predict", "run", "--count", "12", *argv]) == 0
+        folder = "there" if "--out" in argv else "run/predictions"
+        sheets.append(np.asarray(Image.open(f"{folder}/samples.png")))
+    first, again, other = sheets
+    assert first.shape == (2 * 48 + 4, 10 * 48 + 9 * 4, 3)  # 8 pixels, each six times
+    np.testing.assert_array_equal(first, again)
+    if kind != "diffusion":  # whose last layer begins with zeros
+        assert (first != other).any()
+    assert f"12 samples of a {kind}: run/predictions/samples.png" in capsys.readouterr().out
+
+
+def test_a_kind_that_cannot_do_it_is_refused(error_line):
+    save("autoencoder", CODE)
+    assert main(["predict", "run"]) == 2
+    assert "expected a detector, a classifier or a generative model" in error_line()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "images", "message"),
+    [
+        ("gan", GENERATIVE["gan"], ["images"], "IMAGES: expected none for a gan, got images."),
+        ("classifier", GRAY, [], "IMAGES: expected an image or a folder for a classifier, got"),
+        ("classifier", GRAY, ["nowhere"], "expected an image or a folder, got nowhere."),
+        ("classifier", GRAY, ["run"], "IMAGES: expected images (.bmp"),
+    ],
+)
+def test_images_where_none_belong_or_none_where_some_do_are_refused(
+    error_line, kind, settings, images, message
+):
+    save(kind, settings)
+    assert main(["predict", "run", *images]) == 2
+    assert message in error_line()
+
+
+def test_weights_of_something_else_are_refused(error_line):
+    Path("run").mkdir()
+    weights.save_safetensors(Path("run/model.safetensors"), {"a": np.zeros(1)})
+    assert main(["predict", "run"]) == 2
+    assert "expected a model saved by save_model" in error_line()

@@ -9,6 +9,29 @@ import pytest
 from lectures_jax.cli import main
 from tests.cli.conftest import EXPERIMENT
 
+NESTED = '''"""Nested settings count. CPU, 1 s."""
+from dataclasses import dataclass, field
+from pathlib import Path
+
+@dataclass(frozen=True)
+class Settings:
+    """How it is counted."""
+
+    steps: int = 3
+    """how often"""
+    count: int | None = None
+    """where to begin"""
+
+@dataclass(frozen=True)
+class Config:
+    training: Settings = field(default_factory=Settings)
+    """of the counting"""
+    seed: int = 0
+
+def run(config: Config, out: Path) -> dict[str, float]:
+    return {"total": config.training.steps, "seed": config.seed}
+'''
+
 
 def test_a_run_leaves_its_configuration_and_its_metrics(toy, capsys):
     file = toy('(out / "report.html").write_text("x")')
@@ -18,9 +41,9 @@ def test_a_run_leaves_its_configuration_and_its_metrics(toy, capsys):
     assert config["command"] == ["ljx", "run", file, "--steps", "4", "--sizes", "7", "8"]
     assert config["environment"]["packages"]["jax"]
     assert json.loads(Path("runs/toy/metrics.json").read_text()) == {"total": 2.0, "nan": None}
-    said = capsys.readouterr().out
-    assert "total" in said
-    assert "report: runs/toy/report.html" in said
+    shown = capsys.readouterr().out
+    assert "total" in shown
+    assert "report: runs/toy/report.html" in shown
 
 
 def test_the_same_command_again_resumes(toy):
@@ -85,7 +108,9 @@ def test_fresh_refuses_a_folder_that_is_no_run(toy, error_line, name):
         (["--out", "toy.py"], "--out: expected a folder, got the file toy.py."),
     ],
 )
-def test_a_bad_option_is_told_in_one_line(toy, error_line, monkeypatch, options, message, encoding):
+def test_a_bad_option_is_named_in_one_line(
+    toy, error_line, monkeypatch, options, message, encoding
+):
     # Without UTF-8 the parser draws its messages otherwise.
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
     assert main(["run", toy(), *options]) == 2
@@ -99,9 +124,12 @@ def test_a_bad_option_is_told_in_one_line(toy, error_line, monkeypatch, options,
         ("def run(:", "line 1: invalid syntax"),
         (EXPERIMENT.replace("def run", "def walk"), "expected a function `run(config, out)`"),
         (EXPERIMENT.replace("rate: float", "fresh: float"), "must not have the field 'fresh'"),
+        (EXPERIMENT.replace("steps: int = 3", "steps: int"), "missing 1 required positional"),
+        (NESTED.replace("count: int", "seed: int"), "a name of its own, got seed twice"),
+        (EXPERIMENT + "\nEXPECTED = {'total': 3}\n", "EXPECTED must be a literal such as"),
     ],
 )
-def test_a_file_that_is_no_experiment_is_told(error_line, text, message):
+def test_a_file_that_is_no_experiment_is_refused(error_line, text, message):
     Path("bad.py").write_text(text)
     assert main(["run", "bad.py"]) == 2
     assert message in error_line()
@@ -135,9 +163,9 @@ def test_a_traceback_is_shown_on_demand(toy, capsys, monkeypatch):
 
 def test_help_shows_every_field_with_its_unit(toy, capsys):
     assert main(["run", toy(), "--help"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
+    shown = " ".join(capsys.readouterr().out.split())
     for words in ("--steps INT how often, in counts (default: 3)", "in units", "--fresh", "DIR"):
-        assert words in said
+        assert words in shown
 
 
 def test_a_stopped_run_says_so_with_exit_code_75(toy, python):
@@ -153,3 +181,57 @@ def test_a_wrong_call_of_jax_is_a_failure_and_not_bad_input(toy, python):
     done = python("-m", "lectures_jax", "run", toy(wrong))
     assert done.returncode == 1
     assert "ljx: ValueError: Incompatible" in done.stderr
+
+
+def test_fields_of_nested_settings_are_options_without_a_prefix(toy, capsys):
+    Path("nested.py").write_text(NESTED)
+    assert main(["run", "nested.py", "--steps", "5"]) == 0
+    assert json.loads(Path("runs/nested/metrics.json").read_text()) == {"total": 5, "seed": 0}
+    assert main(["run", "nested.py", "--help"]) == 0
+    assert "--count {None}|INT" in capsys.readouterr().out
+
+
+def test_another_nested_setting_in_the_same_folder_is_refused_by_its_name(error_line):
+    Path("nested.py").write_text(NESTED)
+    assert main(["run", "nested.py", "--steps", "5"]) == 0
+    assert main(["run", "nested.py", "--steps", "6"]) == 2
+    assert "another run: steps is 5 there and 6 here" in error_line()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "options", "code", "message"),
+    [
+        ("(2.5, 3)", [], 0, ""),
+        ("(3.5, None)", [], 1, "ljx: nested.py: expected total ≥ 3.5, got 3.\n"),
+        ("(None, 2)", [], 1, "ljx: nested.py: expected total ≤ 2, got 3.\n"),
+        ("(1, 2)", ["--seed", "7"], 1, "ljx: nested.py: expected 1 ≤ total ≤ 2, got 3.\n"),
+        ("(4, None)", ["--steps", "2"], 0, ""),
+        ("(4, None), 'other': (0, None)", ["--count", "1"], 0, ""),
+        ("(3, 3), 'other': (0, None)", [], 1, "expected other ≥ 0, got nothing.\n"),
+    ],
+)
+def test_bounds_hold_for_the_default_configuration_of_any_seed(
+    capsys, bounds, options, code, message
+):
+    Path("nested.py").write_text(f"{NESTED}\nEXPECTED = {{'total': {bounds}}}\n")
+    assert main(["run", "nested.py", *options]) == code
+    assert capsys.readouterr().err.endswith(message)
+    assert Path("runs/nested/metrics.json").is_file()
+
+
+def test_a_number_that_is_not_finite_is_within_no_bounds(toy, error_line):
+    file = toy()
+    with Path(file).open("a") as source:
+        source.write("\nEXPECTED = {'nan': (None, 1)}\n")
+    assert main(["run", file]) == 1
+    assert "expected nan ≤ 1, got nan" in error_line()
+
+
+def test_a_seed_may_lie_in_nested_settings():
+    Path("nested.py").write_text(
+        NESTED.replace("count: int | None = None", "seed: int = 0")
+        .replace("    seed: int = 0\n\ndef", "\ndef")
+        .replace("config.seed", "config.training.seed")
+        + "EXPECTED = {'total': (4, None)}"
+    )
+    assert main(["run", "nested.py", "--seed", "1"]) == 1

@@ -101,7 +101,7 @@ def test_a_file_of_another_format_is_refused(path, content):
         weights.load_safetensors(path)
 
 
-def test_a_folder_is_refused_and_a_missing_file_is_not_found(path):
+def test_a_folder_is_refused_and_a_missing_file_is_named(path):
     with pytest.raises(ValueError, match="got a folder"):
         weights.load_safetensors(path.parent)
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):

@@ -1,16 +1,10 @@
-"""safetensors files: round trips, other people's names, damage; and a detector that comes back."""
-
-import json
+"""safetensors files: round trips, other people's names, damage."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from lectures_jax import weights
-from lectures_jax.models.yolo import Yolo
-from tests.detectors import ANCHORS, TINY
 
 TREE = {
     "layers": {0: {"kernel": np.eye(3, dtype=np.float32)}, 1: {"bias": np.arange(2)}},
@@ -45,26 +39,3 @@ def test_a_damaged_file_is_named(tmp_path, damage):
 def test_a_key_with_a_dot_is_refused(tmp_path):
     with pytest.raises(ValueError, match="keys without dots"):
         weights.save_safetensors(tmp_path / "a.safetensors", {"a.b": np.zeros(1)})
-
-
-def test_a_detector_comes_back_with_its_classes_and_predictions(tmp_path):
-    model = Yolo(2, anchors=ANCHORS, size=TINY, rngs=nnx.Rngs(1))
-    model.backbone.stem.norm.mean[...] = jnp.arange(4.0)  # a buffer that is not its initial value
-    weights.save_yolo(
-        tmp_path / "model.safetensors", model, classes=("cat", "dog"), image_size=(64, 96)
-    )
-    loaded, classes, image_size = weights.load_yolo(tmp_path / "model.safetensors")
-    assert (classes, image_size) == (("cat", "dog"), (64, 96))
-    assert loaded.anchors == model.anchors
-    np.testing.assert_array_equal(loaded.backbone.stem.norm.mean[...], np.arange(4.0))
-    jax.tree.map(
-        np.testing.assert_array_equal,
-        nnx.to_pure_dict(nnx.state(model)),
-        nnx.to_pure_dict(nnx.state(loaded)),
-    )
-
-
-def test_weights_of_something_else_are_no_detector(tmp_path):
-    weights.save_safetensors(tmp_path / "a.safetensors", TREE, metadata={"x": json.dumps(1)})
-    with pytest.raises(ValueError, match="expected a detector"):
-        weights.load_yolo(tmp_path / "a.safetensors")

@@ -1,0 +1,126 @@
+"""An experiment's `Config`: its fields as options, as JSON, and whether they are the defaults."""
+
+import dataclasses
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+from lectures_jax.runtime.files import finite_or_none
+
+
+def parse(module: ModuleType, file: Path, options: Sequence[str], *, name: str) -> Any:
+    """Returns an object with `config`, `out` and `fresh`, from the options of a command.
+
+    The fields of a nested dataclass are options like those of `Config` itself, without a prefix.
+
+    Args:
+        module: the experiment.
+        file: where it is.
+        options: `--field value`, `--out DIR`, `--fresh`.
+        name: what the user called the experiment.
+
+    Raises:
+        ValueError: if `Config` has a field that is taken, or an option is wrong.
+        SystemExit: after `--help`.
+    """
+    import tyro
+
+    if taken := default_fields(module.Config, file).keys() & {"out", "fresh"}:
+        raise ValueError(f"{file}: `Config` must not have the field {taken.pop()!r}: ljx uses it.")
+    out_help = tyro.conf.arg(metavar="DIR", help="folder of the run")
+    fresh_help = tyro.conf.arg(help="delete what an earlier run wrote to DIR, and start anew")
+    schema = dataclasses.make_dataclass(
+        "Options",
+        [
+            ("config", Annotated[module.Config, tyro.conf.arg(name="")]),
+            ("out", Annotated[Path, out_help], Path("runs") / file.stem),
+            ("fresh", Annotated[bool, fresh_help, tyro.conf.FlagCreatePairsOff], False),
+        ],
+    )
+    errors = io.StringIO()
+    try:
+        with redirect_stderr(errors):
+            return tyro.cli(
+                schema,
+                args=options,
+                prog=f"ljx run {name}",
+                description=module.__doc__,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise ValueError(f"{file.name}: {_first_line(errors.getvalue())}") from None
+
+
+def default_fields(config_class: Any, file: Path) -> dict[str, Any]:
+    """Returns the fields of a `Config` and of the dataclasses nested in it, with their defaults.
+
+    Args:
+        config_class: a dataclass.
+        file: of the experiment, for the message.
+
+    Raises:
+        ValueError: if a field has no default, or two have one name.
+    """
+    try:
+        return flatten(dataclasses.asdict(config_class()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file}: `Config`: {error}") from error
+
+
+def is_default(config: Any) -> bool:
+    """Returns whether every field but the seeds has its default.
+
+    Args:
+        config: a dataclass whose fields all have defaults.
+    """
+    fields, defaults = (flatten(dataclasses.asdict(c)) for c in (config, type(config)()))
+    return fields | {"seed": 0} == defaults | {"seed": 0}
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """Returns the fields of a configuration as JSON gives them back.
+
+    Args:
+        config: a dataclass.
+    """
+    return json.loads(json.dumps(finite_or_none(dataclasses.asdict(config)), default=str))
+
+
+def flatten(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of nested dictionaries as one, under the names that the options have.
+
+    Args:
+        fields: of a configuration.
+
+    Raises:
+        ValueError: if two fields have one name.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        nested = flatten(value) if isinstance(value, Mapping) else {name: value}
+        if twice := sorted(flat.keys() & nested.keys()):
+            raise ValueError(f"each field must have a name of its own, got {twice[0]} twice.")
+        flat |= nested
+    return flat
+
+
+def _first_line(box: str) -> str:
+    """The message in a box of tyro's, without the advice, in one line, with the option's usage.
+
+    The box has a title, the message, a rule, and advice; without UTF-8 it is drawn in hyphens, with
+    a rule under the title.
+    """
+    lines = [line for line in (line.strip("│╰╯ ") for line in box.splitlines()) if line]
+    rules = [i for i, line in enumerate(lines) if not line.strip("-─")]
+    first = 1 if box.startswith("╭") else 2
+    end = next((i for i in rules if i >= first), len(lines))
+    usage = [line for line in lines[end:] if re.match("--[a-z]", line)]
+    hint = f" (expected {usage[0]})" if usage else ""
+    return " ".join(lines[first:end]).rstrip(".") + hint + "."

@@ -1,0 +1,95 @@
+"""A detector's boxes, drawn and in COCO's result format."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from lectures_jax import data, report
+from lectures_jax.cli.predict.images import Reader
+from lectures_jax.data.images import decode_image
+from lectures_jax.runtime import write_json
+from lectures_jax.weights import SavedModel
+
+
+class Objects(NamedTuple):
+    """The objects of one image, boxes in its pixels."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+
+def detect(saved: SavedModel, files: Sequence[Path], out: Path, *, score: float) -> int:
+    """Draws the objects of each image, and writes them to `predictions.json`.
+
+    A box is kept with its best class only, so that a drawing can be read.
+
+    Args:
+        saved: the detector.
+        files: of the images.
+        out: folder for the drawings and `predictions.json`.
+        score: least score of a box.
+
+    Returns:
+        The exit code: 0, or 2 if an image could not be read.
+    """
+    classes = saved.settings["classes"]
+    height, width = saved.settings["image_size"]
+    out.mkdir(parents=True, exist_ok=True)
+    stems = Counter(file.stem for file in files)
+    results: list[dict[str, Any]] = []
+    reader = Reader(files, decode_image)
+    for file, image in reader:
+        objects = _detect(saved.model, image, (height, width), score=score)
+        name = file.stem if stems[file.stem] == 1 else file.name
+        _draw(out / f"{name}.png", image, objects, classes)
+        results += _coco(file, objects, classes)
+        counts = Counter(classes[label] for label in objects.labels).most_common()
+        print(f"{file.name}: {', '.join(f'{n} {what}' for what, n in counts) or 'nothing'}")
+    write_json(out / "predictions.json", results, indent=None)
+    print(f"{len(results)} objects: {out / 'predictions.json'}")
+    return 2 if reader.failed else 0
+
+
+def _detect(model: Any, image: np.ndarray, image_size: tuple[int, int], *, score: float) -> Objects:
+    """Compiled for the first image only: every image is brought to the size of the canvas."""
+    canvas, transform = data.letterbox(image, image_size=image_size)
+    detections = model.predict(
+        jnp.asarray(canvas[None], jnp.float32) / 255,
+        score_threshold=score,
+        iou_threshold=0.45,
+        class_agnostic=True,
+    )
+    boxes, scores, labels, valid = (np.asarray(array)[0] for array in detections)
+    boxes = data.unletterbox_boxes(boxes[valid], transform)
+    height, width = image.shape[:2]
+    return Objects(np.clip(boxes, 0, (width, height) * 2), scores[valid], labels[valid])
+
+
+def _draw(path: Path, image: np.ndarray, objects: Objects, classes: Sequence[str]) -> None:
+    # Small images are drawn larger, up to 4 times, so that labels have room.
+    scale = min(4, max(1, 400 // image.shape[1]))
+    drawn = report.draw_boxes(
+        image, objects.boxes, objects.labels, objects.scores, classes=classes, scale=scale
+    )
+    Image.fromarray(drawn).save(path)
+
+
+def _coco(file: Path, objects: Objects, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The objects of one image; its id is its name, as a number where it is one."""
+    return [
+        {
+            "image_id": int(file.stem) if file.stem.isdecimal() else file.stem,
+            "file_name": file.name,
+            "category_id": int(label),
+            "category_name": classes[label],
+            "bbox": [round(float(v), 2) for v in (x1, y1, x2 - x1, y2 - y1)],
+            "score": round(float(score), 5),
+        }
+        for (x1, y1, x2, y2), score, label in zip(*objects, strict=True)
+    ]
