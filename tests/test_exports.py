@@ -21,14 +21,14 @@ def defined(path: Path) -> set[str]:
 
 def shared(path: Path) -> set[str]:
     """Functions that another file of the same layer uses: shared inside, not for users."""
-    found = set()
+    names = set()
     for other in set(path.parent.glob("*.py")) - {path, path.with_name("__init__.py")}:
         for node in ast.walk(ast.parse(other.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[-1] == path.stem:
-                found |= {alias.name for alias in node.names}
+                names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                found |= {node.attr} if node.value.id == path.stem else set()
-    return found
+                names |= {node.attr} if node.value.id == path.stem else set()
+    return names
 
 
 def unexported(folder: Path, exported: list[str]) -> set[str]:
@@ -79,7 +79,7 @@ def test_a_function_has_one_address(layer):
         assert home is None or home.startswith((f"lectures_jax.{layer}", "functools", "jax")), name
 
 
-@pytest.mark.parametrize("layer", ["nn", "models"])
+@pytest.mark.parametrize("layer", ["nn", "models", "recipes"])
 def test_classes_are_imported_from_their_files(layer):
     module = importlib.import_module(f"lectures_jax.{layer}")
     assert not getattr(module, "__all__", [])

@@ -13,21 +13,21 @@ MAY_IMPORT = {
     "__init__": set(),
     "typing": set(),
     "runtime": set(),
-    "testing": {"_derivatives"},
-    "_derivatives": set(),
+    "testing": set(),
     "ops": {"typing"},
+    "optim": {"typing"},
     "losses": {"typing", "ops"},
     "metrics": {"typing", "ops"},
     "nn": {"typing", "ops"},
     "data": {"typing", "ops"},
-    "optim": {"typing", "ops"},
     "models": {"typing", "nn", "ops"},
     "weights": {"typing", "runtime", "nn", "ops", "models"},
     "objectives": {"typing", "losses", "metrics", "ops"},
     "input_optimization": {"typing", "losses", "ops"},
-    "train": {"typing", "runtime"},
+    "train": {"typing", "runtime", "nn"},  # of nn only what lets a failed step be searched
     "report": {"typing", "runtime"},
 }
+MAY_IMPORT["recipes"] = set(MAY_IMPORT) - {"testing"}
 ANYTHING = {"cli", "__main__"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = {file.relative_to(PACKAGE).parts[0].removesuffix(".py") for file in FILES}
@@ -38,15 +38,15 @@ def imports(source: str, parent: str) -> set[str]:
 
     `from a import b` counts as `a` and as `a.b`, for b may be a module.
     """
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             above = parent.split(".")[: 1 - node.level or None] if node.level else []
             base = ".".join([*above, *filter(None, [node.module])])
-            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return found
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return names
 
 
 def forbidden(source: str, layer: str, parent: str) -> set[str]:
@@ -56,7 +56,7 @@ def forbidden(source: str, layer: str, parent: str) -> set[str]:
     return layers - MAY_IMPORT[layer] - {layer}
 
 
-def place(file: Path) -> tuple[str, str]:
+def layer_of(file: Path) -> tuple[str, str]:
     """The layer of a file, and the package that its relative imports start from."""
     parts = file.relative_to(PACKAGE).parts
     return parts[0].removesuffix(".py"), ".".join([PACKAGE.name, *parts[:-1]])
@@ -64,11 +64,11 @@ def place(file: Path) -> tuple[str, str]:
 
 @pytest.mark.parametrize(
     "file",
-    [file for file in FILES if place(file)[0] not in ANYTHING],
+    [file for file in FILES if layer_of(file)[0] not in ANYTHING],
     ids=lambda file: str(file.relative_to(PACKAGE)),
 )
 def test_a_file_imports_only_what_its_layer_may(file):
-    assert not forbidden(file.read_text(), *place(file))
+    assert not forbidden(file.read_text(), *layer_of(file))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def importers(*modules: str) -> set[str]:
         file.relative_to(PACKAGE).as_posix()
         for file in FILES
         if any(
-            f"{name}.".startswith(prefixes) for name in imports(file.read_text(), place(file)[1])
+            f"{name}.".startswith(prefixes) for name in imports(file.read_text(), layer_of(file)[1])
         )
     }
 
@@ -103,6 +103,17 @@ def test_ops_losses_and_metrics_know_no_flax_and_no_optax():
     pure = ("ops/", "losses/", "metrics/")
     assert not [name for name in importers("flax", "optax") if name.startswith(pure)]
     assert "models/yolo.py" in importers("flax")
+
+
+def test_training_knows_no_block_of_a_network():
+    blocks = {f"lectures_jax.nn.{file.stem}" for file in (PACKAGE / "nn").glob("[!_]*.py")}
+    users = importers(*blocks - {"lectures_jax.nn.capture"})
+    assert not [name for name in users if name.startswith("train/")]
+    assert "models/yolo.py" in users
+
+
+def test_chex_and_hypothesis_are_imported_for_tests_only():
+    assert all(name.startswith("testing/") for name in importers("chex", "hypothesis"))
 
 
 def test_orbax_is_imported_in_one_module():
@@ -124,7 +135,8 @@ class Block:
 sys.meta_path.insert(0, Block())
 import lectures_jax
 print("jax" in sys.modules)
-from lectures_jax import losses, metrics, nn, objectives, ops, optim, runtime, testing, train, typing
+from lectures_jax import losses, metrics, nn, objectives, ops, optim, recipes, runtime
+from lectures_jax import testing, train, typing
 from lectures_jax.models import yolo
 from jax._src import xla_bridge
 print(len(xla_bridge._backends))

@@ -3,14 +3,17 @@
 import importlib
 import inspect
 import re
+from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
 from jaxtyping import Array, Float
 
+import lectures_jax
 from lectures_jax.typing import Key
 
 LAYERS = ["ops", "losses", "metrics", "optim", "objectives", "data", "train", "report", "weights"]
+FOLDER = Path(lectures_jax.__file__).parent / "recipes"
 ARRAY_FIRST = ("ops", "losses", "metrics")
 ZERO = jnp.zeros(())
 # Plain geometry, nobody's result.
@@ -28,7 +31,18 @@ def functions(layer):
             yield pytest.param(layer, inspect.unwrap(value), id=f"{layer}.{name}")
 
 
+def recipe_functions():
+    """Public functions of recipes, which are called through their file: `vae.train`."""
+    for file in sorted(FOLDER.glob("[!_]*.py")):
+        module = importlib.import_module(f"lectures_jax.recipes.{file.stem}")
+        for name, value in vars(module).items():
+            own = inspect.isfunction(value) and value.__module__ == module.__name__
+            if own and not name.startswith("_"):
+                yield pytest.param("recipes", value, id=f"recipes.{file.stem}.{name}")
+
+
 PUBLIC = [case for layer in LAYERS for case in functions(layer)]
+RECIPES = list(recipe_functions())
 
 
 @pytest.mark.parametrize(("layer", "function"), PUBLIC)
@@ -53,7 +67,7 @@ def test_hyperparameters_are_by_keyword_and_only_arrays_are_not(layer, function)
     assert kinds.empty not in hints, "every parameter is annotated"
 
 
-@pytest.mark.parametrize(("layer", "function"), PUBLIC)
+@pytest.mark.parametrize(("layer", "function"), PUBLIC + RECIPES)
 def test_a_docstring_says_what_comes_back_and_explains_each_argument(layer, function):
     text = inspect.getdoc(function)
     assert text, "no docstring"
@@ -80,6 +94,16 @@ def test_ops_losses_and_metrics_name_their_source(layer, function):
 
 def test_the_layers_have_public_functions():
     assert {case.values[0] for case in PUBLIC} == set(LAYERS)
+    assert RECIPES
+
+
+@pytest.mark.parametrize("kind", ["vae", "gan", "flow", "diffusion"])
+def test_a_generative_recipe_has_what_experiments_and_the_command_line_call(kind):
+    module = importlib.import_module(f"lectures_jax.recipes.{kind}")
+    assert list(inspect.signature(module.with_defaults).parameters) == ["settings", "kind"]
+    assert list(inspect.signature(module.train).parameters)[:3] == ["settings", "splits", "out"]
+    parameters = list(inspect.signature(module.sample).parameters)
+    assert parameters == ["model", "settings", "key", "count"]
 
 
 def key_last(x: Float[Array, " n"], key: Key) -> Float[Array, " n"]:

@@ -39,7 +39,7 @@ DEFINITIONS = {
 }
 """Nothing that is defined has such a name."""
 ALLOWED = {"negative_slope", "sklearn", "lectures_jax", "raise_if_not_found"} | {
-    *("ModuleNotFoundError", "FileNotFoundError"),
+    *("ModuleNotFoundError", "FileNotFoundError", "PackageNotFoundError"),
 }  # the names of others
 
 
