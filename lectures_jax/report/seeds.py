@@ -30,7 +30,7 @@ def scores_by_seed(
     values = [np.asarray(v) for v in scores.values()]
     height = -np.arange(len(values))
     with plot(path, height=1.0 + 0.25 * len(values)) as (ax,):
-        ax.axvline(np.mean(values[0]), color=INK, lw=0.8, ls=":")
+        ax.axvline(float(np.mean(values[0])), color=INK, lw=0.8, ls=":")
         for y, of_seeds in zip(height, values, strict=True):
             deviation = np.std(of_seeds, ddof=1) if len(of_seeds) > 1 else 0.0
             ax.errorbar(np.mean(of_seeds), y, xerr=deviation, fmt="|", color=INK, ms=10, capsize=3)

@@ -44,9 +44,9 @@ def timing(history: MetricRows, *, batch_size: int) -> Section:
         history: rows with "step", "steps_per_second" and "data_wait".
         batch_size: examples per step.
     """
-    steps = np.diff([0.0, *(row["step"] for row in history)])
-    speed = np.array([row.get("steps_per_second", np.nan) for row in history])
-    wait = np.array([row.get("data_wait", np.nan) for row in history])
+    steps = np.diff(np.array([0, *(row["step"] for row in history)], float))
+    speed = np.array([row.get("steps_per_second", np.nan) for row in history], float)
+    wait = np.array([row.get("data_wait", np.nan) for row in history], float)
     rows = [
         ("steps per second, median", float(np.nanmedian(speed))),
         ("examples per second, median", float(np.nanmedian(speed)) * batch_size),
