@@ -29,7 +29,6 @@ TINY = {
         steps=2, batch_size=8, channels=(8,), schedule_steps=21, sampling_steps=2
     ),
     "samplers": ("DPM++(2M)",),
-    "samples": 20,
     "evaluator_steps": 2,
     "evaluator_images": 64,
 }

@@ -37,7 +37,9 @@ TINY = {
     "test_points": 200,
     "evaluator_steps": 2,
     "evaluator_images": 64,
-    "components": (2,),
+    "components": (1,),
+    "ridges": (0.1,),
+    "copies": 1,
 }
 VIEW = ((-1.6, 2.6), (-1.2, 1.7))  # of the plane
 
@@ -53,7 +55,11 @@ class Config:
     training: flow.Settings = field(default_factory=flow.Settings)
     """of the flow of images"""
     components: tuple[int, ...] = (6, 10, 14)
-    """numbers of Gaussians to try"""
+    """numbers of Gaussians of the mixture to try"""
+    ridges: tuple[float, ...] = (0.02, 0.05, 0.1)
+    """what to try to add to the variances of the mixture"""
+    copies: int = 8
+    """draws of the noise for each image that the mixture is fitted to"""
     moon_steps: int = 3000
     """training steps on two moons"""
     moon_batch: int = 256
@@ -74,25 +80,13 @@ def run(config: Config, out: Path) -> dict[str, float]:
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     key_moons, key_mixture = jax.random.split(jax.random.key(config.seed))
-    moons = {
-        kind: two_moons.train_two_moons(
-            jax.random.fold_in(key_moons, i),
-            kind,
-            steps=config.moon_steps,
-            batch_size=config.moon_batch,
-            points=config.test_points,
-        )
-        for i, kind in enumerate(two_moons.SIZES)
-    }
+    moons = train_on_moons(config, key_moons)
     splits = data.read_classified(config.data, config.root)
     generator = flow.train(config.training, splits, out, seed=config.seed)
     numbers = {f"{kind}_excess_nats": one.excess for kind, one in moons.items()}
     numbers["bits_per_dim"] = generator.bits_per_dim
-    mixture = None
-    if config.data == "digits":
-        mixture = fit_image_mixture(
-            key_mixture, splits.train["image"], levels=splits.levels, components=config.components
-        )
+    mixture = fit_mixture(config, key_mixture, splits) if config.data == "digits" else None
+    if mixture:
         bits = mixture.bits_per_dim(key_mixture, splits.test["image"])
         numbers |= {"mixture_bits_per_dim": bits, "mixture_gain": bits - generator.bits_per_dim}
     scorer = evaluator(
@@ -110,6 +104,32 @@ def run(config: Config, out: Path) -> dict[str, float]:
     ]
     write_page(out, numbers, sections)
     return numbers
+
+
+def train_on_moons(config: Config, key: jax.Array) -> dict[str, two_moons.TrainedFlow]:
+    """A flow of each kind of coupling on the two moons."""
+    return {
+        kind: two_moons.train_two_moons(
+            jax.random.fold_in(key, i),
+            kind,
+            steps=config.moon_steps,
+            batch_size=config.moon_batch,
+            points=config.test_points,
+        )
+        for i, kind in enumerate(two_moons.SIZES)
+    }
+
+
+def fit_mixture(config: Config, key: jax.Array, splits: data.Splits) -> ImageMixture:
+    """The best Gaussian mixture of the training images."""
+    return fit_image_mixture(
+        key,
+        splits.train["image"],
+        levels=splits.levels,
+        components=config.components,
+        ridges=config.ridges,
+        copies=config.copies,
+    )
 
 
 def moons_section(moons: dict[str, two_moons.TrainedFlow], figures: Path) -> Section:
