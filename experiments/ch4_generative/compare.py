@@ -73,7 +73,7 @@ class Config:
 class Result(NamedTuple):
     """What one training came to: scores and costs by name, and its first samples."""
 
-    numbers: dict[str, float | None]
+    numbers: dict[str, Any]
     images: np.ndarray
 
 
@@ -114,7 +114,7 @@ def result(
 
 def train(
     name: str, config: Config, seed: int, splits: data.Splits, scorer: Evaluator, folder: Path
-) -> tuple[dict[str, float | None], np.ndarray]:
+) -> tuple[dict[str, Any], np.ndarray]:
     """Trains one model with one seed; returns its numbers and its samples."""
     recipe = MODELS[name]
     settings = SMALLEST[name] if config.tiny else recipe.Settings()

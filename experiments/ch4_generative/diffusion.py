@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,9 +77,9 @@ def run(config: Config, out: Path) -> dict[str, float]:
     count = config.samples or min(scorer.count, 2000)
     images = generator.sample(jax.random.key(config.seed + 1), count)
     scores = scorer.scores(images)
-    numbers = {
+    numbers: dict[str, Any] = {
         **scores,
-        "bits_per_dim": float(generator.bits_per_dim),
+        "bits_per_dim": generator.bits_per_dim,
         "ode_bits_per_dim": diffusion.ode_bits_per_dim(
             config.training, generator.model, splits, seed=config.seed
         ),

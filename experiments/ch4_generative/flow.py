@@ -21,6 +21,7 @@ from lectures_jax.recipes import flow, two_moons
 from lectures_jax.recipes.evaluator import evaluator
 from lectures_jax.recipes.generator import Generator, Kind
 from lectures_jax.recipes.mixture import ImageMixture, fit_image_mixture
+from lectures_jax.recipes.settings import require
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import MUTED, color, plot
 
@@ -76,19 +77,21 @@ class Config:
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Both parts, one page."""
-    config = replace(config, training=flow.with_defaults(config.training, config.data))
+    settings = flow.with_defaults(config.training, config.data)
+    config = replace(config, training=settings)
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     key_moons, key_mixture = jax.random.split(jax.random.key(config.seed))
     moons = train_on_moons(config, key_moons)
     splits = data.read_classified(config.data, config.root)
-    generator = flow.train(config.training, splits, out, seed=config.seed)
-    numbers = {f"{kind}_excess_nats": one.excess for kind, one in moons.items()}
+    generator = flow.train(settings, splits, out, seed=config.seed)
+    numbers: dict[str, Any] = {f"{kind}_excess_nats": one.excess for kind, one in moons.items()}
     numbers["bits_per_dim"] = generator.bits_per_dim
     mixture = fit_mixture(config, key_mixture, splits) if config.data == "digits" else None
     if mixture:
         bits = mixture.bits_per_dim(key_mixture, splits.test["image"])
-        numbers |= {"mixture_bits_per_dim": bits, "mixture_gain": bits - generator.bits_per_dim}
+        gain = bits - numbers["bits_per_dim"]
+        numbers |= {"mixture_bits_per_dim": bits, "mixture_gain": gain}
     scorer = evaluator(
         config.data, config.root, steps=config.evaluator_steps, most=config.evaluator_images
     )
@@ -99,7 +102,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         images_section(splits, generator, mixture, numbers),
         report.sample_scores({"this model": scores, **scorer.baselines}),
         report.training(generator.history, figures, losses=[["loss"]], scores=[["held_out"]]),
-        report.timing(generator.history, batch_size=config.training.batch_size),
+        report.timing(generator.history, batch_size=require(settings.batch_size, "batch_size")),
         report.configuration(asdict(config)),
     ]
     write_page(out, numbers, sections)

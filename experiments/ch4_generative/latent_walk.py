@@ -8,6 +8,7 @@ for several weights of the divergence.
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -185,7 +186,7 @@ def train_on_sprites(config: Config, beta: float, sprites: dict[str, np.ndarray]
         DenseDecoder(10, shape, hidden=size, rngs=rngs),
     )
     examples = {"image": sprites["image"], "labels": sprites["factors"][:, 0]}
-    warmup = optax.linear_schedule(0.0, beta, max(config.sprite_steps // 4, 1))
+    warmup: Any = optax.linear_schedule(0.0, beta, max(config.sprite_steps // 4, 1))
     objective = partial(objectives.elbo, beta=warmup, reconstruction=objectives.bernoulli_nll)
     model, _ = train.fit(
         key_train,

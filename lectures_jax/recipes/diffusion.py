@@ -78,6 +78,24 @@ def train(
         seed: of parameters, order and noise.
     """
     start = time.process_time()
+    model, history, sizes = train_network(settings, splits, out, seed=seed)
+    seconds = time.process_time() - start
+    draw = partial(generate, model, sizes, mixed_labels(splits))
+    bits = bits_per_dim(settings, model, splits, seed=seed)
+    return Generator(draw, count_parameters(model), seconds, bits, history, model)
+
+
+def train_network(
+    settings: Settings, splits: data.Splits, out: Path | None, *, seed: int
+) -> tuple[Denoiser, list, dict[str, Any]]:
+    """Trains the network alone, and returns it with the rows of the training and its settings.
+
+    Args:
+        settings: from `with_defaults`.
+        splits: images.
+        out: folder for rows, checkpoints and `model.safetensors`; None leaves no files.
+        seed: of parameters, order and noise.
+    """
     key_init, key_train = jax.random.split(jax.random.key(seed))
     steps, sizes = require(settings.steps, "steps"), model_settings(settings, splits)
     model, history = fit(
@@ -94,12 +112,9 @@ def train(
         out=out,
         ema_decay=settings.ema_decay,
     )
-    seconds = time.process_time() - start
     if out is not None:
         weights.save_model(out / "model.safetensors", model, kind="diffusion", settings=sizes)
-    draw = partial(generate, model, sizes, mixed_labels(splits))
-    bits = bits_per_dim(settings, model, splits, seed=seed)
-    return Generator(draw, count_parameters(model), seconds, bits, history, model)
+    return model, history, sizes
 
 
 def sample(model: Denoiser, settings: Mapping[str, Any], key: Key, count: int) -> np.ndarray:
@@ -150,8 +165,8 @@ def signal_ratios(steps: int) -> jax.Array:
     return ops.zero_terminal_snr(ops.cosine_schedule(steps))
 
 
-def predictor(model: Denoiser, labels: jax.Array) -> Partial:
-    """Returns what samplers call: the network's velocity, as image and noise.
+def predictor(model: Denoiser, labels: jax.Array) -> Any:
+    """Returns what samplers call: a `Partial` of the network's velocity, as image and noise.
 
     Args:
         model: the network.

@@ -173,11 +173,14 @@ def players(settings: Settings) -> tuple[Player, Player]:
         ],
         [half],
     )
-    turns = settings.discriminator_steps
+
+    def discriminator_rate(step: Any) -> Any:
+        return rate(step // settings.discriminator_steps)
+
     return (
         Player(
             partial(discriminator, r1=settings.r1),
-            optax.adam(lambda step: rate(step // turns), b1=0.0, b2=0.99),
+            optax.adam(discriminator_rate, b1=0.0, b2=0.99),
         ),
         Player(generator, optax.adam(rate, b1=0.0, b2=0.99)),
     )

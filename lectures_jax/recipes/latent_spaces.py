@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,9 @@ from lectures_jax.recipes.settings import require
 from lectures_jax.train import fit, predict
 from lectures_jax.typing import Batch, Key, Metrics
 
+KIN = ("VAE", "VAE, other seed", "autoencoder")
+"""Models that differ by chance or by a loss."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -37,6 +40,8 @@ class Settings:
     """units of the VAEs' and the autoencoder's codes; None: as in `recipes.vae`"""
     hidden: int | None = None
     """units or channels of the networks, but for the GAN; None: as in each model's recipe"""
+    families: tuple[Literal["GAN", "flow", "diffusion"], ...] = ("GAN", "flow", "diffusion")
+    """models of other kinds, beside two VAEs and an autoencoder"""
 
 
 class Space(NamedTuple):
@@ -54,7 +59,7 @@ class Space(NamedTuple):
 def train_spaces(
     settings: Settings, kind: Kind, splits: data.Splits, out: Path, *, seed: int = 0
 ) -> dict[str, Space]:
-    """Trains two VAEs of different seeds, an autoencoder, and the three other families.
+    """Trains two VAEs of different seeds, an autoencoder, and the other families.
 
     Args:
         settings: of all models.
@@ -66,21 +71,27 @@ def train_spaces(
     steps, hidden = settings.steps, settings.hidden
     sizes = {"latent": settings.latent, "hidden": hidden, "samples": (1,), "components": 2}
     of_vae = vae.with_defaults(vae.Settings(steps=steps, **sizes), kind)
-    of_gan = gan.with_defaults(gan.Settings(steps=steps), kind)
+    of_gan = gan.Settings(steps=steps)
     of_flow = flow.Settings(network="multiscale", steps=steps, hidden=hidden)
     of_diffusion = diffusion.Settings(steps=steps, channels=(hidden,) if hidden else None)
-    for name in ("vae0", "vae1", "autoencoder", "gan/encoder", "flow", "diffusion"):
-        (out / name).mkdir(parents=True, exist_ok=True)
-    return {
-        "VAE": train_vae(of_vae, splits, out / "vae0", seed=seed),
-        "VAE, other seed": train_vae(of_vae, splits, out / "vae1", seed=seed + 1),
-        "autoencoder": train_autoencoder(of_vae, splits, out / "autoencoder", seed=seed),
-        "GAN": train_gan(of_gan, of_vae, splits, out / "gan", seed=seed),
-        "flow": train_flow(flow.with_defaults(of_flow, kind), splits, out / "flow", seed=seed),
-        "diffusion": train_diffusion(
-            diffusion.with_defaults(of_diffusion, kind), splits, out / "diffusion", seed=seed
+    trainings = {
+        "VAE": partial(train_vae, of_vae, seed=seed),
+        "VAE, other seed": partial(train_vae, of_vae, seed=seed + 1),
+        "autoencoder": partial(train_autoencoder, of_vae, seed=seed),
+        "GAN": partial(train_gan, gan.with_defaults(of_gan, kind), of_vae, seed=seed),
+        "flow": partial(train_flow, flow.with_defaults(of_flow, kind), seed=seed),
+        "diffusion": partial(
+            train_diffusion, diffusion.with_defaults(of_diffusion, kind), seed=seed
         ),
     }
+    folders = {"VAE": "vae0", "VAE, other seed": "vae1"}
+    spaces = {}
+    for name, train in trainings.items():
+        if name in (*KIN, *settings.families):
+            folder = out / folders.get(name, name.lower())
+            folder.mkdir(parents=True, exist_ok=True)
+            spaces[name] = train(splits, folder)
+    return spaces
 
 
 def train_vae(settings: vae.Settings, splits: data.Splits, out: Path, *, seed: int) -> Space:
@@ -144,6 +155,7 @@ def train_gan(
         encoder = dense_encoder(shape, settings.latent, hidden=(hidden,), rngs=rngs)
     else:
         encoder = ConvEncoder(shape, settings.latent, hidden=hidden, rngs=rngs)
+    (out / "encoder").mkdir(exist_ok=True)
     options = {"seed": seed, "fixed": generator}
     encoder = _fit_as_vae(of_vae, splits, out / "encoder", encoder, objective, **options)
     return Space(partial(predict, encoder), partial(predict, generator))
@@ -198,7 +210,7 @@ def train_diffusion(
         out: folder of the run.
         seed: of parameters, order and noise.
     """
-    model = diffusion.train(settings, splits, out, seed=seed).model
+    model, *_ = diffusion.train_network(settings, splits, out, seed=seed)
     # Without the last, endless step: where no signal is left all images have the same noise.
     alpha_bar = diffusion.signal_ratios(settings.schedule_steps)[:-1]
     steps = min(20, settings.schedule_steps - 1)

@@ -272,9 +272,9 @@ def bits_per_dim(settings: Settings, model: Vae, splits: data.Splits) -> float:
     """
 
     def level_nll(model: Vae, x: jax.Array, z: jax.Array) -> jax.Array:
-        flat = (v.reshape(len(v), -1) for v in (x, model.decode(z)))
+        flat, mean = (v.reshape(len(v), -1) for v in (x, model.decode(z)))
         log_var = model.pixel_log_var[...]
-        return losses.discretized_gaussian_reconstruction(*flat, log_var, levels=splits.levels)
+        return losses.discretized_gaussian_reconstruction(flat, mean, log_var, levels=splits.levels)
 
     bound = partial(objectives.iwae, samples=max(settings.samples), reconstruction=level_nll)
     pixels = splits.test["image"][0].size

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 
 from lectures_jax import weights
-from lectures_jax.recipes import flow, latent_spaces, vae
+from lectures_jax.recipes import diffusion, flow, latent_spaces, vae
 from tests.recipes import tiny
 
 VAE = vae.with_defaults(vae.Settings(steps=2, hidden=8, latent=2), "digits")
@@ -33,3 +33,30 @@ def test_an_autoencoder_has_the_sizes_of_the_vae(monkeypatch, tmp_path):
     assert codes.shape == (6, 3)
     assert space.decode(codes).shape == (6, 4, 4, 1)
     assert weights.load_model(tmp_path / "model.safetensors").kind == "autoencoder"
+
+
+def test_noise_that_ddim_computes_of_an_image_leads_back_to_it(monkeypatch, tmp_path):
+    tiny.skip_training(monkeypatch, diffusion)
+    splits = tiny.splits(4)
+    settings = diffusion.Settings(steps=2, channels=(8,), schedule_steps=101)
+    space = latent_spaces.train_diffusion(
+        diffusion.with_defaults(settings, "digits"), splits, tmp_path, seed=0
+    )
+    codes = space.encode(splits.test["image"])
+    assert codes.shape == (6, 16)
+    assert np.abs(space.decode(codes) - splits.test["image"]).mean() < 0.05
+
+
+def test_families_are_trained_where_they_are_asked_for(monkeypatch, tmp_path):
+    calls = []
+    for name in ("vae", "autoencoder", "gan", "flow", "diffusion"):
+        monkeypatch.setattr(
+            latent_spaces,
+            f"train_{name}",
+            lambda *args, seed, name=name: calls.append((name, seed)),
+        )
+    settings = latent_spaces.Settings(families=("flow",))
+    spaces = latent_spaces.train_spaces(settings, "digits", tiny.splits(), tmp_path, seed=3)
+    assert calls == [("vae", 3), ("vae", 4), ("autoencoder", 3), ("flow", 3)]
+    assert list(spaces) == [*latent_spaces.KIN, "flow"]
+    assert {folder.name for folder in tmp_path.iterdir()} == {"vae0", "vae1", "autoencoder", "flow"}
