@@ -153,7 +153,11 @@ def fit_anchors(key: Key, dataset: Dataset) -> list[list[list[float]]]:
 
 
 def box_sizes(dataset: Dataset) -> np.ndarray:
-    """Returns width and height of all boxes, in pixels of the canvas."""
+    """Returns width and height of all boxes, in pixels of the canvas.
+
+    Args:
+        dataset: records on the canvas of the network.
+    """
     return np.concatenate([record.boxes[:, 2:] - record.boxes[:, :2] for record in dataset])
 
 

@@ -6,14 +6,13 @@ from lectures_jax.train.diagnosis import NonFiniteError
 from lectures_jax.train.evaluation import evaluate, predict
 from lectures_jax.train.fit import fit, fit_adversarial
 from lectures_jax.train.learner import Learner, compile_step, split_key
-from lectures_jax.train.run import RunOptions, Stopped, run
+from lectures_jax.train.run import Stopped, run
 from lectures_jax.train.state import TrainState, assemble, init, rebuild
 
 __all__ = [
     "Learner",
     "NonFiniteError",
     "Player",
-    "RunOptions",
     "Stopped",
     "TrainState",
     "adversarial",

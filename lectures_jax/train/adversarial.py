@@ -83,7 +83,7 @@ def adversarial(
 
     def turns(batch: Batch, key: Key) -> list[tuple[str, Batch, Key]]:
         """Who is updated on which part of a batch, with which key."""
-        parts = split_batch(batch, discriminator_steps)
+        parts = _split_batch(batch, discriminator_steps)
         names = [PLAYERS[0]] * discriminator_steps + [PLAYERS[1]]
         keys = jax.random.split(key, discriminator_steps + 1)
         return list(zip(names, [*parts, parts[-1]], keys, strict=True))
@@ -99,7 +99,7 @@ def adversarial(
         examples = augment(key_augment, batch) if augment else batch
         proposed, finite, metrics = state, jnp.bool_(True), {}
         for name, part, own in turns(examples, key_objective):
-            proposed, good, measured = take_turn(
+            proposed, good, measured = _take_turn(
                 partial(call_objective, players[name].objective, fixed=fixed),
                 players[name].optimizer,
                 name,
@@ -117,7 +117,7 @@ def adversarial(
     return Learner(begin, step, augment, forward)
 
 
-def take_turn(
+def _take_turn(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     name: str,
@@ -158,7 +158,7 @@ def take_turn(
     return state, new.finite, {**metrics, **named}
 
 
-def split_batch(batch: Batch, count: int) -> Sequence[Batch]:
+def _split_batch(batch: Batch, count: int) -> Sequence[Batch]:
     """Returns a batch cut into so many equal parts, in order."""
     n = len(jax.tree.leaves(batch)[0])
     if n % count:

@@ -90,7 +90,11 @@ def guarded(
 
 
 def split_key(key: Key) -> tuple[Key, Key, Key]:
-    """Returns the next step's key and this step's, for the augmentation and for the objective."""
+    """Returns the next step's key and this step's, for the augmentation and for the objective.
+
+    Args:
+        key: of the state.
+    """
     key, key_augment, key_objective = jax.random.split(key, 3)
     return key, key_augment, key_objective
 
@@ -112,8 +116,8 @@ def update(
         params: to update.
     """
     updates, optimizer_state = optimizer.update(grads, optimizer_state, params)
-    grad_norm = norm(grads)
-    finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & jnp.isfinite(norm(updates))
+    grad_norm = _norm(grads)
+    finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & jnp.isfinite(_norm(updates))
     return Update(optax.apply_updates(params, updates), optimizer_state, grad_norm, finite)
 
 
@@ -122,7 +126,7 @@ def call_objective(objective: Any, model: Any, batch: Batch, key: Key, fixed: An
     return objective(model, batch, key) if fixed is None else objective(model, batch, key, fixed)
 
 
-def norm(tree: Any) -> Float[Array, ""]:
+def _norm(tree: Any) -> Float[Array, ""]:
     """Returns the Euclidean norm of all entries together; small arrays as one, to spare kernels."""
     leaves = jax.tree.leaves(tree)
     small = [x.ravel() for x in leaves if x.size <= SMALL]

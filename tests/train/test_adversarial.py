@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from lectures_jax import train
-from lectures_jax.train.adversarial import take_turn
+from lectures_jax.train.adversarial import _take_turn
 from tests.train.nets import arrays, assert_same
 
 
@@ -89,7 +89,7 @@ def test_a_move_leaves_the_opponent_s_buffers_to_the_last_bit():
     for name, other, player in zip(
         ("discriminator", "generator"), ("generator", "discriminator"), pair, strict=True
     ):
-        after, good, _ = take_turn(
+        after, good, _ = _take_turn(
             player.objective, player.optimizer, name, structure, state, batch, key
         )
         assert good

@@ -13,6 +13,7 @@ import pytest
 from flax import nnx
 
 from lectures_jax import train
+from lectures_jax.train.run import RunOptions
 from tests.train.nets import Affine, Net, arrays, assert_same, points, squared
 
 
@@ -163,7 +164,7 @@ def test_a_step_in_half_precision_keeps_its_state_in_single(precision):
 
 
 def test_the_options_of_a_training_are_spelled_in_one_place():
-    options = set(typing.get_type_hints(train.RunOptions))
+    options = set(typing.get_type_hints(RunOptions))
     own = inspect.signature(train.run).parameters.values()
     assert options == {p.name for p in own if p.kind is p.KEYWORD_ONLY}
     with pytest.raises(TypeError, match="every_save"):

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from lectures_jax import train
-from lectures_jax.train.learner import norm
+from lectures_jax.train.learner import _norm
 from tests.train.nets import Affine, Net, assert_same, points, squared
 
 
@@ -39,9 +39,9 @@ def test_steps_equal_a_loop_written_by_hand():
 
 def test_the_norm_is_over_small_and_large_arrays_together():
     tree = {"small": [jnp.array([3.0]), jnp.full((2, 2), 2.0)], "large": jnp.full((100, 50), 0.1)}
-    np.testing.assert_allclose(norm(tree), (9 + 16 + 50) ** 0.5, rtol=1e-6)
-    np.testing.assert_allclose(norm({"large": tree["large"]}), 50**0.5, rtol=1e-6)
-    assert norm({}) == 0
+    np.testing.assert_allclose(_norm(tree), (9 + 16 + 50) ** 0.5, rtol=1e-6)
+    np.testing.assert_allclose(_norm({"large": tree["large"]}), 50**0.5, rtol=1e-6)
+    assert _norm({}) == 0
 
 
 def test_batch_norm_averages_move_as_its_definition_says():
