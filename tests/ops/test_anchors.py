@@ -51,7 +51,7 @@ def test_fewer_sizes_than_anchors_repeat_them():
     assert {tuple(a) for a in anchors} == {(10, 20), (30, 40)}
 
 
-def test_an_empty_cluster_moves_to_the_box_that_is_served_worst():
+def test_an_empty_cluster_restarts_at_the_box_of_least_overlap():
     """Two anchors start on the same size; without re-seeding one of them would stay empty."""
     from lectures_jax.ops.anchors import _update
 

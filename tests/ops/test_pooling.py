@@ -46,7 +46,7 @@ def test_values_and_gradients_equal_torch_s(name):
 
 def test_a_tie_s_gradient_goes_to_its_first_cell_on_every_platform():
     x = jnp.asarray(np.random.default_rng(1).integers(0, 3, (2, 7, 6, 3)), jnp.float32)
-    window = pooling._place(x, 3, 2, 1)
+    window = pooling._window(x, 3, 2, 1)
 
     def gradient(formulation):
         y, pull = jax.vjp(formulation, x)
