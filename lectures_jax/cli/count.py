@@ -173,11 +173,17 @@ def _module_of(name: str) -> Any:
         known |= {
             node.name: file.stem
             for node in body
-            if isinstance(node, ast.ClassDef) and "nnx.Module" in map(ast.unparse, node.bases)
+            if isinstance(node, ast.ClassDef) and _takes_rngs(node)
         }
     if name not in known:
         raise ValueError(f"MODEL: expected one of {', '.join(sorted(known))}, got {name!r}.")
     return importlib.import_module(f"lectures_jax.models.{known[name]}")
+
+
+def _takes_rngs(node: ast.ClassDef) -> bool:
+    """Whether a class makes its own parameters, as networks and blocks do."""
+    constructors = (f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__")
+    return any(argument.arg == "rngs" for f in constructors for argument in f.args.kwonlyargs)
 
 
 def _value(node: ast.expr, module: Any) -> Any:

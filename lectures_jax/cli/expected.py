@@ -19,10 +19,11 @@ def read_expected(source: str) -> Bounds:
         SyntaxError: if the source is not Python.
     """
     for node in ast.parse(source).body:
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
-        if "EXPECTED" in map(ast.unparse, targets) and node.value is not None:
-            return _bounds(node.value)
+        match node:
+            case ast.Assign(targets=[ast.Name("EXPECTED")], value=value):
+                return _bounds(value)
+            case ast.AnnAssign(target=ast.Name("EXPECTED"), value=ast.expr() as value):
+                return _bounds(value)
     return {}
 
 

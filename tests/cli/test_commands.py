@@ -32,7 +32,7 @@ def course(tmp_path, monkeypatch):
     """A course of three experiments; the working directory is a folder inside of it."""
     root = tmp_path / "experiments"
     for name, text in {
-        "ch1_toys/toy": EXPERIMENT,
+        "ch1_toys/toy": EXPERIMENT.replace("BODY", "pass"),
         "ch1_toys/plain": '"""Draws 1.5 lines."""',
         "ch2_more/plain": f'"""Draws more. CPU, 5 min."""\nEXPECTED = {BOUNDS}',
     }.items():

@@ -54,7 +54,7 @@ def test_a_constant_of_the_file_is_known_by_name():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("Nothing(3)", "Head, Mlp, ResNet, "),
+        ("Nothing(3)", "Head, Mlp, ResNet, SeparableNorm, "),
         ("Mlp((3, 2), color=1)", "unexpected keyword argument 'color'"),
         ("Mlp(print(3))", "MODEL: expected a literal, got 'print(3)'"),
         ("Mlp((3", "MODEL: expected CLASS(arguments), got 'Mlp((3'"),
@@ -64,3 +64,9 @@ def test_a_constant_of_the_file_is_known_by_name():
 def test_what_is_no_model_is_named_in_one_line(error_line, model, message):
     assert main(["count", model, "--input", "3"]) == 2
     assert message in error_line()
+
+
+def test_a_classifier_is_known_though_it_derives_from_a_class_of_ours():
+    model = build("Cnn(2, channels=((2,),))")
+    rows = ledger(model, (4, 4, 3))
+    assert [row.layer for row in rows] == ["stages.0.0.conv", "stages.0.0.norm", "classify"]

@@ -5,6 +5,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -102,7 +103,7 @@ def test_a_classifier_gives_the_five_best_classes_of_each_image(capsys, inputs, 
     )
     assert main(["predict", "run", "images"]) == 0
     image = pixels.astype(np.float32) / 255
-    expected = np.asarray(jax.nn.softmax(model(image[None])))[0]
+    expected = np.asarray(jax.nn.softmax(model(jnp.asarray(image[None]))))[0]
     order = np.argsort(-expected)[:5]
     first, second = json.loads(Path("run/predictions/predictions.json").read_text())
     assert (first["file_name"], second["file_name"]) == ("a.png", "b.png")
