@@ -17,17 +17,17 @@ from lectures_jax import metrics, ops, report, runtime
 from lectures_jax.models.yolo import Yolo, YoloSize
 from lectures_jax.nn.parameters import count_parameters
 from lectures_jax.recipes import detection_data, detector
-from lectures_jax.report.detection import Boxes
+from lectures_jax.report.detection import PaddedBoxes
 from lectures_jax.report.page import Figure, Section, Table
 
 TINY = {
-    "scenes": 4,
+    "scenes": 2,
     "evaluated": 2,
     "training": detector.Settings(
         steps=2,
         batch_size=2,
         image_size=(64, 64),
-        size=YoloSize(4, 2, (4, 8, 8, 8), (1, 1, 1, 1), (8, 4, 4), 0),
+        size=YoloSize(4, 4, (4, 4, 4), (1, 0, 0), (4, 4, 4), 0),
     ),
 }
 EXPECTED = {"AP50": (0.945, None), "AP": (0.66, None)}
@@ -152,14 +152,16 @@ def detections(
             class_agnostic=True,
         ),
     )
-    truth = Boxes(detected.true_boxes, detected.true_labels, detected.true_valid)
+    truth = PaddedBoxes(detected.true_boxes, detected.true_labels, detected.true_valid)
     confident = detected._replace(valid=detected.valid & (detected.scores > 0.5))
     matches = metrics.match_detections(*confident[:-1], crowd=detected.crowd)
     missed = truth._replace(valid=np.asarray(matches.missed))
     false_positive = np.asarray(matches.false_positive)
-    wrong = Boxes(detected.boxes, detected.labels, false_positive, detected.scores)
+    wrong = PaddedBoxes(detected.boxes, detected.labels, false_positive, detected.scores)
     return [
-        report.predictions(images[:shown], truth, Boxes(boxes, labels, valid, scores), **options),
+        report.predictions(
+            images[:shown], truth, PaddedBoxes(boxes, labels, valid, scores), **options
+        ),
         report.worst_errors(images, missed, wrong, **options),
     ]
 
