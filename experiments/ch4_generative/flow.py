@@ -86,7 +86,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     splits = data.read_classified(config.data, config.root)
     generator = flow.train(settings, splits, out, seed=config.seed)
     numbers: dict[str, Any] = {f"{kind}_excess_nats": one.excess for kind, one in moons.items()}
-    numbers["bits_per_dim"] = generator.bits_per_dim
+    numbers |= {"bits_per_dim": generator.bits_per_dim}
     mixture = fit_mixture(config, key_mixture, splits) if config.data == "digits" else None
     if mixture:
         bits = mixture.bits_per_dim(key_mixture, splits.test["image"])

@@ -11,6 +11,7 @@ VAE = vae.with_defaults(vae.Settings(steps=2, hidden=8, latent=2), "digits")
 
 def test_a_flow_loses_nothing_on_the_way_to_a_code_and_back(monkeypatch, tmp_path):
     tiny.skip_training(monkeypatch, latent_spaces)
+    monkeypatch.setattr(flow, "begin_normalized", lambda *_, **__: None)
     sizes = flow.model_settings
     smallest = {"scales": 1, "steps": 1, "dense": 1}
     monkeypatch.setattr(flow, "model_settings", lambda *a, **k: sizes(*a, **k) | smallest)
@@ -49,12 +50,16 @@ def test_noise_that_ddim_computes_of_an_image_leads_back_to_it(monkeypatch, tmp_
 
 def test_families_are_trained_where_they_are_asked_for(monkeypatch, tmp_path):
     calls = []
+
+    def record(name):
+        def train(*_, seed):
+            calls.append((name, seed))
+            return latent_spaces.Space(encode=len, decode=len)
+
+        return train
+
     for name in ("vae", "autoencoder", "gan", "flow", "diffusion"):
-        monkeypatch.setattr(
-            latent_spaces,
-            f"train_{name}",
-            lambda *args, seed, name=name: calls.append((name, seed)),
-        )
+        monkeypatch.setattr(latent_spaces, f"train_{name}", record(name))
     settings = latent_spaces.Settings(families=("flow",))
     spaces = latent_spaces.train_spaces(settings, "digits", tiny.splits(), tmp_path, seed=3)
     assert calls == [("vae", 3), ("vae", 4), ("autoencoder", 3), ("flow", 3)]
