@@ -8,10 +8,16 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import jax
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 install_import_hook("lectures_jax", "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# The same inputs in every run, or, with HYPOTHESIS_PROFILE=fuzz, others each time and many of them.
+settings.register_profile("suite", max_examples=20, deadline=None, derandomize=True)
+settings.register_profile("fuzz", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,8 +1,5 @@
 """The op contract: what every pure array function of this library, or of yours, must satisfy.
 
-    from lectures_jax.testing import check_op
-    check_op(my_op, (x, kernel), edges=[(zeros, kernel)])
-
 A clause that does not hold raises an `AssertionError` of one line, which begins with the function
 and the clause.
 """
@@ -22,18 +19,26 @@ import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 
-from lectures_jax._derivatives import (
-    forward_derivative,
+from lectures_jax.testing._comparing import (
+    ROUNDING,
+    assert_equal,
+    is_key,
+    largest,
+    require,
+    signature,
+    to_numpy,
+)
+from lectures_jax.testing._compiling import cheap_jit
+from lectures_jax.testing._derivatives import (
+    derivatives,
     gradient,
     is_float,
     random_direction,
-    reverse_derivative,
     split_floats,
 )
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 FLOATS = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
-ROUNDING = 1e-5  # of the largest value: how far fused and batched float32 sums may drift
 TRACE_EVENT = "/jax/core/compile/jaxpr_trace_duration"
 
 
@@ -114,26 +119,26 @@ class _Case:
 
 
 def jit_equals_eager(case: _Case) -> None:
-    _assert_equal(jax.jit(case.fn)(*case.args), case.result, case.exact)
+    assert_equal(jax.jit(case.fn)(*case.args), case.result, case.exact)
 
 
 def no_second_trace(case: _Case) -> None:
     _ = case.result  # the first call, which may trace and compile
     with count_traces() as traces:
         case.fn(*case.args)
-    _require(not traces, f"a second call traced {len(traces)} times; put `jax.jit` around the loop")
+    require(not traces, f"a second call traced {len(traces)} times; put `jax.jit` around the loop")
 
 
 def no_host_callback(case: _Case) -> None:
     names = _primitives(jax.make_jaxpr(case.fn)(*case.args).jaxpr)
-    found = sorted(name for name in names if "callback" in name)
-    _require(not found, f"calls the host through {', '.join(found)}")
+    callbacks = sorted(name for name in names if "callback" in name)
+    require(not callbacks, f"calls the host through {', '.join(callbacks)}")
 
 
 def eval_shape_equals_result(case: _Case) -> None:
-    foretold = jax.tree.map(_signature, jax.eval_shape(case.fn, *case.args))
-    result = jax.tree.map(_signature, case.result)
-    _require(foretold == result, f"eval_shape gives {foretold}, the call {result}")
+    foretold = jax.tree.map(signature, jax.eval_shape(case.fn, *case.args))
+    result = jax.tree.map(signature, case.result)
+    require(foretold == result, f"eval_shape gives {foretold}, the call {result}")
 
 
 def dtype_is_kept(case: _Case) -> None:
@@ -144,28 +149,31 @@ def dtype_is_kept(case: _Case) -> None:
             specs = jax.tree.map(functools.partial(_spec, dtype=dtype), case.args)
             out = [x.dtype for x in jax.tree.leaves(jax.eval_shape(case.fn, *specs)) if is_float(x)]
             wrong = [str(d) for d in out if d != dtype]
-            _require(not wrong, f"{jnp.dtype(dtype)} in, {', '.join(wrong)} out")
+            require(not wrong, f"{jnp.dtype(dtype)} in, {', '.join(wrong)} out")
 
 
 def vmap_equals_loop(case: _Case) -> None:
     if not jax.tree.leaves(case.args):
         return
-    others = jax.tree.map(_moved, case.args)
+    others = jax.tree.map(_rolled, case.args)
     batch = jax.tree.map(_stack, case.args, others)
     loop = jax.tree.map(_stack, case.result, case.fn(*others))
-    _assert_equal(jax.jit(jax.vmap(case.fn))(*batch), loop, case.exact)
+    # `exact` is a promise about the code that the compiler makes for users.
+    jit = jax.jit if case.exact else cheap_jit
+    assert_equal(jit(jax.vmap(case.fn))(*batch), loop, case.exact)
 
 
 def empty_axes_work(case: _Case) -> None:
     leaves = jax.tree.leaves(case.args)
+    compiled = cheap_jit(case.fn)
     for size in sorted({leaf.shape[0] for leaf in leaves if leaf.ndim and leaf.shape[0]}):
         empty = jax.tree.map(functools.partial(_emptied, size=size), case.args)
         try:
-            jax.jit(case.fn)(*empty)
+            compiled(*empty)
         except ValueError as error:
             known = inspect.signature(case.fn).parameters
             clear = any(re.search(rf"\b{name}\b", str(error)) for name in known)
-            _require(clear, f"size {size} → 0: the message names no argument: {error}")
+            require(clear, f"size {size} → 0: the message names no argument: {error}")
 
 
 def derivatives_equal_differences(case: _Case) -> None:
@@ -176,18 +184,17 @@ def derivatives_equal_differences(case: _Case) -> None:
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda x: x.astype(jnp.float64) if is_float(x) else x, case.args)
         x, rest = split_floats(wide, case.differentiable)
-        _require(jax.tree.leaves(x), "declared differentiable, but has no such float argument")
+        require(jax.tree.leaves(x), "declared differentiable, but has no such float argument")
         v = random_direction(x)
-        y, difference, forward = forward_derivative(case.fn, has_jvp, x, rest, v)
-        reverse = float(reverse_derivative(case.fn, x, rest, v, difference))
-        y, difference, forward = jax.tree.map(np.asarray, (y, difference, forward))
-    noise = 1e-8 * _largest(y)  # of the difference: float64's rounding over the step
-    allowed = ROUNDING * _largest(difference) + noise
-    error = _largest([a - b for a, b in zip(forward, difference, strict=True)])
-    _require(error <= allowed, f"jvp is off by {error:.3g}, {allowed:.3g} allowed")
+        results = cheap_jit(derivatives, static_argnums=(0, 1))(case.fn, has_jvp, x, rest, v)
+        y, difference, forward, reverse = jax.tree.map(np.asarray, results)
+    noise = 1e-8 * largest(y)  # of the difference: float64's rounding over the step
+    allowed = ROUNDING * largest(difference) + noise
+    error = largest([a - b for a, b in zip(forward, difference, strict=True)])
+    require(error <= allowed, f"jvp is off by {error:.3g}, {allowed:.3g} allowed")
     norm = np.sqrt(sum(np.sum(np.square(d)) for d in difference))
     error, allowed = abs(reverse - norm**2), (ROUNDING * norm + noise) * norm
-    _require(error <= allowed, f"vjp is off by {error:.3g}, {allowed:.3g} allowed")
+    require(error <= allowed, f"vjp is off by {error:.3g}, {allowed:.3g} allowed")
 
 
 def export_survives_storage(case: _Case) -> None:
@@ -208,14 +215,15 @@ def export_survives_storage(case: _Case) -> None:
     exported = jax.export.export(jax.jit(flat), platforms=PLATFORMS)(*specs)
     loaded = jax.export.deserialize(exported.serialize())
     same = loaded.mlir_module_serialized == exported.mlir_module_serialized
-    _require(same, "the program loaded is not the one stored")
+    require(same, "the program loaded is not the one stored")
 
 
 def gradients_finite_at_edges(case: _Case) -> None:
-    grads = gradient(case.fn, *split_floats(case.args, case.differentiable))
+    x, rest = split_floats(case.args, case.differentiable)
+    grads = cheap_jit(gradient, static_argnums=0)(case.fn, x, rest)
     for index, grad in enumerate(jax.tree.leaves(grads)):
-        bad = int(np.sum(~np.isfinite(_to_numpy(grad))))
-        _require(not bad, f"{bad} values of gradient {index} are not finite")
+        bad = int(np.sum(~np.isfinite(to_numpy(grad))))
+        require(not bad, f"{bad} values of gradient {index} are not finite")
 
 
 CLAUSES = (
@@ -231,10 +239,6 @@ CLAUSES = (
 )
 
 
-def _largest(arrays: Sequence[Any]) -> float:
-    return max((float(np.max(np.abs(a), initial=0)) for a in arrays), default=0.0)
-
-
 def _prove(clause: Callable[[_Case], None], case: _Case) -> None:
     try:
         clause(case)
@@ -242,26 +246,6 @@ def _prove(clause: Callable[[_Case], None], case: _Case) -> None:
         kind = "" if isinstance(error, AssertionError) else f"raised {type(error).__name__}: "
         title = f"{case.name}: {clause.__name__.replace('_', ' ')}"
         raise AssertionError(f"{title}: {kind}{textwrap.shorten(str(error), 300)}") from error
-
-
-def _require(holds: Any, message: str) -> None:
-    if not holds:
-        raise AssertionError(message)
-
-
-def _assert_equal(got: Any, want: Any, exact: bool) -> None:
-    """Compares trees; integers must agree exactly, floats up to `ROUNDING` unless `exact`."""
-    _require(jax.tree.structure(got) == jax.tree.structure(want), "the trees differ")
-    for index, (a, b) in enumerate(zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True)):
-        _require(_signature(a) == _signature(b), f"{_signature(a)} instead of {_signature(b)}")
-        a, b = _to_numpy(a), _to_numpy(b)
-        if exact or not is_float(b):
-            same = np.array_equal(a, b, equal_nan=is_float(b))
-            _require(same, f"result {index} differs: {a} instead of {b}")
-            continue
-        allowed = ROUNDING * np.max(np.abs(b[np.isfinite(b)]), initial=0)
-        close = np.allclose(a, b, rtol=0, atol=allowed, equal_nan=True)
-        _require(close, f"result {index} differs by more than {allowed:.3g}: {a} instead of {b}")
 
 
 def _primitives(jaxpr: Any) -> set[str]:
@@ -273,14 +257,6 @@ def _primitives(jaxpr: Any) -> set[str]:
             if hasattr(value, "eqns"):
                 names |= _primitives(value)
     return names
-
-
-def _signature(x: Any) -> str:
-    return f"{x.dtype}{list(x.shape)}"
-
-
-def _is_key(x: Any) -> bool:
-    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def _spec(x: jax.Array, dtype: Any) -> jax.ShapeDtypeStruct:
@@ -295,15 +271,8 @@ def _stack(*rows: jax.Array) -> jax.Array:
     return jnp.stack(rows)
 
 
-def _moved(x: jax.Array) -> jax.Array:
+def _rolled(x: jax.Array) -> jax.Array:
     """Returns another array of the same shape: rows moved on by one, a key folded."""
-    if _is_key(x):
+    if is_key(x):
         return jax.random.fold_in(x, 1) if x.ndim == 0 else x[::-1]
     return jnp.roll(x, 1, axis=0) if x.ndim else x
-
-
-def _to_numpy(x: jax.Array) -> np.ndarray:
-    if _is_key(x):
-        return np.asarray(jax.random.key_data(x))
-    # NumPy's comparisons do not know the 16-bit floats.
-    return np.asarray(x, np.float64) if is_float(x) else np.asarray(x)

@@ -34,34 +34,24 @@ def _results(fn: Callable[..., Any], x: Any, rest: Any) -> list[jax.Array]:
     return [y for y in jax.tree.leaves(fn(*args)) if is_float(y)]
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def gradient(fn: Callable[..., Any], x: Any, rest: Any) -> Any:
     return jax.grad(lambda x: sum(jnp.sum(y) for y in _results(fn, x, rest)))(x)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def forward_derivative(
+def derivatives(
     fn: Callable[..., Any], has_jvp: bool, x: Any, rest: Any, v: Any
-) -> tuple[list[jax.Array], list[jax.Array], list[jax.Array]]:
-    """Returns the value, the difference d ≈ J v, and J v (d once more where there is no `jvp`)."""
+) -> tuple[list[jax.Array], list[jax.Array], list[jax.Array], jax.Array]:
+    """Returns the value, the difference d ≈ J v, J v (d where there is no `jvp`), and ⟨Jᵀ d, v⟩.
+
+    All are one program: the time goes into compiling `fn`, whose common parts are compiled once.
+    """
     f = functools.partial(_results, fn, rest=rest)
-    # Both steps in one call: the time goes into compiling `fn`.
     sides = jax.tree.map(lambda a, b: jnp.stack([a - STEP * b, a + STEP * b]), x, v)
     difference = [(high - low) / (2 * STEP) for low, high in jax.vmap(f)(sides)]
-    if not has_jvp:
-        return f(x), difference, difference
-    value, forward = jax.jvp(f, (x,), (v,))
-    return value, difference, forward
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def reverse_derivative(
-    fn: Callable[..., Any], x: Any, rest: Any, v: Any, w: list[jax.Array]
-) -> jax.Array:
-    """Returns ⟨Jᵀ w, v⟩."""
-    _, pull = jax.vjp(functools.partial(_results, fn, rest=rest), x)
-    products = jax.tree.map(lambda a, b: jnp.sum(a * b), pull(w)[0], v)
-    return jnp.asarray(sum(jax.tree.leaves(products)))
+    value, pull = jax.vjp(f, x)
+    products = jax.tree.map(lambda a, b: jnp.sum(a * b), pull(difference)[0], v)
+    forward = jax.jvp(f, (x,), (v,))[1] if has_jvp else difference
+    return value, difference, forward, jnp.asarray(sum(jax.tree.leaves(products)))
 
 
 def random_direction(x: Any) -> Any:
