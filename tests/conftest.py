@@ -71,3 +71,9 @@ def strict_promotion(request):
             yield
     else:
         yield
+
+
+def pytest_collection_modifyitems(items):
+    """Starts the longest tests first, so that no worker is left alone with one at the end."""
+    long = ("test_it_runs_two_steps", "test_contract_holds", "test_a_killed_run")
+    items.sort(key=lambda item: not item.name.startswith(long))

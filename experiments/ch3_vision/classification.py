@@ -14,6 +14,7 @@ import numpy as np
 
 from lectures_jax import data, metrics, report, runtime
 from lectures_jax.recipes import classifier
+from lectures_jax.recipes.settings import require
 from lectures_jax.report.page import Figure, Section
 
 TINY = {"training": classifier.Settings(steps=2, batch_size=4, channels=2)}
@@ -92,9 +93,8 @@ def write_report(
 def training_batch(splits: data.Splits, config: Config) -> Section:
     """Some images as they are read and as they are trained on."""
     batch = {name: value[:16] for name, value in splits.train.items()}
-    changed = data.augment_classification(
-        jax.random.key(config.seed), batch, kind=config.training.augmentation
-    )
+    kind = require(config.training.augmentation, "augmentation")
+    changed = data.augment_classification(jax.random.key(config.seed), batch, kind=kind)
     grids = [
         report.grid(report.enlarge(np.asarray(b["image"]), factor=4), columns=8)
         for b in (batch, changed)

@@ -192,7 +192,8 @@ def receptive_field(widths: dict[int, list[int]], figures: Path) -> Section:
         for stride, sizes in widths.items():
             label = f"stride {stride}  {sizes[-1]}"
             ax.plot(range(1, len(sizes) + 1), sizes, marker="o", label=label)
-        ax.set(xlabel="3×3 convolutions", ylabel="columns seen", xticks=range(1, len(sizes) + 1))
+        depths = range(1, len(widths[1]) + 1)
+        ax.set(xlabel="3×3 convolutions", ylabel="columns seen", xticks=depths)
         ax.legend()
     return Section(
         "Receptive field",

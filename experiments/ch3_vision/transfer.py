@@ -117,11 +117,11 @@ def read(config: Config) -> tuple[Task, Task]:
     else:
         key, count = jax.random.key(config.seed), config.images
         sets = [draw(key, count, "train"), draw(key, max(count // 4, 80), "test")]
-    old, new = (
-        Task(*(half(examples, first) for examples in sets), names[first : first + HALF])
-        for first in (0, HALF)
-    )
-    return old, new
+
+    def task(first: int) -> Task:
+        return Task(half(sets[0], first), half(sets[1], first), names[first : first + HALF])
+
+    return task(0), task(HALF)
 
 
 def half(examples: Batch, first: int) -> Batch:
@@ -134,7 +134,7 @@ def draw(key: jax.Array, count: int, split: Literal["train", "test"]) -> Batch:
     """Images of one tinted digit each on a textured ground, 24×24 pixels in color."""
     digit = {"min_digits": 1, "max_digits": 1, "min_size": 16.0, "max_size": 23.0}
     scenes = data.digit_scenes(key, count=count, split=split, size=24, **digit)
-    images = np.stack([record.image for record in scenes]).astype(np.float32) / 255
+    images = np.stack([np.asarray(record.image) for record in scenes]).astype(np.float32) / 255
     return {"image": images, "labels": np.concatenate([record.labels for record in scenes])}
 
 

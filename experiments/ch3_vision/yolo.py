@@ -141,7 +141,7 @@ def detections(
     """The first test images, and the worst ones."""
     test = splits.test
     shown = len(test[:8])
-    images = [record.image for record in test]
+    images = [np.asarray(record.image) for record in test]
     options = {"names": [record.id for record in test], "classes": test.classes}
     boxes, scores, labels, valid = map(
         np.asarray,

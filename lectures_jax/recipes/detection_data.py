@@ -1,7 +1,7 @@
 """The annotated images that a detector is trained on: drawn scenes of digits, or files."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -124,7 +124,7 @@ def common_size(dataset: Dataset) -> tuple[int, int]:
     """
     sizes = []
     for record in dataset:
-        with Image.open(record.image) as image:
+        with Image.open(cast(Path, record.image)) as image:
             sizes.append(image.size)
     width, height = np.median(sizes, axis=0)
     longer = max(height, width)

@@ -6,7 +6,8 @@
             close(self.apply(my_op, -x), -self.apply(my_op, x))
 
 Each law becomes three tests: compiled, not compiled, and with its arguments on a device. How many
-inputs are drawn is hypothesis's setting `max_examples`, which `settings.load_profile` sets.
+inputs are drawn is hypothesis's setting `max_examples`, which `settings.load_profile` sets; what is
+not compiled takes longer and draws fewer.
 """
 
 import functools
@@ -25,6 +26,9 @@ except ModuleNotFoundError as error:
     raise ImportError(
         f"lectures_jax.testing.properties needs {error.name}: pip install 'lectures_jax[test]'"
     ) from error
+
+SHARES = {"with_jit": 1.0, "without_jit": 0.5, "with_device": 0.25}
+"""How many inputs a variant draws, as a share of the setting."""
 
 
 def law(
@@ -46,10 +50,18 @@ def law(
         def check(self: LawTest, **drawn: Any) -> None:
             method(self, **jax.tree.map(_to_jax, drawn))
 
-        count = max(1, round(share * settings().max_examples))
-        test = settings(max_examples=count)(given(**inputs)(check))
+        def drawing(part: float) -> Callable[[LawTest], None]:
+            count = max(1, round(share * part * settings().max_examples))
+            return settings(max_examples=count)(given(**inputs)(check))
+
         if not variants:
-            return test
+            return drawing(1.0)
+        tests = {name: drawing(part) for name, part in SHARES.items()}
+
+        def test(self: LawTest) -> None:
+            tests[self.id().rpartition("__")[2]](self)
+
+        test.__name__, test.__doc__ = method.__name__, method.__doc__
         return chex.variants(with_jit=True, without_jit=eager, with_device=eager)(test)
 
     return decorate
