@@ -62,7 +62,8 @@ def law(
             tests[self.id().rpartition("__")[2]](self)
 
         test.__name__, test.__doc__ = method.__name__, method.__doc__
-        return chex.variants(with_jit=True, without_jit=eager, with_device=eager)(test)
+        variant: Any = chex.variants(with_jit=True, without_jit=eager, with_device=eager)
+        return variant(test)
 
     return decorate
 

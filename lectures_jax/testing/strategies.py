@@ -146,7 +146,7 @@ def divided_masks(count: int) -> SearchStrategy[np.ndarray]:
 
 
 def boxes(
-    count: int, *, size: int = 64, kinds: Sequence[str] = BOX_KINDS
+    count: int, *, size: int = 64, kinds: tuple[str, ...] = BOX_KINDS
 ) -> SearchStrategy[np.ndarray]:
     """Draws corners x1, y1, x2, y2 with x1 ≤ x2 and y1 ≤ y2, on a grid of quarters of a pixel.
 
