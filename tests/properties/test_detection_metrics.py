@@ -11,7 +11,9 @@ from lectures_jax.testing.properties import LawTest, between, close, equal, law
 IMAGES, SLOTS, CLASSES = 3, 4, 2
 COUNT = IMAGES * SLOTS
 KINDS = ("plain", "plain", "copy", "nested")
-BOXES = strategies.boxes(COUNT, kinds=KINDS).map(lambda rows: rows.reshape(IMAGES, SLOTS, 4))
+BOXES = strategies.boxes(COUNT, size=16, kinds=KINDS).map(
+    lambda rows: rows.reshape(IMAGES, SLOTS, 4)
+)
 SCORES = strategies.distinct_scores(COUNT).map(lambda row: row.reshape(IMAGES, SLOTS))
 LABELS = strategies.labels((IMAGES, SLOTS), classes=CLASSES)
 VALID = strategies.masks((IMAGES, SLOTS))
@@ -24,7 +26,20 @@ SCENE = {
     "true_labels": LABELS,
     "true_valid": VALID,
 }
-SCENES = st.fixed_dictionaries(SCENE)
+DETECTED = st.fixed_dictionaries(SCENE | {"exact": VALID})
+
+
+def with_exact_ones(scene):
+    """Some detections are at the object of their slot, of its class; else few would be right."""
+    exact = scene.pop("exact")
+    boxes = np.where(exact[..., None], scene["true_boxes"], scene["boxes"])
+    return scene | {
+        "boxes": boxes,
+        "labels": np.where(exact, scene["true_labels"], scene["labels"]),
+    }
+
+
+SCENES = DETECTED.map(with_exact_ones)
 ORDER = st.permutations(range(IMAGES))
 TRUE = ("true_boxes", "true_labels", "true_valid")
 

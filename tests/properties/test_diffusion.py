@@ -163,8 +163,12 @@ class SamplerTest(LawTest):
     @law(eager=False, x0=X0, noise=NOISE, alpha_bar=SCHEDULE)
     def test_every_solver_ends_at_the_only_image_that_there_is(self, x0, noise, alpha_bar):
         path = ops.sampling_schedule(alpha_bar, steps=8)
+        middle = path[:5]
+        start = ops.noise_from_x0(noise, x0, middle[0])
         for solve in (ddim, heun, dpm):
             close(self.apply(solve, x0, noise, path), x0, atol=1e-2)
+            on_the_way = ops.add_noise(x0, start, middle[-1])
+            close(self.apply(solve, x0, noise, middle), on_the_way, atol=1e-2)
 
     @law(c=X0, u=X0, x=X0)
     def test_guidance_goes_from_one_prediction_to_the_other(self, c, u, x):
