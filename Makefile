@@ -6,7 +6,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 WORKERS ?= auto
 export PYTHONWARNINGS ?= ignore::SyntaxWarning
 
-.PHONY: demo test smoke lint bench clean
+.PHONY: demo test smoke fuzz-ops lint bench clean
 .DEFAULT_GOAL := test
 
 # A stamp for each set of packages: nothing is installed twice unless the requirements change.
@@ -38,6 +38,10 @@ test: $(VENV)/.test
 # The part of the suite that shows whether another Python or JAX works.
 smoke: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) tests/losses tests/models tests/ops tests/objectives tests/train/test_step.py
+
+# Searches for inputs that break a law of the ops, losses and metrics: other ones in each run.
+fuzz-ops: $(VENV)/.test
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest --numprocesses $(WORKERS) tests/properties
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
