@@ -9,6 +9,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import jax
 import pytest
 from hypothesis import settings
+from jax._src import compiler
 from jaxtyping import install_import_hook
 
 install_import_hook("lectures_jax", "beartype.beartype")
@@ -29,6 +30,7 @@ jax.config.update(
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
+SMOKE = "LECTURES_JAX_SMOKE" in os.environ  # `make smoke` compiles all tests so
 CHEAPLY_COMPILED = {
     *("cli", "data", "models", "nn", "objectives", "recipes", "report", "train", "weights"),
     *("test_experiments.py", "test_readme.py", "test_contributing.py"),
@@ -39,12 +41,27 @@ compile them."""
 
 
 @pytest.fixture(autouse=True, scope="module")
-def cheap_compilation(request):
+def cheap_compilation(request, monkeypatch_module):
     """Leaves XLA's expensive passes out where no value depends on them."""
-    cheap = bool(CHEAPLY_COMPILED & set(request.path.relative_to(ROOT / "tests").parts))
-    jax.config.update("jax_disable_most_optimizations", cheap)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    if not (SMOKE or CHEAPLY_COMPILED & set(request.path.relative_to(ROOT / "tests").parts)):
+        return
+    from lectures_jax.testing._compiling import cheap_options  # after the import hook
+
+    cheap, original = cheap_options(), compiler.get_compile_options
+
+    def get_compile_options(*args, **kwargs):
+        options = original(*args, **kwargs)
+        options.env_option_overrides = [*cheap.items(), *options.env_option_overrides]
+        return options
+
+    monkeypatch_module.setattr(compiler, "get_compile_options", get_compile_options)
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module():
+    """Like `monkeypatch`, for a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
 
 
 @pytest.fixture(scope="session")

@@ -16,17 +16,18 @@ def cheap_jit(fn: Callable[..., Any], **options: Any) -> Any:
 
     XLA's rewriting of the program is the usual one; only the machine code is not optimized.
     """
-    return jax.jit(fn, compiler_options=_cheap_options(), **options)
+    return jax.jit(fn, compiler_options=cheap_options() or None, **options)
 
 
 @functools.cache
-def _cheap_options() -> dict[str, Any] | None:
+def cheap_options() -> dict[str, Any]:
+    """Returns the compiler options that spare most effort and that this XLA knows."""
     if jax.default_backend() != "cpu":
-        return None
+        return {}
     for options in (UNOPTIMIZED | DIRECT, UNOPTIMIZED):
         try:
             jax.jit(lambda x: x + 1, compiler_options=options).lower(1.0).compile()
         except jax.errors.JaxRuntimeError:
             continue  # this XLA does not know an option
         return options
-    return None
+    return {}
