@@ -163,9 +163,10 @@ class LossTest(LawTest):
     ):
         target = self.targets(boxes, labels, valid)
         predicted = ops.yolo_boxes(raw.reshape(4, 4, 2, -1)[..., :4], ANCHORS[1], stride=16)
-        few, many = (
+        few, many, most = (
             self.apply(losses.ignored_slots, predicted, target, ignore_threshold=limit)
-            for limit in (0.5, 0.1)
+            for limit in (0.5, 0.1, -1.0)  # below 0 each slot is above the threshold
         )
         assert jnp.all(few <= many)
-        assert not jnp.any(many & target.responsible)
+        assert jnp.all(many <= most)
+        assert not jnp.any(most & target.responsible)
