@@ -32,12 +32,12 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 SMOKE = "LECTURES_JAX_SMOKE" in os.environ  # `make smoke` compiles all tests so
 CHEAPLY_COMPILED = {
-    *("cli", "data", "models", "nn", "objectives", "recipes", "report", "train", "weights"),
+    *("cli", "data", "losses", "metrics", "models", "nn", "objectives", "ops", "optim"),
+    *("recipes", "report", "train", "weights"),
     *("test_experiments.py", "test_readme.py", "test_contributing.py"),
 }
 """Folders and files whose tests run programs once: compiling costs them more than running. The
-functions themselves (ops, losses, metrics, their contract and properties) are proven as users
-compile them."""
+contract and the properties prove ops, losses and metrics as users compile them."""
 
 
 @pytest.fixture(autouse=True, scope="module")
