@@ -12,6 +12,7 @@
 
 import itertools
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +26,9 @@ from jax.tree_util import Partial
 from torch import nn
 
 from benchmarks.common import compare, save
-from lectures_jax import objectives, ops, runtime, train
+from lectures_jax import objectives, ops, train
 from lectures_jax.models.diffusion import Denoiser
-
-runtime.threaded_convolutions()  # as `ljx run` does for the experiment
+from lectures_jax.runtime.cpu import FUSIONS, FUSIONS_FLAG
 
 SIDE, CLASSES, CHANNELS, CONDITION, BATCH = 8, 10, (32, 64), 128, 64
 ALPHA_BAR = ops.linear_schedule(1000)
@@ -95,7 +95,10 @@ def our_step(batch):
     model, optimizer = Denoiser(num_classes=CLASSES, rngs=nnx.Rngs(0)), optax.adam(1e-3)
     structure, state = train.init(jax.random.key(0), model, optimizer, ema=True)
     objective = partial(objectives.diffusion_noise, alpha_bar=ALPHA_BAR)
-    step = train.make_step(structure, objective, optimizer, ema_decay=0.998)
+    step: Any = train.make_step(structure, objective, optimizer, ema_decay=0.998)
+    # As in `ljx run`, for its whole process; the samplers here are measured without.
+    options = {FUSIONS_FLAG.removeprefix("--"): FUSIONS} if jax.__version_info__ < (0, 11) else {}
+    step = step.lower(state, batch).compile(compiler_options=options)
 
     def run():
         nonlocal state
