@@ -1,9 +1,12 @@
-"""Types that several layers share."""
+"""Types that several layers share, and the check that arguments are of them."""
 
+import functools
+import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from types import UnionType
+from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import AbstractArray, Array, Bool, Float, Int, Integer, PRNGKeyArray, jaxtyped
 
 Key = PRNGKeyArray
 """One typed PRNG key, as `jax.random.key` makes it."""
@@ -29,3 +32,85 @@ Metrics = dict[str, Any]
 
 Objective = Callable[..., tuple[Float[Array, ""], Metrics]]
 """`(model, batch, key) -> (scalar to minimize, metrics)`: where a model meets a loss."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+KINDS = {Float: "floats", Int: "integers", Bool: "booleans"}
+
+
+def checked(fn: F) -> F:
+    """Returns a function that refuses arrays of a shape or dtype which its annotations exclude.
+
+    Only shapes and dtypes are read, so that under `jit` the check happens while tracing and costs
+    nothing in the compiled program. NumPy arrays count as arrays, every signed or unsigned width as
+    integers, and a Python number as an array without axes. Arguments without an array in their
+    annotation, and keys, are not looked at.
+
+    Args:
+        fn: annotated with jaxtyping's arrays.
+
+    Returns:
+        The same function; it raises a `ValueError` that names the argument, what was expected, and
+        what came.
+    """
+    signature = inspect.signature(fn)
+
+    @functools.cache
+    def annotated() -> dict[str, tuple[Any, ...]]:
+        arrays = {name: _arrays(p.annotation) for name, p in signature.parameters.items()}
+        return {name: kinds for name, kinds in arrays.items() if kinds}
+
+    def problem(arguments: dict[str, Any]) -> str | None:
+        earlier: list[str] = []
+        for name, kinds in annotated().items():
+            value = arguments.get(name)
+            if value is None or isinstance(value, (bool, int, float)):
+                continue
+            expected = [_with_sizes(kind, signature, arguments) for kind in kinds]
+            if not any(isinstance(value, kind) for kind in expected):
+                wanted = " or ".join(_described(kind) for kind in expected)
+                beside = f" beside {', '.join(earlier)}" if earlier else ""
+                return f"{name} must be {wanted}{beside}, got {_shown(value)}."
+            earlier.append(f"{name} {_shown(value)}")
+        return None
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with jaxtyped("context"):  # which remembers the sizes of the axes by name
+            message = problem(signature.bind(*args, **kwargs).arguments)
+        if message:
+            raise ValueError(f"{fn.__name__}: {message}")
+        return fn(*args, **kwargs)
+
+    return call  # pyright: ignore[reportReturnType]
+
+
+def _arrays(annotation: Any) -> tuple[Any, ...]:
+    """Returns the arrays of an annotation or of a union, of any library and integer width."""
+    if get_origin(annotation) in (Union, UnionType):
+        return tuple(dict.fromkeys(a for part in get_args(annotation) for a in _arrays(part)))
+    if not (inspect.isclass(annotation) and issubclass(annotation, AbstractArray)):
+        return ()
+    if annotation.dtype not in KINDS:
+        return ()
+    kind: Any = Integer if annotation.dtype is Int else annotation.dtype
+    return (kind[Any, annotation.dim_str],)
+
+
+def _with_sizes(array: Any, signature: inspect.Signature, arguments: dict[str, Any]) -> Any:
+    """Returns an array whose axes in braces, as in `{num_classes}`, have their sizes."""
+    if "{" not in array.dim_str:
+        return array
+    defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
+    return array.dtype[Any, array.dim_str.format(**(defaults | arguments))]
+
+
+def _described(array: Any) -> str:
+    kind = "integers" if array.dtype is Integer else KINDS[array.dtype]
+    return f"{kind} of shape ({', '.join(array.dim_str.split())})"
+
+
+def _shown(value: Any) -> str:
+    if not hasattr(value, "shape"):
+        return type(value).__name__
+    return f"{value.dtype}[{','.join(map(str, value.shape))}]"
