@@ -14,6 +14,8 @@ from jaxtyping import install_import_hook
 
 install_import_hook("lectures_jax", "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+if os.environ["JAX_PLATFORMS"] != "cpu":  # whose products are exact; others shorten float32's
+    jax.config.update("jax_default_matmul_precision", "highest")
 
 # The same inputs in every run, or, with HYPOTHESIS_PROFILE=fuzz, others each time and many of them.
 settings.register_profile("suite", max_examples=20, deadline=None, derandomize=True)
