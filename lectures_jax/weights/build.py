@@ -30,8 +30,9 @@ classes; `channels`: of each level; `patch`: side of a cell in pixels; [`blocks`
 [`condition`: 128], [`groups`: 8], [`dropout`: 0] |
 """
 
-import dataclasses
+import math
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -55,9 +56,14 @@ from lectures_jax.models.vae import Vae
 from lectures_jax.models.xception import Xception
 from lectures_jax.models.yolo import Yolo
 from lectures_jax.nn.upsampling import ResizeConv, SubpixelConv, TransposedConv
+from lectures_jax.weights.schema import check_settings
 
 ModelSettings = Mapping[str, Any]
 """The sizes of a network and the names of its classes, as JSON holds them."""
+
+SQUASH = {"sigmoid": jax.nn.sigmoid, "identity": jax.nn.identity}
+UPSAMPLING = {"subpixel": SubpixelConv, "resize": ResizeConv, "transposed": TransposedConv}
+MAX_MASK = 2**27  # weights of a masked layer, whose mask is an array while the network is built
 
 
 def build_model(kind: str, settings: ModelSettings, *, rngs: nnx.Rngs) -> Any:
@@ -69,18 +75,13 @@ def build_model(kind: str, settings: ModelSettings, *, rngs: nnx.Rngs) -> Any:
         rngs: for the parameters.
 
     Raises:
-        ValueError: if the kind is unknown, a setting is missing, or the network refuses one.
+        ValueError: if the kind is unknown, a setting is missing, of a wrong type or beyond the
+            limits of `weights.schema`, or the network refuses one.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
-    try:
-        return KINDS[kind](settings, rngs)
-    except KeyError as error:
-        raise ValueError(
-            f"settings of a {kind} must hold {error.args[0]!r}, got {', '.join(settings)}."
-        ) from error
-    except TypeError as error:
-        raise ValueError(f"settings of a {kind} are of wrong types: {error}.") from error
+    check_settings(kind, settings)
+    return KINDS[kind](settings, rngs)
 
 
 def _detector(settings: ModelSettings, rngs: nnx.Rngs) -> Yolo:
@@ -106,16 +107,14 @@ def _classifier(settings: ModelSettings, rngs: nnx.Rngs) -> Cnn | ResNet | Xcept
         case "resnet":
             size = _size(resnet.ResNetSize, settings["size"])
             return ResNet(classes, size=size, inputs=inputs, rngs=rngs)
-        case "xception":
+        case _:
             size = _size(xception.XceptionSize, settings["size"])
             return Xception(classes, size=size, inputs=inputs, rngs=rngs)
-        case other:
-            raise ValueError(f"network must be cnn, resnet or xception, got {other!r}.")
 
 
 def _autoencoder(settings: ModelSettings, rngs: nnx.Rngs) -> Autoencoder:
     encoder, decoder = _encoder_and_decoder(settings, settings["latent"], rngs)
-    return Autoencoder(encoder, decoder, squash=_squash(settings))
+    return Autoencoder(encoder, decoder, squash=SQUASH[settings.get("squash", "sigmoid")])
 
 
 def _vae(settings: ModelSettings, rngs: nnx.Rngs) -> Vae:
@@ -123,7 +122,7 @@ def _vae(settings: ModelSettings, rngs: nnx.Rngs) -> Vae:
     return Vae(
         encoder,
         decoder,
-        squash=_squash(settings),
+        squash=SQUASH[settings.get("squash", "sigmoid")],
         variance=settings["variance"],
         learned_variance=settings["learned_variance"],
     )
@@ -139,57 +138,41 @@ def _encoder_and_decoder(settings: ModelSettings, outputs: int, rngs: nnx.Rngs) 
     return encoder, ConvDecoder(latent, shape, hidden=hidden, rngs=rngs)
 
 
-def _squash(settings: ModelSettings) -> Callable[[jax.Array], jax.Array]:
-    match settings.get("squash", "sigmoid"):
-        case "sigmoid":
-            return jax.nn.sigmoid
-        case "identity":
-            return jax.nn.identity
-        case other:
-            raise ValueError(f"squash must be sigmoid or identity, got {other!r}.")
-
-
 def _gan(settings: ModelSettings, rngs: nnx.Rngs) -> Gan:
-    layers = {"subpixel": SubpixelConv, "resize": ResizeConv, "transposed": TransposedConv}
-    upsampling = settings["upsampling"]
-    if upsampling not in layers:
-        raise ValueError(f"upsampling must be one of {', '.join(layers)}, got {upsampling!r}.")
     return dcgan(
         settings["shape"],
         latent=settings["latent"],
         channels=settings["channels"],
-        up=layers[upsampling],
+        up=UPSAMPLING[settings["upsampling"]],
         spectral=settings["spectral"],
         rngs=rngs,
     )
 
 
 def _flow(settings: ModelSettings, rngs: nnx.Rngs) -> Flow:
-    classes, dropout = len(settings["classes"]), settings.get("dropout", 0.0)
-    match settings["network"]:
-        case "histogram":
-            return histogram_flow(
-                tuple(settings["shape"]),
-                levels=settings["levels"],
-                hidden=tuple(settings["hidden"]),
-                classes=classes,
-                dropout=dropout,
-                rngs=rngs,
+    height, width, channels = settings["shape"]
+    shape = (height, width, channels)
+    common: dict[str, Any] = {
+        "classes": len(settings["classes"]),
+        "dropout": settings.get("dropout", 0.0),
+        "rngs": rngs,
+    }
+    if settings["network"] == "histogram":
+        hidden, levels = tuple(settings["hidden"]), settings["levels"]
+        sizes = (math.prod(shape), *hidden, math.prod(shape) * levels)
+        if (most := max(a * b for a, b in pairwise(sizes))) > MAX_MASK:
+            raise ValueError(
+                f"the largest layer of a flow must have {MAX_MASK:,} weights at most, got {most:,}."
             )
-        case "multiscale":
-            height, width, channels = settings["shape"]
-            return multiscale_flow(
-                (height, width, channels),
-                scales=settings.get("scales", 2),
-                steps=settings.get("steps", 4),
-                hidden=settings["hidden"],
-                dense=settings["dense"],
-                classes=classes,
-                dropout=dropout,
-                rngs=rngs,
-            )
-        case other:
-            raise ValueError(f"network must be histogram or multiscale, got {other!r}.")
+        return histogram_flow(shape, levels=levels, hidden=hidden, **common)
+    return multiscale_flow(
+        shape,
+        scales=settings.get("scales", 2),
+        steps=settings.get("steps", 4),
+        hidden=settings["hidden"],
+        dense=settings["dense"],
+        **common,
+    )
 
 
 def _diffusion(settings: ModelSettings, rngs: nnx.Rngs) -> Denoiser:
@@ -208,9 +191,6 @@ def _diffusion(settings: ModelSettings, rngs: nnx.Rngs) -> Denoiser:
 
 def _size(cls: type, fields: ModelSettings) -> Any:
     """The size of a model, a frozen dataclass: lists become tuples, so that it can be hashed."""
-    known = [field.name for field in dataclasses.fields(cls)]
-    if set(fields) - set(known):
-        raise ValueError(f"size must have the fields {', '.join(known)}, got {', '.join(fields)}.")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
 
 

@@ -1,6 +1,9 @@
 """Parameters as safetensors files: nested dictionaries of arrays, under names joined by dots."""
 
+import errno
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,19 @@ Tree = dict[Any, Any]
 """Arrays in nested dictionaries, as `nnx.to_pure_dict` makes them: the keys are attributes' names,
 `str`, and positions in lists, `int`."""
 
+MAX_BYTES = 2**33  # of another library's file
+MAX_ARRAYS = 20_000
+
 DTYPES = (
     *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
     *("float16", "bfloat16", "float32", "float64", "complex64"),
 )
+NAMES = {"BOOL": "bool", "BF16": "bfloat16"} | {
+    f"{kind}{bits}": f"{name}{bits}"
+    for kind, name in {"U": "uint", "I": "int", "F": "float", "C": "complex"}.items()
+    for bits in (8, 16, 32, 64)
+}
+"""What the format's dtypes are called elsewhere."""
 
 
 def save_safetensors(path: Path, tree: Tree, *, metadata: Mapping[str, str] | None = None) -> None:
@@ -54,19 +66,69 @@ def load_safetensors(path: Path | str) -> tuple[Tree, dict[str, str]]:
         ValueError: if the file is damaged or of another format, or has both `a` and `a.b`.
         FileNotFoundError: if there is no file.
     """
+    with open_safetensors(path) as file:
+        return read_arrays(file, Path(path)), file.metadata() or {}
+
+
+@contextmanager
+def open_safetensors(path: Path | str, *, most: int = MAX_BYTES) -> Iterator[Any]:
+    """Opens a file whose header is sound, without reading an array.
+
+    Args:
+        path: a regular file; a pipe or a device would wait or never end.
+        most: bytes that the file may have.
+
+    Raises:
+        ValueError: if the file is damaged, of another format, or larger; also what is read in the
+            block.
+        FileNotFoundError: if there is no file.
+    """
     path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path}: expected a sound safetensors file, got a folder.")
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    if not path.is_file():
+        got = "a folder" if path.is_dir() else "no regular file"
+        raise ValueError(f"{path}: expected a sound safetensors file, got {got}.")
+    size = path.stat().st_size
+    if size > most:
+        raise ValueError(f"{path}: expected at most {most:,} bytes, got {size:,}.")
     try:
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
+            if (count := len(file.keys())) > MAX_ARRAYS:
+                raise ValueError(f"{path}: expected at most {MAX_ARRAYS:,} arrays, got {count:,}.")
+            yield file
     except SafetensorError as error:
-        size = path.stat().st_size
+        reason = str(error)[:200]
         raise ValueError(
-            f"{path}: expected a sound safetensors file, got {size} bytes ({error})."
+            f"{path}: expected a sound safetensors file, got {size} bytes ({reason})."
         ) from error
-    return _nest(arrays, path), metadata
+
+
+def described(file: Any) -> dict[str, str]:
+    """Returns dtype and shape of each array in words, by name, from the header alone.
+
+    Args:
+        file: from `open_safetensors`.
+    """
+    parts = ((name, file.get_slice(name)) for name in file.keys())  # noqa: SIM118
+    return {
+        name: f"{NAMES.get(dtype := part.get_dtype(), dtype)}{part.get_shape()}"
+        for name, part in parts
+    }
+
+
+def read_arrays(file: Any, path: Path) -> Tree:
+    """Returns all arrays of a file.
+
+    Args:
+        file: from `open_safetensors`.
+        path: of the file, for messages.
+
+    Raises:
+        ValueError: if an array lies inside of another.
+    """
+    arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return _nest(arrays, path)
 
 
 def _flatten(tree: Tree, parents: tuple[str, ...]) -> Iterator[tuple[str, np.ndarray]]:

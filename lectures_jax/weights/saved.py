@@ -1,6 +1,7 @@
 """A trained model as one file: its arrays, its kind, and the settings that build it again."""
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,16 @@ import numpy as np
 from flax import nnx
 
 from lectures_jax.weights.build import ModelSettings, build_model
-from lectures_jax.weights.safetensors_io import Tree, load_safetensors, save_safetensors
+from lectures_jax.weights.safetensors_io import (
+    Tree,
+    described,
+    open_safetensors,
+    read_arrays,
+    save_safetensors,
+)
+
+MAX_BYTES = 2**31  # of a model's file: half a billion numbers
+MAX_TEXT = 2**21  # characters of the settings: ten thousand names of classes
 
 
 class SavedModel(NamedTuple):
@@ -46,7 +56,11 @@ def save_model(path: Path, model: nnx.Module, *, kind: str, settings: ModelSetti
         raise ValueError(f"settings must be values of JSON, got {settings} ({error}).") from error
     tree = nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.RngState)))
     tree = jax.tree.map(_as_float32, tree)
-    _compare(tree, _abstract(kind, json.loads(text)), expected=f"settings must build this {kind}")
+    _compare(
+        _shapes(tree),
+        _abstract(kind, json.loads(text)),
+        expected=f"settings must build this {kind}",
+    )
     save_safetensors(path, tree, metadata={"kind": kind, "settings": text})
 
 
@@ -57,24 +71,51 @@ def load_model(path: Path | str) -> SavedModel:
         path: file to read.
 
     Raises:
-        ValueError: if the file is damaged, or holds something else.
+        ValueError: if the file is damaged or larger than 2 GiB, its settings are beyond the limits
+            of `weights.schema`, or an array is missing, left over, of another shape or dtype than
+            the settings say, or not finite. Memory is taken once all but the last are known.
         FileNotFoundError: if there is no file.
     """
-    tree, metadata = load_safetensors(path)
-    if not {"kind", "settings"} <= metadata.keys():
-        raise ValueError(f"{path}: expected a model saved by save_model, got other weights.")
-    kind = metadata["kind"]
-    try:
-        settings = json.loads(metadata["settings"])
-        if not isinstance(settings, dict):
-            raise ValueError(f"settings must be an object, got {settings!r}.")
-        model = _abstract(kind, settings)
-        _compare(tree, model, expected="the arrays must fit the settings")
-    except Exception as error:  # with the settings of a stranger a constructor may raise anything
-        raise ValueError(f"{path}: expected a sound model file: {error}") from error
+    with open_safetensors(path, most=MAX_BYTES) as file:
+        kind, settings = _described_model(path, file.metadata() or {})
+        try:
+            model = _abstract(kind, settings)
+            _compare(described(file), model, expected="the arrays must fit the settings")
+            tree = read_arrays(file, Path(path))
+            _require_finite(tree)
+        except Exception as error:  # a constructor of Flax may raise anything
+            raise ValueError(f"{path}: expected a sound model file: {_one_line(error)}") from error
     model = _with_arrays(model, jax.tree.map(jnp.asarray, tree))
     model = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
     return SavedModel(model, kind, settings)
+
+
+def _described_model(path: Path | str, metadata: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """The kind and the settings that a file states."""
+    if not {"kind", "settings"} <= metadata.keys():
+        raise ValueError(f"{path}: expected a model saved by save_model, got other weights.")
+    text = metadata["settings"]
+    if len(text) > MAX_TEXT:
+        got = f"{len(text):,} characters"
+        raise ValueError(f"{path}: expected settings of at most {MAX_TEXT:,}, got {got}.")
+    try:
+        settings = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected settings in JSON, got {text[:40]!r}.") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}: expected settings that are an object, got {text[:40]!r}.")
+    return metadata["kind"], settings
+
+
+def _require_finite(tree: Tree) -> None:
+    for name, leaf in _named(tree):
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(leaf).all():
+            raise ValueError(f"the arrays must be finite, got NaN or infinity in {name}.")
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def _abstract(kind: str, settings: ModelSettings) -> Any:
@@ -96,11 +137,10 @@ def _with_arrays(model: Any, tree: Tree) -> Any:
     return nnx.merge(structure, random, others)
 
 
-def _compare(tree: Tree, model: Any, *, expected: str) -> None:
+def _compare(given: Mapping[str, str], model: Any, *, expected: str) -> None:
     """Refuses arrays whose names, shapes or dtypes are not those of the abstract model."""
     own = _shapes(nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.RngState))))
-    given = _shapes(tree)
-    for name in sorted(own | given):
+    for name in sorted({*own, *given}):
         if own.get(name) != given.get(name):
             there, here = given.get(name, "nothing"), own.get(name, "nothing")
             raise ValueError(f"{expected}, got {there} and not {here} as {name}.")
@@ -108,10 +148,12 @@ def _compare(tree: Tree, model: Any, *, expected: str) -> None:
 
 def _shapes(tree: Tree) -> dict[str, str]:
     """Each array's name, and its dtype and shape in words."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): f"{leaf.dtype}{list(leaf.shape)}"
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    }
+    return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in _named(tree)}
+
+
+def _named(tree: Tree) -> Iterator[tuple[str, Any]]:
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        yield jax.tree_util.keystr(path, simple=True, separator="."), leaf
 
 
 def _as_float32(leaf: jax.Array) -> np.ndarray:

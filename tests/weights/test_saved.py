@@ -164,8 +164,8 @@ def test_half_precision_is_written_as_float32(tmp_path):
     ("change", "message"),
     [
         ({"channels": [[5]]}, "settings must build this classifier, got"),
-        ({"network": "mlp"}, "network must be cnn, resnet or xception, got 'mlp'"),
-        ({"inputs": None}, "settings of a classifier are of wrong types"),
+        ({"network": "mlp"}, "network of a classifier must be cnn, resnet or xception, got 'mlp'"),
+        ({"inputs": None}, "inputs of a classifier must be a whole number from 1 to 64, got None"),
         ({"classes": {"cat", "dog"}}, "settings must be values of JSON"),
         ({"rate": float("nan")}, "settings must be values of JSON"),
     ],
@@ -184,42 +184,3 @@ def test_a_missing_setting_and_an_unknown_kind_are_named():
         )
     with pytest.raises(ValueError, match=r"kind must be one of detector, classifier, .* 'chair'"):
         weights.build_model("chair", {}, rngs=nnx.Rngs(0))
-
-
-@pytest.mark.parametrize(
-    ("metadata", "message"),
-    [
-        ({"x": "1"}, "expected a model saved by save_model, got other weights"),
-        ({"kind": "chair", "settings": "{}"}, "kind must be one of"),
-        ({"kind": "gan", "settings": "{"}, "expected a sound model file"),
-        ({"kind": "gan", "settings": "[]"}, "expected a sound model file"),
-        ({"kind": "gan", "settings": "3"}, "expected a sound model file"),
-        ({"kind": "gan", "settings": "{}"}, "settings of a gan must hold 'upsampling'"),
-        ({"kind": "gan", "settings": json.dumps(GAN)}, "the arrays must fit the settings"),
-    ],
-)
-def test_a_file_of_something_else_is_refused(tmp_path, metadata, message):
-    path = tmp_path / "a.safetensors"
-    weights.save_safetensors(path, {"kernel": np.zeros(3, np.float32)}, metadata=metadata)
-    with pytest.raises(ValueError, match=rf"a\.safetensors: expected .*{message}|{message}"):
-        weights.load_model(path)
-
-
-def test_settings_of_a_huge_network_are_refused_before_memory_is_taken(tmp_path):
-    path = tmp_path / "a.safetensors"
-    settings = json.dumps(GAN | {"channels": [10**6, 10**6]})
-    metadata = {"kind": "gan", "settings": settings}
-    weights.save_safetensors(path, {"kernel": np.zeros(3, np.float32)}, metadata=metadata)
-    with pytest.raises(ValueError, match="the arrays must fit the settings"):
-        weights.load_model(path)
-
-
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
-def test_a_damaged_file_is_refused(tmp_path, damage):
-    path = tmp_path / "a.safetensors"
-    model, kind, settings = small()
-    weights.save_model(path, model, kind=kind, settings=settings)
-    content = {"truncated": path.read_bytes()[:-8], "garbage": b"\xff" * 100, "empty": b""}[damage]
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.safetensors: expected a sound safetensors file, got"):
-        weights.load_model(path)
