@@ -4,6 +4,10 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import json
+import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -83,3 +87,32 @@ def test_a_function_has_one_address(layer):
 def test_classes_are_imported_from_their_files(layer):
     module = importlib.import_module(f"lectures_jax.{layer}")
     assert not getattr(module, "__all__", [])
+
+
+USE = """
+import lectures_jax as lj
+from lectures_jax.models.yolo import Yolo
+from lectures_jax import models
+
+lj.ops.relu(lj.ops.sigmoid(None))
+models.cnn.Cnn
+reveal_type(Yolo.predict)
+lj.train.fit()
+lj.nothing
+"""
+
+
+def test_type_checkers_and_editors_resolve_the_installed_package(tmp_path):
+    pyright = Path(sys.executable).with_name("pyright")
+    if not pyright.exists():
+        pytest.skip("pyright is not installed")
+    # A finder of setuptools, which only running Python follows, would leave files like this one.
+    assert not list(Path(sysconfig.get_paths()["purelib"]).glob("__editable___lectures_jax*"))
+    (tmp_path / "use.py").write_text(USE)
+    command = [pyright, "--outputjson", "--pythonpath", sys.executable, "use.py"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    said = [entry["message"] for entry in json.loads(done.stdout)["generalDiagnostics"]]
+    assert not [message for message in said if "could not be resolved" in message]
+    assert any("Detections" in message for message in said)
+    assert any('missing for parameters "key", "model"' in message for message in said)
+    assert any('"nothing" is not a known attribute' in message for message in said)

@@ -1,6 +1,8 @@
 """Imports point one way, and importing starts no device and needs no extra."""
 
 import ast
+import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "lectures_jax"
 MAY_IMPORT = {
-    "__init__": set(),
+    "__init__": set(),  # but for the layers' names, which it tells to type checkers alone
     "typing": set(),
     "runtime": set(),
     "testing": set(),
@@ -56,6 +58,15 @@ def forbidden(source: str, layer: str, parent: str) -> set[str]:
     return layers - MAY_IMPORT[layer] - {layer}
 
 
+def executed(source: str) -> str:
+    """The source without what stands under `if TYPE_CHECKING`."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    return ast.unparse(tree)
+
+
 def layer_of(file: Path) -> tuple[str, str]:
     """The layer of a file, and the package that its relative imports start from."""
     parts = file.relative_to(PACKAGE).parts
@@ -68,7 +79,9 @@ def layer_of(file: Path) -> tuple[str, str]:
     ids=lambda file: str(file.relative_to(PACKAGE)),
 )
 def test_a_file_imports_only_what_its_layer_may(file):
-    assert not forbidden(file.read_text(), *layer_of(file))
+    layer, parent = layer_of(file)
+    source = file.read_text()
+    assert not forbidden(executed(source) if layer == "__init__" else source, layer, parent)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +135,48 @@ def test_orbax_is_imported_in_one_module():
 
 def test_the_library_never_imports_its_users():
     assert not importers("experiments", "benchmarks", "tests")
+
+
+def test_the_package_tells_type_checkers_of_every_layer():
+    source = (PACKAGE / "__init__.py").read_text()
+    told = imports(source, "lectures_jax") - imports(executed(source), "lectures_jax")
+    layers = {f"lectures_jax.{name}" for name in NAMES if not name.startswith("_")}
+    assert told - {"lectures_jax"} == layers
+
+
+LAZY = """
+import sys
+import lectures_jax as lj
+print("jax" in sys.modules, "lectures_jax.ops" in sys.modules)
+print(lj.ops.nms.__name__, lj.models.yolo.Yolo.__name__, lj.nn.residual.ResidualSum.__name__)
+print(lj.recipes.settings.require.__name__)
+for module in (lj, lj.models):
+    try:
+        module.nothing
+    except AttributeError as error:
+        print(error)
+"""
+
+
+def test_layers_and_files_are_imported_when_they_are_used():
+    program = [sys.executable, "-c", LAZY]
+    done = subprocess.run(program, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "False False",
+        "nms Yolo ResidualSum",
+        "require",
+        "module 'lectures_jax' has no attribute 'nothing'",
+        "module 'lectures_jax.models' has no attribute 'nothing'",
+    ]
+
+
+@pytest.mark.parametrize("layer", ["", "nn", "models", "recipes"])
+def test_a_package_lists_its_files_for_completion(layer):
+    module = importlib.import_module(f"lectures_jax.{layer}".rstrip("."))
+    files = {m.name for m in pkgutil.iter_modules(module.__path__) if m.name[0] != "_"}
+    assert files
+    assert files <= set(dir(module))
 
 
 WITHOUT_EXTRAS = """
