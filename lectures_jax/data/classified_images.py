@@ -1,120 +1,67 @@
 """Small images in one folder per class, on disk or in a zip file, read into memory."""
 
-import io
-import zipfile
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from lectures_jax.data.images import SUFFIXES, decode_on_black
+from lectures_jax.data.class_folders import Source, open_class_folders
+from lectures_jax.data.files import at_most, limit
+from lectures_jax.data.images import decode_on_black, upright_size
 from lectures_jax.data.problems import BadInputError
 from lectures_jax.typing import Batch
 
-MAX_FILE = 20_000_000  # bytes of one image's file, unpacked
-MAX_FILES = 500_000
-MAX_VALUES = 1_000_000_000  # of all images together: 4 GB in memory
-TEST_SHARE = 0.2
-
-Entries = dict[str, Callable[[], bytes]]
-"""For each image, by its path with the class in front: a function that reads its file."""
+MAX_VALUES = 200_000_000  # of all images together: 0.8 GB in memory
+MAX_SIDE = 96  # of images of several sizes, in pixels
 
 
-def classified_images(root: Path) -> tuple[Batch, Batch, tuple[str, ...]]:
+def classified_images(
+    root: Path, *, image_size: tuple[int, int] | None = None
+) -> tuple[Batch, Batch, tuple[str, ...]]:
     """Returns the training and the test images, and the classes; see `read_classified`.
+
+    Args:
+        root: folder or zip file.
+        image_size: height and width; None: see `read_classified`.
 
     Raises:
         ValueError: with file, field, expected and got.
     """
-    if not root.is_file():
-        return _split(root, _of_folder(root))
-    try:
-        with zipfile.ZipFile(root) as archive:
-            return _split(root, _of_zip(root, archive))
-    except (zipfile.BadZipFile, OSError) as error:
-        expected = "a zip file, or a folder with one folder per class"
-        raise BadInputError(root, "file", expected, str(error)) from error
-
-
-def _of_folder(root: Path) -> Entries:
-    paths = {path.relative_to(root).as_posix(): path for path in root.glob("*/**/*")}
-    entries: Entries = {}
-    for name, path in paths.items():
-        if _is_image(name) and path.is_file():
-            if path.stat().st_size > MAX_FILE:
-                raise _too_large(path, path.stat().st_size)
-            entries[name] = path.read_bytes
-    return entries
-
-
-def _of_zip(root: Path, archive: zipfile.ZipFile) -> Entries:
-    """Nothing is unpacked to disk, so a path that leads out of the zip file does no harm."""
-
-    def read(info: zipfile.ZipInfo) -> bytes:
-        try:
-            with archive.open(info) as file:
-                content = file.read(MAX_FILE + 1)  # the size in the directory may be wrong
-        except Exception as error:  # encrypted, damaged, packed in an unknown way
-            got = f"{type(error).__name__}: {error}"
-            raise BadInputError(root / info.filename, "content", "a file in a zip", got) from error
-        if len(content) > MAX_FILE:
-            raise _too_large(root / info.filename, len(content))
-        return content
-
-    infos = [i for i in archive.infolist() if not i.is_dir() and _is_image(i.filename)]
-    for info in infos:
-        if info.file_size > MAX_FILE:
-            raise _too_large(root / info.filename, info.file_size)
-    return {info.filename: lambda info=info: read(info) for info in infos}
-
-
-def _too_large(file: Path, size: int) -> BadInputError:
-    return BadInputError(file, "size", f"at most {MAX_FILE} bytes", str(size))
-
-
-def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return len(path.parts) > 1 and path.suffix.lower() in SUFFIXES and not hidden
-
-
-def _split(root: Path, entries: Entries) -> tuple[Batch, Batch, tuple[str, ...]]:
-    if not entries or len(entries) > MAX_FILES:
-        expected = f"one to {MAX_FILES}, in one folder per class"
-        raise BadInputError(root, "images", expected, str(len(entries)))
-    names = sorted(entries)
-    folders = [PurePosixPath(name).parts[0] for name in names]
-    classes, labels = np.unique(folders, return_inverse=True)
-    images = _decoded(root, names, entries)
-    rng, test = np.random.default_rng(0), np.zeros(len(names), bool)
-    for label, name in enumerate(classes):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        if len(members) < 2:
-            raise BadInputError(root / name, "images", "at least two", str(len(members)))
-        test[members[: max(1, round(TEST_SHARE * len(members)))]] = True
-    labels = labels.astype(np.int32)
-    order = rng.permutation(len(names))  # so that the first images are of all classes
+    with open_class_folders(root) as (classes, sources):
+        size = image_size or _common_size(sources)
+        images = _decoded(root, sources, size)
+    labels = np.array([source.label for source in sources], np.int32)
+    test = np.array([source.test for source in sources])
+    # So that the first images are of all classes.
+    order = np.random.default_rng(0).permutation(len(sources))
     train, others = (
         {"image": images[chosen], "labels": labels[chosen]}
         for chosen in (order[~test[order]], order[test[order]])
     )
-    return train, others, tuple(map(str, classes))
+    return train, others, classes
 
 
-def _decoded(root: Path, names: list[str], entries: Entries) -> np.ndarray:
-    def decode(name: str) -> np.ndarray:
-        return decode_on_black(root / name, io.BytesIO(entries[name]()))
+def _common_size(sources: Sequence[Source]) -> tuple[int, int]:
+    """The size of all, or the median of height and width, at most `MAX_SIDE`."""
+    sizes = [upright_size(source.file, source.read()) for source in sources]
+    if len(set(sizes)) == 1:
+        return sizes[0]
+    height, width = np.median(sizes, axis=0)
+    factor = min(1, MAX_SIDE / max(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
 
-    first = decode(names[0])
-    h, w, _ = first.shape
-    if len(names) * first.size > MAX_VALUES:
-        expected = f"{MAX_VALUES} values at most"
-        raise BadInputError(root, "images", expected, f"{len(names)} of {w}×{h}")
-    images = np.empty((len(names), *first.shape), np.float32)
-    for i, name in enumerate(names):
-        pixels = decode(name)
-        if pixels.shape != first.shape:
-            got = f"{pixels.shape[1]}×{pixels.shape[0]}"
-            raise BadInputError(root / name, "size", f"{w}×{h}, as {names[0]}", got)
+
+def _decoded(root: Path, sources: Sequence[Source], size: tuple[int, int]) -> np.ndarray:
+    h, w = size
+    if len(sources) * h * w * 3 > limit(MAX_VALUES):
+        got = f"{len(sources)} of {w}×{h}"
+        raise BadInputError(root, "images", at_most(MAX_VALUES, "values"), got)
+    images = np.empty((len(sources), h, w, 3), np.float32)
+    for i, source in enumerate(sources):
+        pixels = decode_on_black(source.file, source.read())
+        if pixels.shape[:2] != size:
+            image = Image.fromarray(pixels).resize((w, h), Image.Resampling.BILINEAR)
+            pixels = np.asarray(image)
         images[i] = pixels / np.float32(255)
     return images

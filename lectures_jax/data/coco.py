@@ -2,9 +2,16 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 
+from lectures_jax.data.files import (
+    at_most,
+    class_names,
+    limit,
+    resolve_in_root,
+    text_of,
+)
 from lectures_jax.data.images import verify
 from lectures_jax.data.problems import (
     Annotation,
@@ -12,39 +19,51 @@ from lectures_jax.data.problems import (
     ErrorLog,
     build_dataset,
     four_numbers,
-    resolve_in_root,
-    text_of,
     validate_boxes,
 )
 from lectures_jax.data.records import Dataset, Record
 
+MAX_VALUES = 4_000_000  # in one file, each up to 100 bytes in memory; COCO's val2017 has 2 million
+MAX_IMAGES = 200_000
 
-def read_coco(annotations: Path | str, images: Path | str, *, strict: bool = True) -> Dataset:
+
+def read_coco(
+    annotations: Path | str,
+    images: Path | str,
+    *,
+    classes: Sequence[str] | None = None,
+    strict: bool = True,
+) -> Dataset:
     """Reads boxes from COCO's JSON; `bbox` is (x, y, width, height), segmentations are not read.
 
-    Labels follow the rising category ids, without gaps; a record's id is its image id. Objects with
-    `iscrowd` become `crowd`. Every image is decoded once, on all cores, so that none fails later.
+    Labels follow the rising category ids, without gaps, and categories of one name are one class; a
+    record's id is its image id. Objects with `iscrowd` become `crowd`. Every image is decoded once,
+    on several cores, so that none fails later. Boxes are in the image as people see it, turned by
+    its EXIF orientation.
 
     Args:
         annotations: the JSON file.
         images: folder that each `file_name` is relative to.
+        classes: class names in order, by default the file's. The other splits need the training
+            set's, since each file numbers its categories as it likes.
         strict: raise at the first problem; otherwise leave out what is wrong (an object, or the
-            image) and list it in `Dataset.problems`.
+            image), clip boxes that stick out, and list it in `Dataset.problems`.
 
     Raises:
         ValueError: with file, field, expected and got; also without `strict` if the JSON cannot be
-            read or nothing is left.
+            read, or no image or no box is left.
 
     Source:
         Lin et al. (2014); format at https://cocodataset.org/#format-data.
     """
     file, images, problems = Path(annotations), Path(images), ErrorLog(strict)
     tables = _tables(file)
-    names = _rows(tables["categories"], "categories", {"id": int, "name": str}, file, problems)
-    names = dict(sorted((row["id"], row["name"]) for row in names.values()))
-    index: dict[object, int] = {id_: i for i, id_ in enumerate(names)}
+    names = _category_names(tables["categories"], file, problems)
+    if classes is None:
+        classes = class_names(dict.fromkeys(names.values()), file)
+    index: dict[object, int] = {name: i for i, name in enumerate(classes)}
     rows = _rows(tables["images"], "images", {"id": int, "file_name": str}, file, problems)
-    objects = _annotations(tables["annotations"], rows, file, problems)
+    objects = _annotations(tables["annotations"], rows, names, file, problems)
     owners: dict[Path, int] = {}
     for id_, row in rows.items():
         path = resolve_in_root(images, row["file_name"], file, f"image {id_} file_name", problems)
@@ -62,12 +81,40 @@ def read_coco(annotations: Path | str, images: Path | str, *, strict: bool = Tru
             continue
         boxes, labels, crowd = validate_boxes(objects[id_], size, index, file, problems)
         records.append(Record(str(id_), path, boxes, labels, crowd))
-    return build_dataset(records, list(names.values()), problems, file)
+    return build_dataset(records, classes, problems, file, objects="annotations")
+
+
+def read_ids(annotations: Path | str) -> tuple[dict[str, int], dict[str, int]]:
+    """Returns the ids of images by their file name, and of categories by their name.
+
+    Args:
+        annotations: COCO's JSON file.
+
+    Raises:
+        ValueError: with file, field, expected and got.
+    """
+    file, problems = Path(annotations), ErrorLog(strict=True)
+    tables = _tables(file)
+    rows = _rows(tables["images"], "images", {"id": int, "file_name": str}, file, problems)
+    names = _category_names(tables["categories"], file, problems)
+    used = {row.get("category_id") for row in tables["annotations"] if isinstance(row, dict)}
+    # Of categories with one name (Roboflow adds one for the whole set), the one that has objects.
+    ordered = sorted(names.items(), key=lambda item: item[0] in used)
+    return {row["file_name"]: id_ for id_, row in rows.items()}, {n: id_ for id_, n in ordered}
+
+
+def _category_names(rows: list, file: Path, problems: ErrorLog) -> dict[int, str]:
+    """The names of the categories by their rising ids."""
+    good = _rows(rows, "categories", {"id": int, "name": str}, file, problems)
+    return dict(sorted((id_, row["name"].strip()) for id_, row in good.items()))
 
 
 def _tables(file: Path) -> dict[str, list]:
     """Returns the three lists of the file."""
-    text = text_of(file)
+    text = text_of(file, kind="JSON")
+    count = sum(text.count(mark) for mark in ",[{")
+    if count > limit(MAX_VALUES):
+        raise BadInputError(file, "content", at_most(MAX_VALUES, "values"), str(count))
     try:
         tree = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -79,6 +126,9 @@ def _tables(file: Path) -> dict[str, list]:
         if not isinstance(rows, list):
             raise BadInputError(file, name, "a list", rows)
         tables[name] = rows
+    if len(tables["images"]) > limit(MAX_IMAGES):
+        got = str(len(tables["images"]))
+        raise BadInputError(file, "images", at_most(MAX_IMAGES, "images"), got)
     return tables
 
 
@@ -102,7 +152,7 @@ def _rows(
 
 
 def _annotations(
-    rows: list, images: Container[int], file: Path, problems: ErrorLog
+    rows: list, images: Container[int], names: dict[int, str], file: Path, problems: ErrorLog
 ) -> defaultdict[int, list[Annotation]]:
     """The objects of each image, by the image's id, with corners in place of sizes."""
     fields = {"id": int, "image_id": int, "category_id": int, "bbox": list}
@@ -116,7 +166,6 @@ def _annotations(
         if numbers is not None:
             x, y, w, h = numbers
             box, crowd = (x, y, x + w, y + h), row.get("iscrowd", 0) == 1
-            objects[row["image_id"]].append(
-                Annotation(row["category_id"], box, f"{where} bbox", crowd)
-            )
+            name = names.get(row["category_id"], row["category_id"])
+            objects[row["image_id"]].append(Annotation(name, box, f"{where} bbox", crowd))
     return objects

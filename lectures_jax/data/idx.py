@@ -1,6 +1,5 @@
 """IDX, the format of MNIST: a short header, then all bytes of an array."""
 
-import gzip
 import math
 import struct
 import zlib
@@ -10,11 +9,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from lectures_jax.data.files import MAX_BYTES, at_most, class_names, limit, read_file
 from lectures_jax.data.problems import BadInputError, ErrorLog, build_dataset
 from lectures_jax.data.records import Dataset, Record
 
-MAX_BYTES = 2**31  # of one array; MNIST's largest has 47 MB
+MAX_IMAGES = 1_000_000
 UNSIGNED_BYTE = 8
+GZIP = b"\x1f\x8b"
 
 
 def read_idx(
@@ -24,7 +25,7 @@ def read_idx(
     classes: Sequence[str] | None = None,
     strict: bool = True,
 ) -> Dataset:
-    """Reads a classified set such as MNIST from two IDX files, which may be compressed (`.gz`).
+    """Reads a classified set such as MNIST from two IDX files, compressed by gzip or not.
 
     Args:
         images: file of bytes of shape [n, h, w].
@@ -49,10 +50,11 @@ def read_idx(
         raise BadInputError(labels, "length", f"{len(pixels)} labels", len(targets))
     if classes is None:
         classes = [str(i) for i in range(int(targets.max(initial=0)) + 1)]
-    records = []
+    classes, records = class_names(classes, labels), []
     for i, (image, label) in enumerate(zip(pixels, targets.astype(np.int32), strict=True)):
         if label >= len(classes):
-            problems.add(labels, f"label {i}", f"less than {len(classes)}", int(label))
+            expected = f"less than {len(classes)}"
+            problems.add(labels, f"label {i}", expected, int(label), kind="unknown classes")
         else:
             records.append(Record(f"{i:05d}", image[:, :, None], labels=label[None]))
     return build_dataset(records, classes, problems, images)
@@ -62,31 +64,44 @@ def _array(path: Path, *, rank: int) -> UInt8[np.ndarray, "..."]:
     """Reads one IDX array of unsigned bytes; inflates one byte more than the header states.
 
     Args:
-        path: the file; `.gz` is compressed.
+        path: the file; its first bytes say whether it is compressed, since some browsers unpack a
+            file and keep its name.
         rank: expected number of axes.
 
     Raises:
         ValueError: with file, field, expected and got.
     """
-    opener = gzip.open if path.suffix == ".gz" else open
+    content = read_file(path, "IDX")
+    packed = zlib.decompressobj(31) if content.startswith(GZIP) else None
+    start = 4 + 4 * rank
     try:
-        with opener(path, "rb") as file:
-            head = file.read(4)
-            expected = bytes([0, 0, UNSIGNED_BYTE, rank])
-            if head != expected:
-                raise BadInputError(path, "magic number", expected.hex(" "), head.hex(" "))
-            sizes = file.read(4 * rank)
-            if len(sizes) < 4 * rank:
-                raise BadInputError(path, "header", f"{4 + 4 * rank} bytes", 4 + len(sizes))
-            shape = struct.unpack(f">{rank}I", sizes)
-            count = math.prod(shape)
-            if count > MAX_BYTES:
-                raise BadInputError(path, "shape", f"at most {MAX_BYTES} bytes", shape)
-            data = file.read(count + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        got = f"{type(error).__name__}: {error}"
-        raise BadInputError(path, "content", "an IDX file", got) from error
+        head = packed.decompress(content, start) if packed else content[:start]
+        shape = _shape(path, head, rank)
+        count = math.prod(shape)
+        data = content[start : start + count + 1]
+        if packed:
+            data = packed.decompress(packed.unconsumed_tail, count + 1)
+    except zlib.error as error:
+        raise BadInputError(path, "content", "an IDX file", f"zlib.error: {error}") from error
     if len(data) != count:
         got = f"{len(data)}" if len(data) < count else "more"
         raise BadInputError(path, "length", f"{count} bytes for shape {shape}", got)
+    if packed and not packed.eof:
+        raise BadInputError(path, "content", "a whole gzip file", "one that ends too early")
     return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _shape(path: Path, head: bytes, rank: int) -> tuple[int, ...]:
+    expected = bytes([0, 0, UNSIGNED_BYTE, rank])
+    if head[:4] != expected:
+        raise BadInputError(path, "magic number", expected.hex(" "), head[:4].hex(" "))
+    if len(head) < 4 + 4 * rank:
+        raise BadInputError(path, "header", f"{4 + 4 * rank} bytes", len(head))
+    shape = struct.unpack(f">{rank}I", head[4:])
+    if math.prod(shape) > limit(MAX_BYTES["IDX"]):
+        raise BadInputError(path, "shape", at_most(MAX_BYTES["IDX"], "bytes"), shape)
+    if shape[0] > limit(MAX_IMAGES):
+        raise BadInputError(path, "shape", at_most(MAX_IMAGES, "images"), shape)
+    if 0 in shape[1:]:
+        raise BadInputError(path, "shape", "images of one pixel or more", shape)
+    return shape

@@ -1,6 +1,5 @@
 """Batches of fixed shape from a data set, by Grain."""
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,7 +9,7 @@ import grain
 import jax
 import numpy as np
 
-from lectures_jax.data.images import decode_image, decode_mask
+from lectures_jax.data.images import THREADS, decode_image, decode_mask
 from lectures_jax.data.letterbox import letterbox, letterbox_boxes, letterbox_mask
 from lectures_jax.data.records import Dataset, Record
 from lectures_jax.typing import Batch
@@ -152,7 +151,7 @@ def _stack(examples: Sequence[Batch]) -> Batch:
 
 
 def in_memory(dataset: Dataset, *, image_size: tuple[int, int]) -> Dataset:
-    """Decodes and letter-boxes every image once, on all cores, and keeps the result.
+    """Decodes and letter-boxes every image once, on several cores, and keeps the result.
 
     Worth `h · w · 3` bytes an image when the same files are read more than once, as in training.
     The boxes then are in pixels of the canvas; `loader` with the same `image_size` only copies.
@@ -170,7 +169,7 @@ def in_memory(dataset: Dataset, *, image_size: tuple[int, int]) -> Dataset:
             mask = letterbox_mask(mask, image_size=image_size)
         return replace(record, image=image, boxes=boxes, mask=mask)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         return replace(dataset, records=tuple(pool.map(load, dataset)))
 
 

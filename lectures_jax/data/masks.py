@@ -3,14 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lectures_jax.data.files import class_names, lines_of, list_files, resolve_in_root
 from lectures_jax.data.images import SUFFIXES, decode_mask, verify
-from lectures_jax.data.problems import (
-    ErrorLog,
-    build_dataset,
-    deduplicate,
-    lines_of,
-    resolve_in_root,
-)
+from lectures_jax.data.problems import ErrorLog, build_dataset, deduplicate
 from lectures_jax.data.records import Dataset, Record
 
 
@@ -27,8 +22,8 @@ def read_masks(
     `loader` puts the masks into its batches, which is how a segmentation network gets them.
 
     The numbers are those of the file (for a palette its indices): class ids from 1, or instance
-    ids, whichever the set holds. Every image and mask is decoded once, on all cores, so that none
-    fails later.
+    ids, whichever the set holds. Every image and mask is decoded once, on several cores, so that
+    none fails later.
 
     Args:
         images: folder of the images.
@@ -44,14 +39,17 @@ def read_masks(
     """
     images, masks, problems = Path(images), Path(masks), ErrorLog(strict)
     source = images if names is None else Path(names)
-    paths = [path for path in sorted(images.glob("*")) if path.suffix.lower() in SUFFIXES]
+    classes = class_names(classes, images)
+    paths = list_files(images, SUFFIXES)
     by_stem = {path.stem: path for path in paths}
+    mask_names = {path.stem: path.name for path in list_files(masks, (".png",))}
     stems = [path.stem for path in paths] if names is None else lines_of(source)
     pairs = {}
     for stem in deduplicate(stems, source, problems):
         file = by_stem[stem].name if stem in by_stem else f"{stem}.png"
         image = resolve_in_root(images, file, source, "image", problems)
-        mask = resolve_in_root(masks, f"{stem}.png", source, "mask", problems)
+        name = mask_names.get(stem, f"{stem}.png")
+        mask = resolve_in_root(masks, name, source, "mask", problems)
         if image is not None and mask is not None:
             pairs[stem] = image, mask
     sizes = verify([image for image, _ in pairs.values()], problems)

@@ -1,6 +1,6 @@
 """The result of every reader: a `Dataset`, a sequence of `Record`s."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import overload
@@ -8,16 +8,13 @@ from typing import overload
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Integer, UInt8
 
-
-def _no_boxes() -> np.ndarray:
-    return np.zeros((0, 4), np.float32)
-
-
-def _no_labels() -> np.ndarray:
-    return np.zeros(0, np.int32)
+# Shared by all records that have none, of which there may be a million.
+_NO_BOXES = np.zeros((0, 4), np.float32)
+_NO_LABELS = np.zeros(0, np.int32)
+_NO_CROWD = np.zeros(0, bool)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Record:
     """One image with its annotations.
 
@@ -33,9 +30,9 @@ class Record:
 
     id: str
     image: Path | UInt8[np.ndarray, "h w c"]
-    boxes: Float32[np.ndarray, "n 4"] = field(default_factory=_no_boxes)
-    labels: Int32[np.ndarray, " n_or_1"] = field(default_factory=_no_labels)
-    crowd: Bool[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0, bool))
+    boxes: Float32[np.ndarray, "n 4"] = field(default_factory=lambda: _NO_BOXES)
+    labels: Int32[np.ndarray, " n_or_1"] = field(default_factory=lambda: _NO_LABELS)
+    crowd: Bool[np.ndarray, " n"] = field(default_factory=lambda: _NO_CROWD)
     mask: Path | Integer[np.ndarray, "h w"] | None = None
 
     def __post_init__(self):
@@ -49,11 +46,19 @@ class Record:
 
 @dataclass(frozen=True, eq=False)
 class Dataset(Sequence[Record]):
-    """Records with their class names; `problems` lists what a reader left out, one line each."""
+    """Records with their class names.
+
+    Attributes:
+        records: the images.
+        classes: names, in the order of the labels.
+        problems: what a reader left out or mended, one line each.
+        counts: number of problems by kind, in words, also of those that are not listed.
+    """
 
     records: tuple[Record, ...]
     classes: tuple[str, ...]
     problems: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -90,6 +95,6 @@ def stack(dataset: Dataset) -> dict[str, np.ndarray]:
                 f"record {record.id}: expected shape {images[0].shape}, got {record.image.shape}."
             )
     return {
-        "image": np.stack(images).astype(np.float32) / 255,
+        "image": np.stack(images).astype(np.float32) / np.float32(255),
         "labels": np.concatenate([record.labels for record in dataset]),
     }

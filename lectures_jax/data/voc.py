@@ -8,18 +8,28 @@ from xml.etree.ElementTree import Element, ParseError
 import defusedxml.ElementTree
 from defusedxml import DefusedXmlException
 
+from lectures_jax.data.files import (
+    class_names,
+    is_plain,
+    lines_of,
+    list_files,
+    read_file,
+    resolve_in_root,
+    unwrap,
+)
 from lectures_jax.data.images import SUFFIXES, verify
 from lectures_jax.data.problems import (
     Annotation,
+    BadInputError,
     ErrorLog,
     build_dataset,
     deduplicate,
     four_numbers,
-    lines_of,
-    resolve_in_root,
     validate_boxes,
 )
 from lectures_jax.data.records import Dataset, Record
+
+MAX_EQUALS = 2000  # signs in one file: of attributes, of which VOC has none
 
 
 class _Described(NamedTuple):
@@ -40,32 +50,37 @@ def read_voc(
     VOC counts pixels from 1 and includes both ends, so that `xmin = 1, xmax = w` is the whole
     width. In continuous coordinates this is `[xmin − 1, xmax]`, which is what the boxes hold.
     Objects marked `difficult` become `crowd`: a detector is not scored on them. Every image
-    is decoded once, on all cores, so that none fails later.
+    is decoded once, on several cores, so that none fails later. Boxes are in the image as people
+    see it, turned by its EXIF orientation.
 
     Args:
-        root: folder of the data set.
+        root: folder of the data set, or one that holds nothing but it.
         split: name of the list, such as `"train"`.
         classes: class names in order, by default those of this split, sorted. The other splits need
             the training set's.
         strict: raise at the first problem; otherwise leave out what is wrong (an object, or the
-            image) and list it in `Dataset.problems`.
+            image), clip boxes that stick out, and list it in `Dataset.problems`.
 
     Raises:
         ValueError: with file, field, expected and got; also without `strict` if the list cannot be
-            read or nothing is left.
+            read, or no image or no box is left.
 
     Source:
         Everingham et al. (2010), the development kit; the coordinates as in Detectron2's
         `pascal_voc.py`.
     """
-    root, problems = Path(root), ErrorLog(strict)
+    root, problems = unwrap(Path(root)), ErrorLog(strict)
     file = root / "ImageSets" / "Main" / f"{split}.txt"
-    listed = deduplicate(lines_of(file), file, problems)
-    read = [_describe(root, name, file, problems) for name in listed]
+    listed = deduplicate(_listed(file, root), file, problems)
+    suffixes = _Suffixes(root)
+    read = [_describe(root, name, suffixes(name), file, problems) for name in listed]
     images = [image for image in read if image]
     if classes is None:
-        names = {object_.name for image in images for object_ in image.objects}
-        classes = sorted(str(name) for name in names if name)
+        names = {str(object_.name) for image in images for object_ in image.objects}
+        if not any(names):
+            got = f"none in {len(images)} files, such as {images[0].file.name if images else '-'}"
+            raise BadInputError(root / "Annotations", "objects", "at least one <object>", got)
+        classes = class_names(sorted(names - {""}), root / "Annotations")
     index: dict[object, int] = {name: i for i, name in enumerate(classes)}
     sizes = verify([image.image for image in images], problems)
     records = []
@@ -78,24 +93,56 @@ def read_voc(
             continue
         boxes, labels, crowd = validate_boxes(image.objects, size, index, image.file, problems)
         records.append(Record(image.name, image.image, boxes, labels, crowd))
-    return build_dataset(records, classes, problems, file)
+    return build_dataset(records, classes, problems, file, objects="Annotations/*.xml")
 
 
-def _describe(root: Path, name: str, file: Path, problems: ErrorLog) -> _Described | None:
+def _listed(file: Path, root: Path) -> list[str]:
+    """Returns the names of a split; a list of one class has a second column: 1, 0 or -1."""
+    rows = [line.split() for line in lines_of(file, root=root)]
+    if all(len(row) == 2 and row[1] in ("1", "0", "-1") for row in rows):
+        return [name for name, _ in rows]
+    return [" ".join(row) for row in rows]
+
+
+class _Suffixes:
+    """Looks for images by their name without suffix, in either case."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.folders: dict[str, dict[str, str]] = {}
+
+    def __call__(self, name: str) -> str:
+        parent = name.rpartition("/")[0]
+        if parent not in self.folders and ".." not in parent and is_plain(parent):
+            folder = self.root / "JPEGImages" / parent
+            files = reversed(list_files(folder, SUFFIXES))
+            self.folders[parent] = {path.stem: path.suffix for path in files}
+        suffix = self.folders.get(parent, {}).get(name.rpartition("/")[2], ".jpg")
+        return f"JPEGImages/{name}{suffix}"
+
+
+def _describe(
+    root: Path, name: str, candidate: str, file: Path, problems: ErrorLog
+) -> _Described | None:
     """Reads one XML file and looks for its image."""
     xml = resolve_in_root(root, f"Annotations/{name}.xml", file, "list", problems)
     if xml is None:
         return None
-    candidates = [f"JPEGImages/{name}{suffix}" for suffix in SUFFIXES]
-    existing = [path for path in candidates if (root / path).is_file()]
-    candidate = existing[0] if existing else f"JPEGImages/{name}.jpg"
     image = resolve_in_root(root, candidate, file, "list", problems)
     if image is None:
         return None
     try:
-        tree = defusedxml.ElementTree.fromstring(xml.read_bytes())
+        content = read_file(xml, "XML")
+        if content.count(b"=") > MAX_EQUALS:
+            raise BadInputError(xml, "content", f"at most {MAX_EQUALS} attributes", "more")
+        tree = defusedxml.ElementTree.fromstring(content)
         size = tree.find("size")
         declared = None if size is None else (_integer(size, "height"), _integer(size, "width"))
+        if tree.tag != "annotation":
+            raise BadInputError(xml, "root", "<annotation>, as VOC's files have", f"<{tree.tag}>")
+    except BadInputError as error:
+        problems.note(error)
+        return None
     except (ParseError, DefusedXmlException, ValueError, OSError, LookupError) as error:
         problems.add(
             xml, "content", "plain XML with an integer size", f"{type(error).__name__}: {error}"
@@ -107,7 +154,7 @@ def _describe(root: Path, name: str, file: Path, problems: ErrorLog) -> _Describ
 
 
 def _integer(element: Element, tag: str) -> int:
-    return int(element.findtext(tag) or "")
+    return int((element.findtext(tag) or "")[:20])
 
 
 def _parse_object(element: Element, i: int, xml: Path, problems: ErrorLog) -> Annotation | None:

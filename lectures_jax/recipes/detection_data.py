@@ -1,14 +1,18 @@
 """The annotated images that a detector is trained on: drawn scenes of digits, or files."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 import jax
 import numpy as np
-from PIL import Image
 
 from lectures_jax import data
+from lectures_jax.data.files import is_inside, unwrap
+from lectures_jax.data.images import THREADS, upright_size
+from lectures_jax.data.problems import BadInputError
 from lectures_jax.data.records import Dataset
+from lectures_jax.data.yolo_txt import find_split
 from lectures_jax.typing import Key
 
 Kind = Literal["digits", "voc", "coco", "yolo"]
@@ -64,40 +68,112 @@ def read_files(
         kind: "voc", "coco" or "yolo".
         root: folder of the images and annotations, as the readers of `data` expect it.
         splits: names of the splits to train and to measure on; None: see `split_names`.
-        strict: stop at the first faulty record; otherwise leave it out and list it.
+        strict: stop at the first faulty record; otherwise leave it out, clip boxes that stick out,
+            and list it.
         image_size: height and width, multiples of 32; None: see `common_size`.
+
+    Raises:
+        ValueError: if there is no root, or a file is not what it should be.
+    """
+    train, test = read_splits(kind, root, splits=splits, strict=strict)
+    return keep_in_memory(train, test, image_size=image_size or common_size(train))
+
+
+def read_splits(
+    kind: Kind,
+    root: Path | None,
+    *,
+    splits: tuple[str, str] | None = None,
+    strict: bool = True,
+) -> tuple[Dataset, Dataset]:
+    """Returns the two data sets as they are in their files; see `read_files`.
+
+    Args:
+        kind: "voc", "coco" or "yolo".
+        root: folder of the images and annotations, or one that holds nothing but it.
+        splits: names of the splits to train and to measure on; None: see `split_names`.
+        strict: stop at the first faulty record.
 
     Raises:
         ValueError: if there is no root, or a file is not what it should be.
     """
     if root is None:
         raise ValueError(f"--root must name a folder for --data {kind}, got none.")
-    first, second = splits or split_names(kind)
+    if kind not in ("voc", "coco", "yolo"):
+        raise ValueError(f"kind must be voc, coco or yolo, got {kind!r}.")
+    if not root.is_dir():
+        raise ValueError(f"--root must name a folder for --data {kind}, got {root}.")
+    root = unwrap(root)
+    usual = split_names(kind, root)
+    # The names that are usual stand for those that are there.
+    first, second = usual if splits in (None, USUAL[kind][0]) else splits
     match kind:
         case "voc":
             train = data.read_voc(root, split=first, strict=strict)
             test = data.read_voc(root, split=second, classes=train.classes, strict=strict)
         case "coco":
-            train, test = (
-                data.read_coco(
-                    root / "annotations" / f"instances_{s}.json", root / s, strict=strict
-                )
-                for s in (first, second)
-            )
-        case "yolo":
-            train, test = (data.read_yolo(root, split=s, strict=strict) for s in (first, second))
+            train = data.read_coco(*_coco_paths(root, first), strict=strict)
+            paths = _coco_paths(root, second)
+            test = data.read_coco(*paths, classes=train.classes, strict=strict)
         case _:
-            raise ValueError(f"kind must be voc, coco or yolo, got {kind!r}.")
-    return keep_in_memory(train, test, image_size=image_size or common_size(train))
+            train, test = (data.read_yolo(root, split=s, strict=strict) for s in (first, second))
+    return train, test
 
 
-def split_names(kind: Kind) -> tuple[str, str]:
-    """Returns the names of the splits to train and to measure on: VOC has its own.
+_OTHERS = (("train", "test"), ("train", "val"), ("train", "valid"), ("train", "validation"))
+USUAL: dict[str, tuple[tuple[str, str], ...]] = {
+    "digits": _OTHERS,
+    "voc": (("trainval", "test"), *_OTHERS),
+    "coco": (*_OTHERS, ("train2017", "val2017"), ("train2014", "val2014")),
+    "yolo": _OTHERS,
+}
+"""Names of the splits to train and to measure on; the first pair that is there counts."""
+
+
+def split_names(kind: Kind, root: Path | None = None) -> tuple[str, str]:
+    """Returns the names of the splits to train and to measure on.
 
     Args:
         kind: of the annotations.
+        root: folder of the images and annotations; the first pair of `USUAL` that is there counts.
+            None: the first pair.
     """
-    return ("trainval", "test") if kind == "voc" else ("train", "test")
+    pairs = USUAL[kind]
+    if root is None:
+        return pairs[0]
+    root = unwrap(root)
+    there = (pair for pair in pairs if all(_is_there(kind, root, split) for split in pair))
+    return next(there, pairs[0])
+
+
+def _is_there(kind: Kind, root: Path, split: str) -> bool:
+    match kind:
+        case "voc":
+            return (root / "ImageSets" / "Main" / f"{split}.txt").exists()
+        case "coco":
+            return _coco_paths(root, split)[0].exists()
+        case "yolo":
+            try:
+                find_split(root, split)
+            except BadInputError:
+                return False
+    return True
+
+
+def _coco_paths(root: Path, split: str) -> tuple[Path, Path]:
+    """Returns the annotations and the folder of the images, as COCO or Roboflow places them.
+
+    Raises:
+        BadInputError: if the annotations are a link that leaves the root.
+    """
+    folder = root / "images" / split
+    folder = folder if folder.is_dir() else root / split
+    beside = folder / "_annotations.coco.json"
+    file = root / "annotations" / f"instances_{split}.json"
+    file = beside if beside.exists() and not file.exists() else file
+    if not is_inside(file, root):
+        raise BadInputError(file, "file", f"a path inside {root}", str(file.resolve()))
+    return file, folder
 
 
 def keep_in_memory(train: Dataset, test: Dataset, *, image_size: tuple[int, int]) -> Splits:
@@ -122,11 +198,9 @@ def common_size(dataset: Dataset) -> tuple[int, int]:
     Returns:
         Height and width, multiples of 32.
     """
-    sizes = []
-    for record in dataset:
-        with Image.open(cast(Path, record.image)) as image:
-            sizes.append(image.size)
-    width, height = np.median(sizes, axis=0)
+    with ThreadPoolExecutor(THREADS) as pool:
+        sizes = list(pool.map(upright_size, [cast(Path, record.image) for record in dataset]))
+    height, width = np.median(sizes, axis=0)
     longer = max(height, width)
     rows, columns = (max(32, round(256 * side / longer / 32) * 32) for side in (height, width))
     return rows, columns

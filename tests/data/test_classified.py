@@ -107,12 +107,6 @@ def nothing(folder):
     return folder
 
 
-def other_size(folder):
-    tiles(folder, {"a": 3})
-    Image.new("RGB", (5, 4)).save(folder / "a" / "9.png")
-    return folder
-
-
 def no_image(folder):
     tiles(folder, {"a": 3})
     (folder / "a" / "0.png").write_bytes(b"text")
@@ -122,6 +116,7 @@ def no_image(folder):
 def bomb(folder):
     with zipfile.ZipFile(folder / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/b.png", bytes(30_000_000))
+        archive.writestr("a/c.png", b"no")
     return folder / "x.zip"
 
 
@@ -148,9 +143,8 @@ def climbing(folder):
     [
         (not_a_zip, "x.zip: file: expected a zip file"),
         (nothing, "images: expected one to 500000, in one folder per class, got 0"),
-        (other_size, "9.png: size: expected 4×4, as a/0.png, got 5×4"),
         (no_image, "a/0.png: content: expected an image that decodes"),
-        (bomb, "a/b.png: size: expected at most 20000000 bytes, got 30000000"),
+        (bomb, "a/b.png: size: expected at most 20000000 bytes .*, got 30000000"),
         (lying_bomb, "a/b.png: content: expected a file in a zip"),
         (one_only, "b: images: expected at least two, got 1"),
         (climbing, "images: expected one to 500000"),

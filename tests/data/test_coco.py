@@ -49,7 +49,7 @@ def one_more(**row):
         (one_more(category_id=9, bbox=[1, 1, 2, 2]), r"annotation 3 bbox: expected a class among"),
         (one_more(category_id=3, bbox=[1, 1, 0, 2]), "annotation 3 bbox: .*positive width"),
         (one_more(category_id=3, bbox=[1, 1, -2, 2]), "annotation 3 bbox: .*positive width"),
-        (one_more(category_id=3, bbox=[1, 1, 20, 2]), "annotation 3 bbox: .*inside the 10×8"),
+        (one_more(category_id=3, bbox=[10, 1, 20, 2]), "annotation 3 bbox: .*inside the 10×8"),
         (one_more(category_id=3, bbox=[float("nan"), 1, 2, 2]), "annotation 3 bbox: .*finite"),
         (one_more(category_id=3, bbox=[1, 1, 2]), "annotation 3 bbox: .*four numbers"),
         (one_more(category_id=3, bbox=[1, 1, 2, 10**400]), "annotation 3 bbox: .*four numbers"),
@@ -119,7 +119,7 @@ def test_a_truncated_image_is_an_error_or_is_left_out(tmp_path):
         ("", "content: expected JSON, got JSONDecodeError"),
         ("[]", "categories: expected a list"),
         ('{"categories": [], "images": {}}', "images: expected a list"),
-        ('{"categories": [], "images": [], "annotations": []}', "records: expected at least one"),
+        ('{"categories": [], "images": [], "annotations": []}', "classes: expected at least one"),
     ],
 )
 def test_a_file_that_holds_no_data_set_is_refused(tmp_path, written, message):
@@ -128,5 +128,5 @@ def test_a_file_that_holds_no_data_set_is_refused(tmp_path, written, message):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"none\.json: file: expected UTF-8 text"):
+    with pytest.raises(ValueError, match=r"none\.json: file: expected an existing file"):
         data.read_coco(tmp_path / "none.json", tmp_path)

@@ -31,7 +31,7 @@ def test_images_without_objects_are_read(tmp_path):
 def test_a_split_is_a_folder(tmp_path):
     root = tree(tmp_path, {"a": "0 0.5 0.5 1 1"}, split="train")
     assert len(data.read_yolo(root, split="train")) == 1
-    with pytest.raises(ValueError, match="at least one good image, got none"):
+    with pytest.raises(ValueError, match="images: expected a folder images/val or val/images, got images/train"):
         data.read_yolo(root, split="val")
 
 
@@ -46,7 +46,7 @@ def test_a_split_is_a_folder(tmp_path):
         ("0 0.5 0.5 1 x", "four numbers"),
         ("0 0.5 0.5 0 0.5", "positive width and height"),
         ("0 0.5 0.5 -0.5 0.5", "positive width and height"),
-        ("0 0.5 0.5 2 0.5", "inside the 10×8 image"),
+        ("0 2.5 0.5 2 0.5", "inside the 10×8 image"),
         ("0 5 4 4 2", "inside the 10×8 image"),
         ("0 nan 0.5 0.5 0.5", "finite corners"),
         ("1 0.5 0.5 0.4 0.25", "each object once"),
@@ -88,7 +88,7 @@ def test_a_link_that_leaves_the_root_is_refused(tmp_path, folder):
 
 
 def test_a_truncated_image_is_an_error_or_is_left_out(tmp_path):
-    root = tree(tmp_path, {"a": "", "b": ""})
+    root = tree(tmp_path, {"a": "0 0.5 0.5 1 1", "b": ""})
     noise(root / "images" / "b.png")
     truncate(root / "images" / "b.png")
     with pytest.raises(ValueError, match=r"b\.png: content"):
@@ -97,7 +97,7 @@ def test_a_truncated_image_is_an_error_or_is_left_out(tmp_path):
 
 
 def test_labels_that_are_no_text_are_a_problem(tmp_path):
-    root = tree(tmp_path, {"a": "", "b": ""})
+    root = tree(tmp_path, {"a": "0 0.5 0.5 1 1", "b": ""})
     (root / "labels" / "b.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"b\.txt: file: expected UTF-8 text"):
         data.read_yolo(root)
