@@ -1,13 +1,27 @@
 """Sources, readers, augmentation and the loader: everything up to the batch."""
 
+from typing import TYPE_CHECKING, Any
+
+from lectures_jax.data.augmentation import affine_transform, augment_detection, color_jitter
+from lectures_jax.data.classification_augmentation import augment_classification
+from lectures_jax.data.idx import read_idx
+from lectures_jax.data.records import stack
+from lectures_jax.data.sprites import factor_sprites
+from lectures_jax.data.toys import (
+    checkerboard,
+    gaussian_grid,
+    grid_modes,
+    repeat,
+    two_moons,
+    two_moons_log_prob,
+    xor,
+)
+
 try:
-    from lectures_jax.data.augmentation import affine_transform, augment_detection, color_jitter
-    from lectures_jax.data.classification_augmentation import augment_classification
     from lectures_jax.data.classified import Splits, read_classified
     from lectures_jax.data.coco import read_coco
     from lectures_jax.data.digit_scenes import digit_scenes
     from lectures_jax.data.digits import digits
-    from lectures_jax.data.idx import read_idx
     from lectures_jax.data.letterbox import (
         letterbox,
         letterbox_boxes,
@@ -16,23 +30,21 @@ try:
     )
     from lectures_jax.data.loader import batches, in_memory, loader
     from lectures_jax.data.masks import read_masks
-    from lectures_jax.data.records import stack
-    from lectures_jax.data.sprites import factor_sprites
-    from lectures_jax.data.toys import (
-        checkerboard,
-        gaussian_grid,
-        grid_modes,
-        repeat,
-        two_moons,
-        two_moons_log_prob,
-        xor,
-    )
     from lectures_jax.data.voc import read_voc
     from lectures_jax.data.yolo_txt import read_yolo
-except ModuleNotFoundError as error:
-    raise ImportError(
-        f"lectures_jax.data needs {error.name}: pip install 'lectures_jax[experiments]'"
-    ) from error
+except ModuleNotFoundError as _error:
+    if not TYPE_CHECKING:
+        _missing = _error.name
+
+        def __getattr__(name: str) -> Any:
+            """Says what the readers of files lack, for which the core install has no package."""
+            if name in __all__:
+                raise ImportError(
+                    f"lectures_jax.data.{name} needs {_missing}: "
+                    "pip install 'lectures_jax[experiments]'"
+                )
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "Splits",
