@@ -2,15 +2,23 @@
 
 from lectures_jax.runtime.cpu import keep_memory, threaded_convolutions
 from lectures_jax.runtime.environment import environment
-from lectures_jax.runtime.files import atomic_write, write_json
-from lectures_jax.runtime.signals import StopRequest, stop_request
+from lectures_jax.runtime.files import atomic_write, sync, write_json
+from lectures_jax.runtime.lock import folder_lock
+from lectures_jax.runtime.output import open_standard_streams, say
+from lectures_jax.runtime.signals import Stopped, StopRequest, current_request, stop_request
 
 __all__ = [
     "StopRequest",
+    "Stopped",
     "atomic_write",
+    "current_request",
     "environment",
+    "folder_lock",
     "keep_memory",
+    "open_standard_streams",
+    "say",
     "stop_request",
+    "sync",
     "threaded_convolutions",
     "write_json",
 ]

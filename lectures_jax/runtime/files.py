@@ -1,8 +1,9 @@
-"""Files that are never half written."""
+"""Files that are never half written, and never written through a link."""
 
 import json
 import math
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a scratch file beside `path`, which takes its place once the block has ended well.
 
-    A crash, or an error in the block, leaves what was there before.
+    A crash, or an error in the block, leaves what was there before. Where `path` is a link, the
+    link is replaced, and what it points at stays as it is. Content and name are on the disk when
+    this returns.
 
     Args:
         path: file to write; it gets the permissions of any new file, whoever wrote the scratch.
@@ -21,17 +24,38 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         OSError: if the folder is missing or cannot be written.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    # Exclusively: a file or link that somebody put there under this name is not written to.
+    descriptor = os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
-        scratch.touch()
-        mode = scratch.stat().st_mode
+        mode = os.fstat(descriptor).st_mode
+        os.close(descriptor)
         yield scratch
         scratch.chmod(mode)
-        with scratch.open("rb+") as file:
-            os.fsync(file.fileno())
+        sync(scratch)
         scratch.replace(path)
+        sync(path.parent)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's content, or the names in a folder, are on the disk.
+
+    Args:
+        path: a file or folder.
+
+    Raises:
+        OSError: if a file cannot be written out; folders that cannot be synchronized are left so.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():  # for folders some file systems have no such call
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: object, *, indent: int | None = 2) -> None:

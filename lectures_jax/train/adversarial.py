@@ -10,6 +10,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool
 
+from lectures_jax.train.arguments import check_updates
 from lectures_jax.train.learner import (
     Augment,
     Learner,
@@ -63,22 +64,22 @@ def adversarial(
         as a fourth argument.
 
     Raises:
-        ValueError: if `discriminator_steps` is not positive, or later does not divide a batch, or
-            the model lacks one of the two networks.
+        ValueError: if `discriminator_steps` is not positive, or later does not divide a batch,
+            `ema_decay` is outside [0, 1), or the model lacks one of the two networks.
 
     Source:
         Goodfellow et al. (2014), algorithm 1.
     """
     if discriminator_steps < 1:
         raise ValueError(f"discriminator_steps must be at least 1, got {discriminator_steps}.")
+    check_updates(discriminator.optimizer, generator.optimizer, ema_decay=ema_decay)
     players = dict(zip(PLAYERS, (discriminator, generator), strict=True))
 
     def begin(key: Key, model: nnx.Module) -> tuple[nnx.GraphDef, TrainState]:
         structure, state = init(key, model, optax.identity(), ema=ema_decay is not None)
         if missing := set(PLAYERS) - set(state.params):
             raise ValueError(f"model must have parameters of {PLAYERS}, got none of {missing}.")
-        params = state.params
-        first = {name: player.optimizer.init(params[name]) for name, player in players.items()}
+        first = {name: p.optimizer.init(state.params[name]) for name, p in players.items()}
         return structure, state._replace(optimizer_state=first)
 
     def turns(batch: Batch, key: Key) -> list[tuple[str, Batch, Key]]:
@@ -114,7 +115,7 @@ def adversarial(
         proposed = proposed._replace(ema=ema, key=key, step=state.step + 1, failed=~finite)
         return proposed, metrics
 
-    return Learner(begin, step, augment, forward)
+    return Learner(begin, step, augment, forward, PLAYERS)
 
 
 def _take_turn(

@@ -1,33 +1,50 @@
 """Checkpoints that are checked: Orbax writes them, a manifest of hashes proves them."""
 
-import hashlib
-import json
 import logging
 import math
 import os
+import re
 import shutil
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-from orbax.checkpoint import v1 as ocp
-
-from lectures_jax.train.history import Row
+from lectures_jax.runtime import sync
+from lectures_jax.train import arrays
+from lectures_jax.train.history import Row, with_evaluation
+from lectures_jax.train.manifest import (
+    Damaged,
+    Manifest,
+    Progress,
+    read_checkpoint_files,
+    write_checkpoint_files,
+    write_manifest,
+)
 from lectures_jax.train.state import TrainState
 
-_MANIFEST = "manifest.json"
-_PROGRESS = "progress.json"
 _LOG = logging.getLogger(__name__)
 
 
 class Restored(NamedTuple):
-    """A checkpoint that was read: the state, its step, and the position of the batches."""
+    """A checkpoint that was read.
+
+    Attributes:
+        state: of the run.
+        step: of the state.
+        position: of the batches.
+        row: what was measured at that step.
+        evaluated: whether `evaluate` was among that.
+        key: hash of the key that the run began with.
+    """
 
     state: TrainState
     step: int
     position: Any
+    row: Row
+    evaluated: bool
+    key: str
 
 
 class Checkpoints:
@@ -35,30 +52,33 @@ class Checkpoints:
 
     A step's folder appears under its name only when it is whole: written by Orbax beside it, hashed
     file by file into `manifest.json`, then renamed. All but the copy from the device happens in a
-    thread.
+    thread. What is no checkpoint's folder, or link, is neither read nor removed.
+
+    Attributes:
+        newest: step of the newest whole checkpoint, or None.
     """
 
-    def __init__(self, folder: Path, *, best: str | None):
+    def __init__(self, folder: Path, *, best: str | None, key: str = ""):
         """Prepares the folder.
 
         Args:
             folder: made if missing; what an interrupted save left there is removed.
-            best: metric whose highest value marks the checkpoint to keep, or None.
+            best: metric of `evaluate` whose highest value marks the checkpoint to keep, or None.
+            key: hash of the key that the run began with.
 
         Raises:
             OSError: if the folder cannot be made.
         """
-        self._folder, self._best = folder.absolute(), best
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(f"out must be a writable folder, got {folder.parent}: {error}") from error
-        for leftover in self._folder.glob("saving-*"):
+        self._folder, self._best, self._key = folder.absolute(), best, key
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self._folders(r"saving-\d{8,}(\.orbax-checkpoint-tmp.*)?"):
             shutil.rmtree(leftover)
-        self._sound: list[int] = []
-        self._scores: dict[int, float] = {}
+        self.newest: int | None = None
+        self._sound, self._scores = list[int](), dict[int, float]()
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._pending: Future[None] | None = None
+        self._manifest: Manifest | None = None
+        self._hook, threading.excepthook = arrays.quiet_threads()
 
     def restore(self, like: TrainState) -> Restored | None:
         """Returns the newest sound checkpoint, or None if there are none at all.
@@ -72,68 +92,97 @@ class Checkpoints:
             ValueError: if a checkpoint is of another model or optimizer.
             RuntimeError: if there are checkpoints and none is sound.
         """
-        steps = self._steps()
-        self._sound = [step for step in steps if self._is_sound(step)]
-        if steps and not self._sound:
+        restored, steps = None, self._steps()
+        for step in reversed(steps):
+            if restored is None:
+                restored = sound = self._read(step, like)
+            else:
+                sound = self._checked(step)
+            if sound is not None:
+                self._sound.insert(0, step)
+        if steps and restored is None:
             raise RuntimeError(
                 f"no checkpoint in {self._folder} is sound; remove the folder to start again."
             )
-        for step in self._sound:
-            self._note(step, self._progress(step)["metrics"])
-        return self._load(self._sound[-1], like) if self._sound else None
+        self.newest = restored and restored.step
+        return restored
 
     def restore_best(self, like: TrainState) -> Restored | None:
         """Returns the sound checkpoint with the highest metric, or None."""
         self.wait()
         for step in sorted(self._scores, key=self._rank, reverse=True):
-            if self._is_sound(step):
-                return self._load(step, like)
+            if (restored := self._read(step, like)) is not None:
+                return restored
         return None
 
-    def improves(self, row: Row) -> bool:
-        """Returns whether a row's metric is above that of every checkpoint.
-
-        Raises:
-            ValueError: if the row lacks the metric.
-        """
+    def improves(self, evaluation: Row) -> bool:
+        """Returns whether an evaluation's metric is above that of every checkpoint."""
         if self._best is None:
             return False
-        if self._best not in row:
-            raise ValueError(f"best must be one of {sorted(row)}, got {self._best!r}.")
-        return not self._scores or _score(row[self._best]) > max(self._scores.values())
+        return not self._scores or _score(evaluation[self._best]) > max(self._scores.values())
 
-    def save(self, step: int, state: TrainState, row: Row, position: Any) -> None:
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        row: Row,
+        position: Any,
+        *,
+        evaluation: Row | None = None,
+    ) -> None:
         """Starts to save a state; waits for the save before it.
 
         Args:
             step: names the checkpoint; an older one of that step is replaced.
             state: copied from the device before this returns.
-            row: the metrics of that step.
+            row: what training measured at that step.
             position: of the batches, as JSON holds it.
+            evaluation: what `evaluate` returned at that step, None if it has not been asked yet.
 
         Raises:
             OSError: if this save or the one before it cannot be written.
         """
         self.wait()
-        self._note(step, row)
-        keep = self._keep(step)
-        progress = {"step": step, "metrics": row, "position": position, "tree": _shapes(state)}
+        self._sound = [*[old for old in self._sound if old < step], step]
+        self._scores.pop(step, None)
+        self._note(step, evaluation)
+        keep = self._keep()
+        progress = Progress(step, position, arrays.describe(state), self._key)
+        manifest = Manifest(step, row, evaluation, {})
         scratch = self._folder / f"saving-{step:08d}"
         try:
-            response = ocp.save_checkpointables_async(
-                str(scratch), {"state": state}, overwrite=True
-            )
+            write = arrays.start_save(scratch, state)
         except Exception as error:  # whatever Orbax and TensorStore raise
             raise self._unwritable(step, error) from error
         self._pending = self._thread.submit(
-            self._complete_save, step, scratch, response.result, progress, keep
+            self._complete_save, scratch, write, progress, manifest, keep
         )
 
-    def wait(self) -> None:
-        """Waits until the last save is whole.
+    def add_evaluation(self, step: int, evaluation: Row) -> None:
+        """Adds an evaluation to the checkpoint of its step.
+
+        Args:
+            step: that was saved last.
+            evaluation: what `evaluate` returned there.
 
         Raises:
-            OSError: if it could not be written.
+            OSError: if it cannot be written.
+        """
+        self.wait()
+        if self._manifest is None or self._manifest.step != step:
+            raise ValueError(f"step must be that of the last checkpoint, got {step}.")
+        try:
+            write_manifest(self._path(step), self._manifest._replace(evaluation=evaluation))
+        except OSError as error:
+            raise self._unwritable(step, error) from error
+        self._note(step, evaluation)
+        self._remove_all_but(self._keep())
+
+    def wait(self) -> None:
+        """Waits until the last save is complete.
+
+        Raises:
+            OSError: if it cannot be written.
         """
         pending, self._pending = self._pending, None
         if pending:
@@ -145,44 +194,53 @@ class Checkpoints:
             self.wait()
         finally:
             self._thread.shutdown()
+            threading.excepthook = self._hook
 
     def _complete_save(
         self,
-        step: int,
         scratch: Path,
         write: Callable[[], object],
-        progress: dict,
+        progress: Progress,
+        manifest: Manifest,
         keep: set[int],
     ) -> None:
         """Completes a save, and only then removes what it makes superfluous."""
+        final = self._path(manifest.step)
         try:
             write()
-            (scratch / _PROGRESS).write_text(json.dumps(progress))
-            (scratch / _MANIFEST).write_text(json.dumps(_hashes(scratch), indent=1))
-            final = self._path(step)
-            if final.exists():
+            manifest = write_checkpoint_files(scratch, progress, manifest)
+            if final.is_dir() and not final.is_symlink():
                 shutil.rmtree(final)
+            else:
+                final.unlink(missing_ok=True)
             os.replace(scratch, final)
+            sync(self._folder)
         except Exception as error:
-            raise self._unwritable(step, error) from error
+            raise self._unwritable(manifest.step, error) from error
+        self.newest, self._manifest = manifest.step, manifest
+        self._remove_all_but(keep)
+
+    def _unwritable(self, step: int, error: Exception) -> OSError:
+        shutil.rmtree(self._folder / f"saving-{step:08d}", ignore_errors=True)
+        cause = arrays.cause(error)
+        return OSError(f"{cause}: the checkpoint {self._path(step)} cannot be written.")
+
+    def _keep(self) -> set[int]:
+        """Returns the steps to keep: sound ones only, and at most three."""
+        keep = set(self._sound[-2:])
+        if self._scores:
+            keep.add(max(self._scores, key=self._rank))
+        self._sound = [step for step in self._sound if step in keep]
+        self._scores = {step: score for step, score in self._scores.items() if step in keep}
+        return keep
+
+    def _remove_all_but(self, keep: set[int]) -> None:
         for old in set(self._steps()) - keep:
             shutil.rmtree(self._path(old), ignore_errors=True)
 
-    def _unwritable(self, step: int, error: Exception) -> OSError:
-        return OSError(f"the checkpoint {self._path(step)} cannot be written: {error}")
-
-    def _keep(self, step: int) -> set[int]:
-        """Returns the steps to keep once `step` is saved: sound ones only, and at most three."""
-        self._sound = [*[old for old in self._sound if old < step][-1:], step]
-        keep = set(self._sound)
-        if self._scores:
-            keep.add(max(self._scores, key=self._rank))
-        self._scores = {old: score for old, score in self._scores.items() if old in keep}
-        return keep
-
-    def _note(self, step: int, row: Row) -> None:
-        if self._best in row:
-            self._scores[step] = _score(row[self._best])
+    def _note(self, step: int, evaluation: Row | None) -> None:
+        if evaluation and self._best in evaluation:
+            self._scores[step] = _score(evaluation[self._best])
 
     def _rank(self, step: int) -> tuple[float, int]:
         return self._scores[step], -step
@@ -190,70 +248,53 @@ class Checkpoints:
     def _path(self, step: int) -> Path:
         return self._folder / f"{step:08d}"
 
+    def _folders(self, pattern: str) -> list[Path]:
+        named = [path for path in self._folder.iterdir() if re.fullmatch(pattern, path.name, re.A)]
+        return sorted(path for path in named if path.is_dir() and not path.is_symlink())
+
     def _steps(self) -> list[int]:
-        return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdigit())
+        folders = self._folders(r"\d{8,18}")
+        return [int(f.name) for f in folders if f == self._path(int(f.name))]
 
-    def _is_sound(self, step: int) -> bool:
-        damage = _damage(self._path(step))
-        if damage:
+    def _checked(self, step: int) -> tuple[Manifest, Progress] | None:
+        """Returns what is known about a sound checkpoint, and notes its score."""
+        try:
+            manifest, progress = read_checkpoint_files(self._path(step), step)
+        except Damaged as damage:
             _LOG.warning("checkpoint of step %d left out: %s.", step, damage)
-        return damage is None
+            return None
+        self._note(step, manifest.evaluation)
+        return manifest, progress
 
-    def _progress(self, step: int) -> dict:
-        return json.loads((self._path(step) / _PROGRESS).read_text())
+    def _read(self, step: int, like: TrainState) -> Restored | None:
+        """Returns a checkpoint if it is sound, and warns otherwise."""
+        if (checked := self._checked(step)) is None:
+            return None
+        manifest, progress = checked
+        self._compare(step, arrays.describe(like), progress.tree)
+        try:
+            state = arrays.load(self._path(step), like)
+            there = int(state.step)
+        except Exception as error:  # whatever Orbax and TensorStore raise
+            reason = " ".join(str(error).split())[:200]
+            _LOG.warning("checkpoint of step %d left out: Orbax cannot read it: %s", step, reason)
+            return None
+        if there != step:
+            _LOG.warning("checkpoint of step %d left out: its state is of step %d.", step, there)
+            return None
+        self._manifest = manifest
+        row = with_evaluation(manifest.row, manifest.evaluation or {})
+        evaluated = manifest.evaluation is not None
+        return Restored(state, step, progress.position, row, evaluated, progress.key)
 
-    def _load(self, step: int, like: TrainState) -> Restored:
-        progress = self._progress(step)
-        here, there = _shapes(like), progress["tree"]
+    def _compare(self, step: int, here: dict[str, str], there: dict[str, str]) -> None:
         for name in here | there:
             if here.get(name) != there.get(name):
                 raise ValueError(
                     f"{self._path(step)} does not fit the model and optimizer: {name} is "
                     f"{there.get(name, 'absent')} there and {here.get(name, 'absent')} here."
                 )
-        target = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
-        )
-        state = ocp.load_checkpointables(str(self._path(step)), {"state": target})["state"]
-        return Restored(state, step, progress["position"])
 
 
 def _score(value: float) -> float:
     return -math.inf if math.isnan(value) else value
-
-
-def _shapes(state: TrainState) -> dict[str, str]:
-    """Describes each array by its path, as in `params['conv']['kernel']: float32[3, 3, 3, 8]`."""
-    leaves = jax.tree.leaves_with_path(state)
-    return {jax.tree_util.keystr(path)[1:]: f"{x.dtype}{list(x.shape)}" for path, x in leaves}
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    """Returns the SHA-256 of every file below a folder but the manifest's."""
-    hashes = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != folder / _MANIFEST:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            hashes[path.relative_to(folder).as_posix()] = digest
-    return hashes
-
-
-def _damage(folder: Path) -> str | None:
-    """Returns what is wrong with a checkpoint, in words that name the file, or None."""
-    manifest = folder / _MANIFEST
-    try:
-        expected = json.loads(manifest.read_text())
-        actual = _hashes(folder)
-    except FileNotFoundError as error:
-        return f"{error.filename} is missing"
-    except (OSError, ValueError) as error:
-        return f"{manifest} is damaged ({error})"
-    if not isinstance(expected, dict):
-        return f"{manifest} is damaged"
-    for name in sorted(expected.keys() | actual.keys()):
-        if name not in actual:
-            return f"{folder / name} is missing"
-        if actual[name] != expected.get(name):
-            return f"{folder / name} is damaged"
-    return None

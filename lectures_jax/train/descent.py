@@ -8,6 +8,7 @@ import optax
 from flax import nnx
 from jaxtyping import DTypeLike
 
+from lectures_jax.train.arguments import check_updates
 from lectures_jax.train.learner import (
     Augment,
     Learner,
@@ -52,8 +53,10 @@ def descent(
         the optimizer keeps it (`optax.inject_hyperparams`).
 
     Raises:
-        ValueError: if `accumulate` is below 1.
+        ValueError: if `accumulate` is below 1, `ema_decay` outside [0, 1), or the optimizer not
+            Optax's.
     """
+    check_updates(optimizer, ema_decay=ema_decay)
     if accumulate < 1:
         raise ValueError(f"accumulate must be at least 1, got {accumulate}.")
     if accumulate > 1:

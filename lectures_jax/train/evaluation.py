@@ -1,7 +1,10 @@
 """A model measured over a whole set, and its answers to one."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import jax
@@ -10,9 +13,26 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
+from lectures_jax.runtime import current_request
 from lectures_jax.train.learner import call_objective
 from lectures_jax.train.state import assemble, evaluation_view
 from lectures_jax.typing import Batch, Key, Metrics, Objective, Ratio
+
+_first_only: ContextVar[bool] = ContextVar("first_only", default=False)
+
+
+class Untried(Exception):  # noqa: N818  (nothing is wrong)
+    """An evaluation was not tried out, because its batches can be drawn only once."""
+
+
+@contextmanager
+def first_batch_only() -> Iterator[None]:
+    """Lets each `evaluate` in the block stop after its first batch, to see whether it works."""
+    token = _first_only.set(True)
+    try:
+        yield
+    finally:
+        _first_only.reset(token)
 
 
 def evaluate(
@@ -40,10 +60,15 @@ def evaluate(
 
     Raises:
         ValueError: if there is no example.
+        Stopped: between two batches of a run that was asked to end.
     """
+    first_only = _first_only.get()
+    if first_only and iter(batches) is batches:
+        raise Untried
     structure, params, buffers = nnx.split(evaluation_view(model), nnx.Param, ...)
     count, sums = jnp.float32(0), None
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(islice(batches, 1 if first_only else None)):
+        current_request().check()
         size, added = _sums(structure, objective, params, buffers, batch, fixed, number)
         count += size
         sums = added if sums is None else jax.tree.map(jnp.add, sums, added)
@@ -117,6 +142,23 @@ def mean_row(metrics: Sequence[Metrics]) -> dict[str, float]:
         elif np.ndim(first) == 0:
             row[name] = sum(map(float, values)) / len(values)
     return row
+
+
+def scalars(metrics: Any) -> dict[str, float]:
+    """Returns an evaluation's metrics as floats, without those that have axes.
+
+    Args:
+        metrics: numbers by name, as `evaluate` returns them.
+
+    Raises:
+        ValueError: if they are no dictionary of numbers.
+    """
+    if not isinstance(metrics, Mapping):
+        raise ValueError(f"evaluate must return a dictionary of metrics, got {metrics!r}.")
+    try:
+        return {str(name): float(x) for name, x in metrics.items() if np.ndim(x) == 0}
+    except (TypeError, ValueError):
+        raise ValueError(f"evaluate must return numbers by name, got {metrics!r}.") from None
 
 
 def _call(model: Any, inputs: jax.Array) -> Any:

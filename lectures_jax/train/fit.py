@@ -1,23 +1,22 @@
 """The two usual trainings: of one network, and of two against each other."""
 
 from collections.abc import Iterable
-from typing import Any, Unpack
+from typing import Unpack
 
 import optax
-from flax import nnx
 from jaxtyping import DTypeLike
 
 from lectures_jax.train.adversarial import Player, adversarial
 from lectures_jax.train.descent import descent
 from lectures_jax.train.history import Row
 from lectures_jax.train.learner import Augment
-from lectures_jax.train.run import RunOptions, run
+from lectures_jax.train.run import Model, RunOptions, run
 from lectures_jax.typing import Batch, Key, Objective
 
 
 def fit(
     key: Key,
-    model: nnx.Module,
+    model: Model,
     objective: Objective,
     optimizer: optax.GradientTransformation,
     batches: Iterable[Batch],
@@ -27,7 +26,7 @@ def fit(
     augment: Augment | None = None,
     precision: DTypeLike | None = None,
     **options: Unpack[RunOptions],
-) -> tuple[Any, list[Row]]:
+) -> tuple[Model, list[Row]]:
     """Trains a model on one objective, and returns it with what was measured on the way.
 
     It is `run` with the learner `descent`. With `out`, the same call again resumes from the newest
@@ -53,8 +52,9 @@ def fit(
     Raises:
         NonFiniteError: if a loss, gradient or update was not finite, at the next row. Nothing was
             updated or saved since.
-        Stopped: after SIGTERM and a checkpoint, if there is `out`.
-        ValueError: if the batches end before `steps`, or `out` holds another model's run.
+        Stopped: after a signal and a checkpoint, if there is `out`.
+        ValueError: if an argument is of another kind, the batches end before `steps`, or `out`
+            holds another model's run or belongs to a process that runs.
         OSError: if `out` cannot be written.
     """
     learner = descent(
@@ -70,7 +70,7 @@ def fit(
 
 def fit_adversarial(
     key: Key,
-    model: nnx.Module,
+    model: Model,
     discriminator: Player,
     generator: Player,
     batches: Iterable[Batch],
@@ -79,7 +79,7 @@ def fit_adversarial(
     ema_decay: float | None = None,
     augment: Augment | None = None,
     **options: Unpack[RunOptions],
-) -> tuple[Any, list[Row]]:
+) -> tuple[Model, list[Row]]:
     """Trains a discriminator and a generator in turns, and returns both with the rows.
 
     It is `run` with the learner `adversarial`.
@@ -104,7 +104,7 @@ def fit_adversarial(
 
     Raises:
         NonFiniteError: if a loss, gradient or update was not finite, at the next row.
-        Stopped: after SIGTERM and a checkpoint, if there is `out`.
+        Stopped: after a signal and a checkpoint, if there is `out`.
         ValueError: if the model lacks one of the networks, or the batches end before `steps`.
         OSError: if `out` cannot be written.
     """

@@ -3,13 +3,19 @@
 import json
 import logging
 import math
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from lectures_jax.runtime import atomic_write
+from lectures_jax.runtime import atomic_write, sync
+from lectures_jax.runtime.files import finite_or_none
 
 Row = dict[str, int | float]
 """What was measured at one step: `step`, then scalars by name."""
+
+RESERVED = ("step", "steps_per_second", "data_wait")
+"""Names in a row that the loop measures itself."""
 
 
 class History:
@@ -19,23 +25,32 @@ class History:
         rows: all of them, also those of an interrupted run that this one resumes.
     """
 
-    def __init__(self, out: Path | None, *, step: int):
-        """Opens `out/metrics.jsonl` and cuts off what lies after `step`, which will come again."""
+    def __init__(self, out: Path | None, *, step: int, last: Row | None = None):
+        """Opens `out/metrics.jsonl` and cuts off what lies after `step`, which will come again.
+
+        Args:
+            out: folder of the run, or None.
+            step: at which the run goes on.
+            last: row of that step, for a run that ended before it was written.
+        """
         self.rows: list[Row] = []
-        self._file = self._events = None
+        self._path = self._file = self._events = None
         if out is None:
             return
-        path = out / "metrics.jsonl"
-        self.rows = [row for row in _read(path) if row["step"] <= step]
-        with atomic_write(path) as scratch:
-            scratch.write_text("".join(map(_line, self.rows)))
-        self._file = path.open("a")
+        self._path = out / "metrics.jsonl"
+        self.rows = [row for row in _read(self._path) if row["step"] <= step]
+        if last and (not self.rows or self.rows[-1]["step"] < step):
+            self.rows.append(last)
+        self._rewrite()
         self._events = _event_writer(out / "tensorboard", step)
 
     def append(self, row: Row) -> None:
-        """Adds a row and writes it out."""
-        self.rows.append(row)
-        if self._file:
+        """Adds a row and writes it out; a second row of the last step completes the first."""
+        same = bool(self.rows) and self.rows[-1]["step"] == row["step"]
+        self.rows.append(self.rows.pop() | row if same else row)
+        if self._file and same:
+            self._rewrite()
+        elif self._file:
             self._file.write(_line(row))
             self._file.flush()
         if self._events:
@@ -44,6 +59,11 @@ class History:
                     self._events.add_scalar(name, value, int(row["step"]))
             self._events.flush()
 
+    def sync(self) -> None:
+        """Waits until the rows are on the disk, before a checkpoint that counts on them."""
+        if self._path:
+            sync(self._path)
+
     def close(self) -> None:
         """Closes the files."""
         if self._file:
@@ -51,24 +71,53 @@ class History:
         if self._events:
             self._events.close()
 
+    def _rewrite(self) -> None:
+        if self._file:
+            self._file.close()
+        if self._path:
+            with atomic_write(self._path) as scratch:
+                scratch.write_text("".join(map(_line, self.rows)), encoding="utf-8")
+            self._file = self._path.open("a", encoding="utf-8")
+
+
+def with_evaluation(row: Row, evaluation: Row) -> Row:
+    """Returns a row with what an evaluation measured; a name of training's gets a prefix.
+
+    Args:
+        row: of training.
+        evaluation: by the names that `evaluate` gave.
+    """
+    return row | {f"evaluation_{k}" if k in row else k: v for k, v in evaluation.items()}
+
+
+def numbers(row: Mapping[str, Any]) -> Row:
+    """Returns a row as it was before JSON, which holds null for what is not finite.
+
+    Args:
+        row: as JSON gives it back.
+    """
+    return {name: math.nan if value is None else value for name, value in row.items()}
+
 
 def _line(row: Row) -> str:
-    return json.dumps(row) + "\n"
+    return json.dumps(finite_or_none(row)) + "\n"
 
 
 def _read(path: Path) -> list[Row]:
     """Reads rows up to the first line that is not one: a killed process leaves a torn last line."""
     rows: list[Row] = []
-    if not path.exists():
+    if not path.is_file():
         return rows
-    for line in path.read_text(errors="replace").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
-        if not isinstance(row, dict) or "step" not in row:
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
             break
-        rows.append(row)
+        if not all(value is None or isinstance(value, (int, float)) for value in row.values()):
+            break
+        rows.append(numbers(row))
     return rows
 
 

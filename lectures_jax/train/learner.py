@@ -9,6 +9,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from lectures_jax.train.arguments import loss_and_metrics
 from lectures_jax.train.state import TrainState
 from lectures_jax.typing import Batch, Key, Metrics
 
@@ -34,12 +35,15 @@ class Learner(NamedTuple):
         forward: `(model, batch, key, fixed) -> Any`, what the step computes of the augmented batch
             with the second of these keys: the search for what was not finite runs it layer by
             layer. None leaves that search out.
+        players: names of the networks that are updated, in the order of their turns, where there
+            are several: metrics of one begin with its name, and parameters lie under it.
     """
 
     init: Callable[[Key, Any], tuple[nnx.GraphDef, TrainState]]
     step: Callable[[nnx.GraphDef, TrainState, Batch, Any], tuple[TrainState, Metrics]]
     augment: Augment | None = None
     forward: Callable[[Any, Batch, Key, Any], Any] | None = None
+    players: tuple[str, ...] = ()
 
 
 class Update(NamedTuple):
@@ -121,9 +125,16 @@ def update(
     return Update(optax.apply_updates(params, updates), optimizer_state, grad_norm, finite)
 
 
-def call_objective(objective: Any, model: Any, batch: Batch, key: Key, fixed: Any) -> Any:
-    """Returns an objective's result; `fixed` is a fourth argument where there is any."""
-    return objective(model, batch, key) if fixed is None else objective(model, batch, key, fixed)
+def call_objective(
+    objective: Any, model: Any, batch: Batch, key: Key, fixed: Any
+) -> tuple[Array, Metrics]:
+    """Returns an objective's result; `fixed` is a fourth argument where there is any.
+
+    Raises:
+        ValueError: if the objective returns anything but a scalar and a dictionary.
+    """
+    arguments = (model, batch, key) if fixed is None else (model, batch, key, fixed)
+    return loss_and_metrics(objective(*arguments))
 
 
 def _norm(tree: Any) -> Float[Array, ""]:

@@ -1,6 +1,10 @@
-"""How far training is: a bar on a terminal, plain lines elsewhere, on the standard error."""
+"""How far training is: a bar on a terminal, plain lines elsewhere, on the standard error.
+
+Where the standard error is closed, nothing is shown, and training goes on.
+"""
 
 import sys
+from contextlib import suppress
 
 from rich.console import Console
 from rich.progress import (
@@ -11,12 +15,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from lectures_jax.runtime import say
 from lectures_jax.train.history import Row
 
 
 def open_progress(total: int | None, done: int) -> "Lines | Bar":
     """Returns a bar if the standard error is a terminal, or plain lines."""
-    return Bar(total, done) if sys.stderr.isatty() else Lines(total)
+    with suppress(OSError, ValueError):
+        if sys.stderr is not None and sys.stderr.isatty():
+            return Bar(total, done)
+    return Lines(total)
 
 
 class Lines:
@@ -30,7 +38,11 @@ class Lines:
 
     def show(self, row: Row, *, evaluated: bool) -> None:
         """Prints a row, whether `evaluated` or not."""
-        print(_describe(row, self._total), file=sys.stderr, flush=True)
+        say(_describe(row, self._total))
+
+    def note(self, step: int, text: str) -> None:
+        """Prints a line about a step."""
+        say(_about(step, self._total, text))
 
     def close(self) -> None:
         """Leaves the lines as they are."""
@@ -53,29 +65,43 @@ class Bar:
 
     def advance(self) -> None:
         """Moves the bar by one step."""
-        self._progress.advance(self._task)
+        with suppress(OSError, ValueError):
+            self._progress.advance(self._task)
 
     def show(self, row: Row, *, evaluated: bool) -> None:
         """Shows loss and speed beside the bar, and above it the whole row if it was `evaluated`."""
         short = {name: row[name] for name in ("loss", "steps_per_second") if name in row}
-        self._progress.update(self._task, description=_values(short))
+        with suppress(OSError, ValueError):
+            self._progress.update(self._task, description=_values(short))
         if evaluated:
-            self._progress.console.print(_describe(row, self._total), highlight=False)
+            self._print(_describe(row, self._total))
+
+    def note(self, step: int, text: str) -> None:
+        """Prints a line about a step above the bar."""
+        self._print(_about(step, self._total, text))
 
     def close(self) -> None:
         """Ends the bar."""
-        self._progress.stop()
+        with suppress(OSError, ValueError):
+            self._progress.stop()
+
+    def _print(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._progress.console.print(text, highlight=False, markup=False)
 
 
 def _describe(row: Row, total: int | None) -> str:
     """Returns a row as one line, with the time left where the end is known."""
     step, speed = int(row["step"]), row.get("steps_per_second")
-    parts = [f"step {step}" + (f"/{total}" if total else "")]
-    parts.append(_values(row))
+    parts = [_about(step, total, _values(row))]
     if total and speed:
         minutes, seconds = divmod(round((total - step) / speed), 60)
         parts.append(f"{minutes}:{seconds:02d} left")
     return "  ".join(parts)
+
+
+def _about(step: int, total: int | None, text: str) -> str:
+    return f"step {step}" + (f"/{total}" if total else "") + f"  {text}"
 
 
 def _values(row: Row) -> str:

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from lectures_jax.train.arguments import check_batch
 from lectures_jax.train.checkpoint import Checkpoints
 from lectures_jax.train.diagnosis import explain
 from lectures_jax.train.evaluation import mean_row
-from lectures_jax.train.history import History, Row
+from lectures_jax.train.history import RESERVED, History, Row, with_evaluation
 from lectures_jax.train.learner import Learner, guarded
 from lectures_jax.train.progress import Bar, Lines
 from lectures_jax.train.state import TrainState
@@ -59,7 +60,9 @@ class Session:
         history: where rows go.
         progress: what is shown.
         checkpoints: where states are saved, or None.
-        evaluate: `state -> metrics`.
+        evaluate: `state -> metrics`, or None.
+        saved: step of the last checkpoint.
+        evaluated: step of the last evaluation.
         failed_batch: on the device, the batch of the first step that failed; zeros until then.
     """
 
@@ -72,12 +75,12 @@ class Session:
     history: History
     progress: Bar | Lines
     checkpoints: Checkpoints | None
-    evaluate: Callable[[TrainState], dict[str, Any]]
+    evaluate: Callable[[TrainState], Row] | None
+    saved: int = -1
+    evaluated: int = -1
     failed_batch: Batch | None = None
     _metrics: list[Metrics] = field(default_factory=list)
     _since: float = field(default_factory=perf_counter)
-    _evaluated: int = -1
-    _saved: int = -1
 
     def __post_init__(self):
         self._flushed = self.step
@@ -87,6 +90,7 @@ class Session:
         """Starts a step and does not wait for it."""
         first = self.failed_batch is None
         if first:
+            check_batch(batch)
             self.failed_batch = jax.tree.map(jnp.zeros_like, batch)
         self.state, self.failed_batch, metrics = self._compiled(
             self.state, self.failed_batch, batch, self.fixed
@@ -103,6 +107,8 @@ class Session:
         """Takes a guarded step, and keeps its batch if it is the first that failed."""
         _check_shapes(failed_batch, batch)
         new, metrics = guarded(self.structure, self.learner, state, batch, fixed)
+        if taken := [name for name in RESERVED if name in metrics]:
+            raise ValueError(f"objective must give its metrics other names than {taken[0]!r}.")
         first = new.failed & ~state.failed
         return new, jax.lax.cond(first, lambda: batch, lambda: failed_batch), metrics
 
@@ -112,21 +118,45 @@ class Session:
         Raises:
             NonFiniteError: if a step since the last flush failed; nothing is written then.
         """
-        row = self._row()
-        evaluate &= self._evaluated != self.step
-        save &= self._saved != self.step
+        row, rows = self._row(), self.history.rows
+        if rows and rows[-1]["step"] == self.step:  # a second flush at this step
+            row = rows[-1] | row
+        if save:
+            self._save(row)
+        evaluate = evaluate and self.evaluate is not None and self.evaluated != self.step
         if evaluate:
-            row |= self._evaluation(row)
-            self._evaluated = self.step
-        if len(row) > 1:
+            row = with_evaluation(row, self._evaluation(row))
+        if len(row) > 1 and row not in rows[-1:]:
             self.history.append(row)
             self.progress.show(row, evaluated=evaluate)
-        better = evaluate and self.checkpoints is not None and self.checkpoints.improves(row)
-        if self.checkpoints and (save or better):
-            self.checkpoints.save(self.step, self.state, row, self.stream.position)
-            self._saved = self.step
         self._metrics, self._flushed = [], self.step
         self._restart_clock()
+
+    def _save(self, row: Row, evaluation: Row | None = None) -> None:
+        """Starts to save the state of this step, once."""
+        if self.checkpoints and self.saved != self.step:
+            self.history.sync()
+            self.checkpoints.save(
+                self.step, self.state, row, self.stream.position, evaluation=evaluation
+            )
+            self.saved = self.step
+
+    def _evaluation(self, row: Row) -> Row:
+        """Evaluates a step that is saved before, if it is due, or if the evaluation fails."""
+        if self.checkpoints:
+            self.checkpoints.wait()
+        try:
+            evaluation = self.evaluate(self.state) if self.evaluate else {}
+        except BaseException:
+            self._save(row)
+            self.history.append(row)
+            raise
+        self.evaluated = self.step
+        if self.checkpoints and self.saved == self.step:
+            self.checkpoints.add_evaluation(self.step, evaluation)
+        elif self.checkpoints and self.checkpoints.improves(evaluation):
+            self._save(row, evaluation)
+        return evaluation
 
     def _restart_clock(self) -> None:
         self._since, self.stream.waited = perf_counter(), 0.0
@@ -148,12 +178,6 @@ class Session:
             row["steps_per_second"] = len(metrics) / seconds
             row["data_wait"] = self.stream.waited / seconds
         return row
-
-    def _evaluation(self, row: Row) -> dict[str, float]:
-        metrics = {name: float(value) for name, value in self.evaluate(self.state).items()}
-        if taken := metrics.keys() & row.keys():
-            raise ValueError(f"evaluate's names must differ from training's, got {sorted(taken)}.")
-        return metrics
 
 
 def _check_shapes(first: Batch, batch: Batch) -> None:

@@ -47,8 +47,13 @@ def init(
 
     Returns:
         The structure, which is static and hashable, and the state.
+
+    Raises:
+        ValueError: if the model has no parameter.
     """
     structure, params, buffers = nnx.split(model, nnx.Param, ...)
+    if not jax.tree.leaves(params):
+        raise ValueError(f"model must have an nnx.Param to train, got {type(model).__name__}.")
     params, buffers = nnx.to_pure_dict(params), nnx.to_pure_dict(buffers)
     state = TrainState(
         params=params,

@@ -1,8 +1,11 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
 
 import jax
 import numpy as np
@@ -12,6 +15,8 @@ from flax import nnx
 
 from lectures_jax import train
 from lectures_jax.train.checkpoint import Checkpoints
+from lectures_jax.train.manifest import Manifest, write_manifest
+from lectures_jax.train.manifest import _hashes as hashes_of
 from tests.train.nets import Affine, Net, assert_same, points, squared
 
 
@@ -134,7 +139,7 @@ def test_the_checkpoint_of_another_model_is_refused(folder):
 
 def save_all(store, scores):
     for step, score in scores.items():
-        store.save(step, state_at(step), {"step": step, "score": score}, None)
+        store.save(step, state_at(step), {"step": step}, None, evaluation={"score": score})
     store.close()
 
 
@@ -216,13 +221,157 @@ store.close()
     command = [sys.executable, "-c", code, str(folder)]
     done = subprocess.run(command, check=False, cwd=root, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "OSError: the checkpoint" in done.stderr
-    assert "00000030 cannot be written: " in done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("OSError: File too large: the checkpoint ")
+    assert line.endswith("00000030 cannot be written.")
+    assert "Exception in thread" not in done.stderr
     assert restore(folder).step == 20
+
+
+def test_a_save_that_fails_leaves_no_thread_that_waits(folder):
+    # As an ordinary user's folder of mode 500, of which root knows nothing.
+    store = Checkpoints(folder, best=None)
+    shutil.rmtree(folder)
+    folder.touch()
+    with pytest.raises(OSError, match=r"Not a directory: the checkpoint .*00000030 cannot be"):
+        store.save(30, state_at(30), {}, None)
+    store.close()
+    end = time.monotonic() + 10
+    while threading.active_count() > 1 and time.monotonic() < end:
+        time.sleep(0.05)
+    waiting = [thread.name for thread in threading.enumerate() if "Signaling" in repr(thread)]
+    assert not waiting
+
+
+def copy_over(folder):
+    shutil.rmtree(folder / "00000020")
+    shutil.copytree(folder / "00000010", folder / "00000020")
+    return r"manifest\.json is of step 10"
+
+
+def write_deep_json(name):
+    def damage(folder):
+        (folder / "00000020" / name).write_text("[" * 100_000)
+        return rf"{name} is damaged"
+
+    return damage
+
+
+def rewrite(name, change):
+    """Changes a file and makes the manifest agree, as somebody who wants to be believed would."""
+
+    def damage(folder):
+        step = folder / "00000020"
+        content = json.loads((step / name).read_text())
+        message = change(content)
+        (step / name).write_text(json.dumps(content))
+        manifest = manifest_of(step)
+        write_manifest(step, manifest._replace(files=hashes_of(step)))
+        return message
+
+    return damage
+
+
+def manifest_of(step):
+    fields = json.loads((step / "manifest.json").read_text())
+    return Manifest(**{name: fields[name] for name in Manifest._fields})
+
+
+def drop(field):
+    def change(content):
+        del content[field]
+        return rf"progress\.json is damaged: it has no {field}"
+
+    return change
+
+
+def another_step(content):
+    content["step"] = 19
+    return r"progress\.json is of step 19"
+
+
+def take_the_arrays_of_another_step(folder):
+    step = folder / "00000020"
+    shutil.rmtree(step / "state")
+    shutil.copytree(folder / "00000010" / "state", step / "state")
+    write_manifest(step, manifest_of(step)._replace(files=hashes_of(step)))
+    return "its state is of step 10"
+
+
+def take_the_arrays_away(folder):
+    step = folder / "00000020"
+    for path in files(step / "state"):
+        path.write_bytes(b"")
+    write_manifest(step, manifest_of(step)._replace(files=hashes_of(step)))
+    return "Orbax cannot read it"
+
+
+def link_a_file(folder):
+    path = folder / "00000020" / "progress.json"
+    path.rename(folder / "outside")
+    path.symlink_to(folder / "outside")
+    return r"progress\.json is no regular file"
+
+
+def put_a_pipe_beside(folder):
+    os.mkfifo(folder / "00000020" / "state" / "pipe")
+    return "pipe is no regular file"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        copy_over,
+        write_deep_json("manifest.json"),
+        write_deep_json("progress.json"),
+        *(rewrite("progress.json", drop(name)) for name in ("step", "position", "tree", "key")),
+        rewrite("progress.json", another_step),
+        take_the_arrays_of_another_step,
+        take_the_arrays_away,
+        link_a_file,
+        put_a_pipe_beside,
+    ],
+)
+def test_a_checkpoint_is_trusted_only_if_all_of_it_agrees(folder, caplog, damage):
+    message = damage(folder)
+    restored = restore(folder)
+    assert restored.step == 10
+    assert_same(restored.state.params, state_at(10).params)
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("lect")]
+    assert line.startswith("checkpoint of step 20 left out: ")
+    assert re.search(message, line)
+
+
+def test_what_is_no_checkpoint_is_neither_read_nor_removed(folder, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "kept").touch()
+    for name in ("²", "saving-x", "saving-00000040", "00000050"):
+        (folder / name).symlink_to(tmp_path / "mine")
+    for name in ("29", "0000000000", "00000060.bak", "saving-y"):
+        (folder / name).mkdir()
+    (folder / "00000070").write_text("a file")
+    foreign = {path.name for path in folder.iterdir()} - {"00000010", "00000020"}
+    store = Checkpoints(folder, best=None)
+    assert store.restore(state_at(0)).step == 20
+    for step in (80, 90):
+        store.save(step, state_at(step), {"step": step}, None)
+    store.close()
+    assert {path.name for path in folder.iterdir()} == foreign | {"00000080", "00000090"}
+    assert (tmp_path / "mine" / "kept").exists()
+
+
+def test_another_optimizer_is_refused_by_what_differs(folder):
+    store = Checkpoints(folder, best=None)
+    for optimizer in (optax.sgd(0.1), optax.chain(optax.adam(0.1), optax.identity())):
+        _, state = train.init(jax.random.key(0), Affine(rngs=nnx.Rngs(0)), optimizer)
+        with pytest.raises(ValueError, match=r"does not fit the model and optimizer: optimizer_st"):
+            store.restore(state)
+    store.close()
 
 
 def test_the_manifest_lists_every_file(folder):
     step = folder / "00000020"
     manifest = json.loads((step / "manifest.json").read_text())
     names = {path.relative_to(step).as_posix() for path in files(step)}
-    assert names == manifest.keys() | {"manifest.json"}
+    assert names == manifest["files"].keys() | {"manifest.json"}
+    assert manifest["step"] == 20

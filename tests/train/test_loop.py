@@ -92,11 +92,11 @@ def test_evaluation_sees_the_averaged_model_ready_for_use():
         evaluate_every=4,
     )
     assert [(row["step"], row.get("seen")) for row in history] == [
-        (4, 1),
+        (4, 2),
         (5, None),
-        (8, 2),
-        (10, 3),
-    ]
+        (8, 3),
+        (10, 4),
+    ], "the first call is the trial before the first step"
     assert_same(seen[-1], arrays(model))
 
 
@@ -120,14 +120,67 @@ def test_intervals_start_at_one(name):
         fit(points(1), **{name: 0})
 
 
-def test_names_of_evaluation_and_training_must_differ():
-    with pytest.raises(ValueError, match=r"differ from training's, got \['loss'\]"):
-        fit(points(2), evaluate=lambda model: {"loss": 0.0})
+def test_a_name_that_training_uses_too_gets_a_prefix(tmp_path):
+    held_out = list(points(3, seed=1))
+    _, rows = fit(
+        points(4),
+        evaluate=lambda model: train.evaluate(model, squared, held_out),
+        out=tmp_path,
+        best="loss",
+        evaluate_every=2,
+    )
+    assert rows[-1]["evaluation_loss"] != rows[-1]["loss"]
+    assert rows[-1]["evaluation_bias"] != rows[-1]["bias"]
+    assert rows[0]["evaluation_loss"] > rows[-1]["evaluation_loss"]
+    kept = train.checkpoint.Checkpoints(tmp_path / "checkpoints", best="loss")
+    _, state = train.init(jax.random.key(1), Affine(rngs=nnx.Rngs(0)), optax.adam(0.05))
+    kept.restore(state)
+    assert kept.restore_best(state).row == rows[0], "the highest loss of the evaluation"
+    kept.close()
 
 
-def test_the_best_metric_must_be_among_those_evaluated(tmp_path):
-    with pytest.raises(ValueError, match=r"best must be one of .*'accuracy'.*, got 'score'"):
-        fit(points(2), out=tmp_path, evaluate=lambda m: {"accuracy": 0.0}, best="score")
+def untouchable():
+    pytest.fail("a batch was drawn")
+    yield
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "message"),
+    [
+        (lambda m: {"accuracy": 0.0}, r"best must be one of \['accuracy'\], got 'score'"),
+        (lambda m: 0.5, "evaluate must return a dictionary of metrics, got 0.5"),
+        (lambda m: {"score": "high"}, "evaluate must return numbers by name, got {'score': 'high'"),
+        (lambda m: m.nothing, "no attribute 'nothing'"),
+    ],
+)
+def test_what_is_wrong_with_an_evaluation_shows_before_the_first_step(tmp_path, evaluate, message):
+    with pytest.raises((ValueError, AttributeError), match=message):
+        fit(untouchable(), out=tmp_path, evaluate=evaluate, best="score")
+
+
+def test_the_trial_of_an_evaluation_takes_one_batch_and_leaves_iterators_alone():
+    held_out, drawn = list(points(3, seed=1)), []
+
+    def batches():
+        for batch in held_out:
+            drawn.append(1)
+            yield batch
+
+    class Loader:
+        def __iter__(self):
+            return batches()
+
+    _, rows = fit(points(2), evaluate=lambda model: train.evaluate(model, squared, Loader()))
+    assert len(drawn) == 1 + 3
+    once = batches()
+    _, again = fit(points(2), evaluate=lambda model: train.evaluate(model, squared, once))
+    assert again[-1]["evaluation_loss"] == rows[-1]["evaluation_loss"]
+
+
+def test_metrics_with_axes_have_no_place_in_a_row():
+    _, rows = fit(points(2), evaluate=lambda model: {"matrix": np.eye(2), "score": np.float32(0.5)})
+    assert rows[-1]["score"] == 0.5
+    assert "matrix" not in rows[-1]
 
 
 def poisoned(count, *, at):
