@@ -46,8 +46,8 @@ class Settings:
     weight_decay: float = 0.02
     """decoupled, on kernels only"""
     augmentation: Literal["shift", "flip", "affine"] | None = None
-    """by up to a twelfth of the image, as in a mirror, or both with rotation and noise; None: shift
-    for digits, flip for files, whose images are often centered"""
+    """by up to a twelfth of the image, as in a mirror, or both with rotation and noise; None: flip
+    for a folder of images, shift for the others, which may be letters or digits"""
     smoothing: float = 0.0
     """share of the label spread over all classes"""
     dropout: float = 0.0
@@ -75,11 +75,10 @@ def with_defaults(settings: Settings, kind: Literal["digits", "idx", "images"]) 
         settings: None in a field stands for its default.
         kind: of the data set, as `data.read_classified` takes it.
     """
-    small = kind == "digits"
     return replace(
         settings,
-        steps=settings.steps or (600 if small else 3000),
-        augmentation=settings.augmentation or ("shift" if small else "flip"),
+        steps=settings.steps or (600 if kind == "digits" else 3000),
+        augmentation=settings.augmentation or ("flip" if kind == "images" else "shift"),
     )
 
 

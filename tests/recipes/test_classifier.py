@@ -51,8 +51,10 @@ def logits(model, splits) -> np.ndarray:
 def test_what_depends_on_the_data_has_a_default():
     digits = classifier.with_defaults(Settings(), "digits")
     assert (digits.steps, digits.augmentation) == (600, "shift")
-    files = classifier.with_defaults(Settings(), "idx")
-    assert (files.steps, files.augmentation) == (3000, "flip")
+    letters = classifier.with_defaults(Settings(), "idx")
+    assert (letters.steps, letters.augmentation) == (3000, "shift")
+    photographs = classifier.with_defaults(Settings(), "images")
+    assert (photographs.steps, photographs.augmentation) == (3000, "flip")
 
 
 def test_what_was_chosen_stays():
