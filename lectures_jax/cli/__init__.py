@@ -64,6 +64,9 @@ def _run(arguments: argparse.Namespace) -> int:
                 score=arguments.score,
                 count=arguments.count,
                 seed=arguments.seed,
+                annotations=arguments.annotations,
+                recursive=arguments.recursive,
+                draw=not arguments.no_draw,
             )
         case _:
             from lectures_jax.cli.doctor import doctor
@@ -133,6 +136,14 @@ def _add_predict(commands: Any) -> None:
         "--count", metavar="N", type=_positive, default=100, help="samples (default: 100)"
     )
     predict.add_argument("--seed", metavar="N", type=int, default=0, help="of the samples")
+    predict.add_argument(
+        "--annotations",
+        metavar="FILE",
+        type=Path,
+        help="COCO's file of the true objects: its ids of images and categories are used",
+    )
+    predict.add_argument("--recursive", action="store_true", help="also images in subfolders")
+    predict.add_argument("--no-draw", action="store_true", help="no drawings of a detector's boxes")
 
 
 def _share(text: str) -> float:

@@ -13,17 +13,23 @@ def predict(
     score: float = 0.3,
     count: int = 100,
     seed: int = 0,
+    annotations: Path | None = None,
+    recursive: bool = False,
+    draw: bool = True,
 ) -> int:
     """Uses the model of a finished run by its kind.
 
     Args:
         run_dir: folder of the run, with `model.safetensors`.
-        images: an image, or a folder of them (its subfolders are left out), for a detector or a
-            classifier; None for a generative model.
+        images: an image, or a folder of them, for a detector or a classifier; None for a
+            generative model.
         out: folder for what is written; None: `predictions` in the run's folder.
         score: least score of a detector's box.
         count: samples of a generative model.
         seed: of the samples.
+        annotations: COCO's file of the true objects, whose ids a detector's results get.
+        recursive: whether images in subfolders are used, too.
+        draw: whether a detector's boxes are drawn.
 
     Returns:
         The exit code: 0, or 2 if an image could not be read; the others are done all the same.
@@ -52,11 +58,11 @@ def predict(
         )
     from lectures_jax.cli.predict.images import list_images
 
-    files = list_images(images, out, kind=saved.kind)
+    inputs = list_images(images, out, kind=saved.kind, recursive=recursive)
     if saved.kind == "detector":
         from lectures_jax.cli.predict.detector import detect
 
-        return detect(saved, files, out, score=score)
+        return detect(saved, inputs, out, score=score, annotations=annotations, draw=draw)
     from lectures_jax.cli.predict.classifier import classify
 
-    return classify(saved, files, out)
+    return classify(saved, inputs, out)

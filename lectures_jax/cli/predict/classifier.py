@@ -11,7 +11,7 @@ from jaxtyping import Array
 from PIL import Image
 
 from lectures_jax import train
-from lectures_jax.cli.predict.images import Reader
+from lectures_jax.cli.predict.images import Inputs, Reader
 from lectures_jax.data.images import decode_on_black
 from lectures_jax.runtime import atomic_write, write_json
 from lectures_jax.weights import SavedModel
@@ -19,12 +19,12 @@ from lectures_jax.weights import SavedModel
 BEST = 5
 
 
-def classify(saved: SavedModel, files: Sequence[Path], out: Path) -> int:
+def classify(saved: SavedModel, inputs: Inputs, out: Path) -> int:
     """Prints the best classes of each image; writes `predictions.csv` and `predictions.json`.
 
     Args:
         saved: the classifier.
-        files: of the images.
+        inputs: the images.
         out: folder for the two files.
 
     Returns:
@@ -33,14 +33,14 @@ def classify(saved: SavedModel, files: Sequence[Path], out: Path) -> int:
     classes = saved.settings["classes"]
     out.mkdir(parents=True, exist_ok=True)
     results: list[dict[str, Any]] = []
-    reader = Reader(files, decode_on_black)
+    reader = Reader(inputs.files, decode_on_black)
     for file, pixels in reader:
         image = preprocess(pixels, saved.settings)
         (probabilities,) = train.predict(saved.model, image[None], function=_probabilities)
         best = np.argsort(-probabilities, kind="stable")[:BEST]
         results.append(
             {
-                "file_name": file.name,
+                "file_name": inputs.name(file),
                 "classes": [
                     {
                         "label": int(label),
@@ -52,7 +52,7 @@ def classify(saved: SavedModel, files: Sequence[Path], out: Path) -> int:
             }
         )
         shown = (f"{classes[label]} {probabilities[label]:.3f}" for label in best)
-        print(f"{file.name}: {', '.join(shown)}")
+        print(f"{inputs.name(file)}: {', '.join(shown)}")
     write_json(out / "predictions.json", results, indent=None)
     _write_csv(out / "predictions.csv", results)
     print(f"{len(results)} images: {out / 'predictions.csv'}")

@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from lectures_jax import data, report
-from lectures_jax.cli.predict.images import Reader
+from lectures_jax.cli.predict.ids import Ids, number
+from lectures_jax.cli.predict.images import Inputs, Reader
 from lectures_jax.data.images import decode_image
-from lectures_jax.runtime import write_json
+from lectures_jax.runtime import atomic_write, write_json
 from lectures_jax.weights import SavedModel
 
 
@@ -24,33 +25,47 @@ class Objects(NamedTuple):
     labels: np.ndarray
 
 
-def detect(saved: SavedModel, files: Sequence[Path], out: Path, *, score: float) -> int:
+def detect(
+    saved: SavedModel,
+    inputs: Inputs,
+    out: Path,
+    *,
+    score: float,
+    annotations: Path | None = None,
+    draw: bool = True,
+) -> int:
     """Draws the objects of each image, and writes them to `predictions.json`.
 
     A box is kept with its best class only, so that a drawing can be read.
 
     Args:
         saved: the detector.
-        files: of the images.
+        inputs: the images.
         out: folder for the drawings and `predictions.json`.
         score: least score of a box.
+        annotations: COCO's file of the true objects, whose ids of images and categories are used.
+        draw: whether each image is drawn.
 
     Returns:
         The exit code: 0, or 2 if an image could not be read.
+
+    Raises:
+        ValueError: if an image or a class is not in the annotation file.
     """
     classes = saved.settings["classes"]
     height, width = saved.settings["image_size"]
+    ids = number([inputs.name(file) for file in inputs.files], classes, annotations)
     out.mkdir(parents=True, exist_ok=True)
-    stems = Counter(file.stem for file in files)
     results: list[dict[str, Any]] = []
-    reader = Reader(files, decode_image)
+    reader = Reader(inputs.files, decode_image)
     for file, image in reader:
         objects = _detect(saved.model, image, (height, width), score=score)
-        name = file.stem if stems[file.stem] == 1 else file.name
-        _draw(out / f"{name}.png", image, objects, classes)
-        results += _coco(file, objects, classes)
+        name = inputs.name(file)
+        if draw:
+            _draw(inputs.drawing(out, file), image, objects, classes)
+        results += _coco(name, objects, classes, ids)
         counts = Counter(classes[label] for label in objects.labels).most_common()
-        print(f"{file.name}: {', '.join(f'{n} {what}' for what, n in counts) or 'nothing'}")
+        print(f"{name}: {', '.join(f'{n} {what}' for what, n in counts) or 'nothing'}")
     write_json(out / "predictions.json", results, indent=None)
     print(f"{len(results)} objects: {out / 'predictions.json'}")
     return 2 if reader.failed else 0
@@ -77,16 +92,18 @@ def _draw(path: Path, image: np.ndarray, objects: Objects, classes: Sequence[str
     drawn = report.draw_boxes(
         image, objects.boxes, objects.labels, objects.scores, classes=classes, scale=scale
     )
-    Image.fromarray(drawn).save(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as scratch:
+        Image.fromarray(drawn).save(scratch, format="PNG")
 
 
-def _coco(file: Path, objects: Objects, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """The objects of one image; its id is its name, as a number where it is one."""
+def _coco(name: str, objects: Objects, classes: Sequence[str], ids: Ids) -> list[dict[str, Any]]:
+    """The objects of one image, as COCO's evaluation takes them."""
     return [
         {
-            "image_id": int(file.stem) if file.stem.isdecimal() else file.stem,
-            "file_name": file.name,
-            "category_id": int(label),
+            "image_id": ids.images[name],
+            "file_name": name,
+            "category_id": ids.categories[int(label)],
             "category_name": classes[label],
             "bbox": [round(float(v), 2) for v in (x1, y1, x2 - x1, y2 - y1)],
             "score": round(float(score), 5),

@@ -1,38 +1,87 @@
 """The images that a model is given, from files of which some may be damaged."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 
-def list_images(images: Path | None, out: Path, *, kind: str) -> list[Path]:
-    """Returns the files to read, in the order of their names.
+class Inputs(NamedTuple):
+    """The images to read.
+
+    Attributes:
+        folder: that their names are relative to.
+        files: of the images, in the order of their names.
+    """
+
+    folder: Path
+    files: list[Path]
+
+    def name(self, file: Path) -> str:
+        """Returns the name of a file relative to the folder."""
+        return file.relative_to(self.folder).as_posix()
+
+    def drawing(self, out: Path, file: Path) -> Path:
+        """Returns where the drawing of a file goes: two of one stem keep their suffix in it.
+
+        Args:
+            out: folder of the drawings.
+            file: of the image.
+        """
+        stems = Counter(other.with_suffix("") for other in self.files)
+        relative = file.relative_to(self.folder)
+        if stems[file.with_suffix("")] == 1:
+            relative = relative.with_suffix("")
+        return out / relative.with_name(f"{relative.name}.png")
+
+
+def list_images(images: Path | None, out: Path, *, kind: str, recursive: bool = False) -> Inputs:
+    """Returns the files to read; what is no image by its suffix is named and left out.
 
     Args:
         images: an image, or a folder of them.
         out: folder that will be written to.
         kind: of the model, for the message.
+        recursive: whether images below the folder's subfolders are read, too; not those in `out`.
 
     Raises:
         ValueError: if there is no image, or `out` is the images' own folder.
     """
+    from lectures_jax.data.files import is_litter
     from lectures_jax.data.images import SUFFIXES
 
     if images is None:
         raise ValueError(f"IMAGES: expected an image or a folder for a {kind}, got none.")
-    if images.is_file():
+    folder = images if images.is_dir() else images.parent
+    if images.is_dir():
+        entries = sorted(images.rglob("*") if recursive else images.iterdir())
+        written = out.resolve()
+        present = [
+            file
+            for file in entries
+            if not is_litter(file.relative_to(images))
+            and (file.parent == images or not file.resolve().is_relative_to(written))
+        ]
+        files = [file for file in present if file.suffix.lower() in SUFFIXES]
+        _name_skipped([file.name for file in present if file not in files and file.is_file()])
+    elif images.exists():
         files = [images]
-    elif images.is_dir():
-        files = sorted(file for file in images.iterdir() if file.suffix.lower() in SUFFIXES)
     else:
         raise ValueError(f"IMAGES: expected an image or a folder, got {images}.")
     if not files:
         raise ValueError(f"IMAGES: expected images ({' '.join(SUFFIXES)}) in {images}, got none.")
-    if out.resolve() == files[0].parent.resolve():
+    if out.resolve() == folder.resolve():
         raise ValueError(f"--out: expected another folder than that of the images, got {out}.")
-    return files
+    return Inputs(folder, files)
+
+
+def _name_skipped(names: Sequence[str]) -> None:
+    if names:
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        print(f"skipped, as no image by its suffix: {', '.join(names[:5])}{more}")
 
 
 class Reader:
