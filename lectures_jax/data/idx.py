@@ -13,7 +13,7 @@ from lectures_jax.data.files import MAX_BYTES, at_most, class_names, limit, read
 from lectures_jax.data.problems import BadInputError, ErrorLog, build_dataset
 from lectures_jax.data.records import Dataset, Record
 
-MAX_IMAGES = 1_000_000
+MAX_IMAGES = 300_000
 UNSIGNED_BYTE = 8
 GZIP = b"\x1f\x8b"
 

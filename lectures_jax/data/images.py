@@ -2,6 +2,7 @@
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -19,6 +20,8 @@ MAX_PIXELS = 20_000_000  # of one image; see `limit`
 MAX_SCANS = 32  # of a progressive JPEG, each of which may visit all pixels
 MAX_READS = 100_000  # of a file by Pillow; a large PNG needs a fourth
 MAX_EXIF = 200_000  # bytes
+# Pillow warns of each damaged entry of EXIF, of which a hostile file has thousands.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 LARGE = 4_000_000  # pixels; of such images two are decoded at a time, to bound the memory
 _ROOM = threading.Semaphore(2)
 THREADS = min(8, os.cpu_count() or 1)
