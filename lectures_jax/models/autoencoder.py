@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from lectures_jax import ops
 from lectures_jax.models.mlp import Mlp
 from lectures_jax.nn.convolution import Conv
+from lectures_jax.nn.images import check_images
 from lectures_jax.nn.initializers import he_normal
 
 Shape = tuple[int, ...]
@@ -94,6 +95,7 @@ class ConvEncoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         h, w, inputs = _coarse(shape, len(channels))
+        self.shape = (shape[0], shape[1], inputs)
         self.convolutions = nnx.List(
             Conv(a, b, (3, 3), strides=2, padding=1, kernel_init=he_normal, rngs=rngs)
             for a, b in pairwise((inputs, *channels))
@@ -102,6 +104,8 @@ class ConvEncoder(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b z"]:
         """Returns the code of images."""
+        height, width, channels = self.shape
+        check_images(x, channels=channels, size=(height, width), name="x")
         for convolution in self.convolutions:
             x = jax.nn.silu(convolution(x))
         return self.dense(x)
@@ -190,6 +194,8 @@ class Autoencoder(nnx.Module):
 
 def _coarse(shape: Shape, halvings: int) -> tuple[int, int, int]:
     """Height and width of the coarsest map, and the image's channels."""
+    if len(shape) != 3:
+        raise ValueError(f"shape must be (height, width, channels), got {tuple(shape)}.")
     h, w, c = shape
     factor = 2**halvings
     if h % factor or w % factor:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from lectures_jax import ops
 from lectures_jax.nn.classifier import Classifier
 from lectures_jax.nn.convolution import ConvNorm
+from lectures_jax.nn.images import check_images
 from lectures_jax.nn.linear import Linear
 
 
@@ -45,6 +46,7 @@ class Cnn(Classifier):
     ):
         if not channels or not all(channels):
             raise ValueError(f"channels must name a convolution in each stage, got {channels}.")
+        self.inputs = inputs
         stages = []
         for stage in channels:
             widths = (inputs, *stage)
@@ -61,6 +63,7 @@ class Cnn(Classifier):
 
     def features(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b *_"]]:
         """Returns each stage's map, before pooling: `stage1`, …, then the vector `pooled`."""
+        check_images(images, channels=self.inputs)
         x, maps = images, {}
         for number, layers in enumerate(self.stages, 1):
             if number > 1:

@@ -6,6 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax.nn.convolution import ConvNorm
+from lectures_jax.nn.images import check_images
 from lectures_jax.nn.residual import DarknetResidual
 
 
@@ -54,6 +55,7 @@ class Darknet(nnx.Module):
 
     def features(self, images: Float[Array, "b h w 3"]) -> dict[str, Float[Array, "b _ _ _"]]:
         """Returns the stem's and each stage's map: `stem`, `stage1`, `stage2`, ..."""
+        check_images(images, channels=3)
         maps = {"stem": self.stem(images)}
         x = maps["stem"]
         for number, stage in enumerate(self.stages, 1):

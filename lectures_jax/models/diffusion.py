@@ -16,6 +16,7 @@ from lectures_jax.nn.diffusion import (
     SelfAttention,
     XlaConv,
 )
+from lectures_jax.nn.images import check_images
 from lectures_jax.nn.random import split_optional
 from lectures_jax.typing import Key
 
@@ -69,6 +70,7 @@ class Denoiser(nnx.Module):
             return nnx.List(block(a if i == 0 else b, b) for i in range(blocks))
 
         self.patch = patch
+        self.inputs = inputs
         self.num_classes = num_classes
         self.condition = ConditionEmbedding(condition, num_classes=num_classes, rngs=rngs)
         self.stem = XlaConv(inputs * patch**2, channels[0], (3, 3), rngs=rngs)
@@ -107,6 +109,7 @@ class Denoiser(nnx.Module):
                 all images.
             key: for dropout.
         """
+        check_images(x_t, channels=self.inputs, name="x_t", signed=True)
         factor = self.patch * 2 ** (len(self.down) - 1)
         if x_t.shape[1] % factor or x_t.shape[2] % factor:
             raise ValueError(f"x_t must have sides of a multiple of {factor}, got {x_t.shape}.")

@@ -50,6 +50,7 @@ class Flow(nnx.Module):
             condition: a vector or a class for each example.
             key: for dropout.
         """
+        self._check(x)
         return self.bijection.forward(x, self._vector(condition), key=key)
 
     def inverse(self, z: Float[Array, "b d"], condition: VectorOrClass = None) -> Transformed:
@@ -113,7 +114,15 @@ class Flow(nnx.Module):
         Source:
             Kingma & Dhariwal (2018), sec. 3.1.
         """
+        self._check(x)
         self.bijection.data_dependent_init(x, self._vector(condition))
+
+    def _check(self, x: Array) -> None:
+        if not jnp.issubdtype(x.dtype, jnp.floating) or x.size != len(x) * self.size:
+            raise ValueError(
+                f"x must be floats of shape [batch, ...], {self.size} for each example, got "
+                f"{x.dtype}{list(x.shape)}; ops.dequantize makes floats of the levels of images."
+            )
 
     def _vector(self, condition: VectorOrClass) -> Float[Array, "b k"] | None:
         if condition is None or jnp.issubdtype(condition.dtype, jnp.floating):

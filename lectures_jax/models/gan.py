@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax.nn.convolution import Conv
+from lectures_jax.nn.images import check_images
 from lectures_jax.nn.initializers import he_normal
 from lectures_jax.nn.linear import Linear
 from lectures_jax.nn.normalization import BatchNorm
@@ -97,6 +98,7 @@ class Discriminator(nnx.Module):
             return SpectralNorm(layer, rngs=rngs) if spectral else layer
 
         h, w, c = image_shape
+        self.image_shape = (h, w, c)
         self.convs = nnx.List(
             maybe(Conv(a, b, (4, 4), strides=2, padding="SAME", kernel_init=he_normal, rngs=rngs))
             for a, b in pairwise((c, *channels))
@@ -107,6 +109,8 @@ class Discriminator(nnx.Module):
 
     def features(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b *_"]]:
         """Returns the map after each convolution: `conv1`, `conv2`, …"""
+        height, width, channels = self.image_shape
+        check_images(images, channels=channels, size=(height, width))
         x, maps = 2 * images - 1, {}
         for number, conv in enumerate(self.convs, 1):
             x = maps[f"conv{number}"] = jax.nn.leaky_relu(conv(x), negative_slope=0.2)

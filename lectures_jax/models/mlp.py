@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -50,6 +51,7 @@ class Mlp(nnx.Module):
         self, x: Float[Array, "b *shape"], *, key: Key | None = None
     ) -> dict[str, Float[Array, "b _"]]:
         """Returns the output of each layer by name: `hidden1`, `hidden2`, …, `logits`."""
+        self._check(x)
         x = x.reshape(x.shape[0], -1)
         keys = split_optional(key, len(self.layers))
         maps = {}
@@ -71,3 +73,12 @@ class Mlp(nnx.Module):
             key: for dropout.
         """
         return self.features(x, key=key)["logits"]
+
+    def _check(self, x: Array) -> None:
+        inputs = self.layers[0].in_features
+        if not jnp.issubdtype(x.dtype, jnp.floating) or x.size != len(x) * inputs:
+            divide = "" if jnp.issubdtype(x.dtype, jnp.floating) else ": x / 255 for bytes"
+            raise ValueError(
+                f"x must be floats of shape [batch, ...], {inputs} for each example, got "
+                f"{x.dtype}{list(x.shape)}{divide}."
+            )

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from lectures_jax import ops
 from lectures_jax.nn.classifier import Classifier
 from lectures_jax.nn.convolution import ConvNorm
+from lectures_jax.nn.images import check_images
 from lectures_jax.nn.linear import Linear
 from lectures_jax.nn.residual import ResidualConcat, ResidualSum
 
@@ -116,6 +117,7 @@ class ResNet(Classifier):
     ):
         first = size.channels[0]
         self.size = size
+        self.inputs = inputs
         self.stem = ConvNorm(
             inputs,
             first,
@@ -145,6 +147,7 @@ class ResNet(Classifier):
 
     def features(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b *_"]]:
         """Returns the maps by name: `stem`, `stage1`, …, then the vector `pooled`."""
+        check_images(images, channels=self.inputs)
         x = self.stem(images)
         maps = {"stem": x}
         if self.size.large:

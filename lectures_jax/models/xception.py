@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from lectures_jax import ops
 from lectures_jax.nn.classifier import Classifier
 from lectures_jax.nn.convolution import ConvNorm
+from lectures_jax.nn.images import check_images
 from lectures_jax.nn.linear import Linear
 from lectures_jax.nn.normalization import BatchNorm
 from lectures_jax.nn.separable import SeparableConv
@@ -110,6 +111,7 @@ class Xception(Classifier):
         def conv(a: int, b: int, stride: int) -> ConvNorm:
             return ConvNorm(a, b, stride=stride, momentum=0.99, activation=jax.nn.relu, rngs=rngs)
 
+        self.inputs = inputs
         self.stem = nnx.List(
             [conv(inputs, size.stem[0], size.stem_stride), conv(*size.stem, stride=1)]
         )
@@ -131,6 +133,7 @@ class Xception(Classifier):
 
     def features(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b *_"]]:
         """Returns the maps by name: `stem`, `entry1`, …, `middle`, `exit`, `top`, then `pooled`."""
+        check_images(images, channels=self.inputs)
         x = images
         for layer in self.stem:
             x = layer(x)

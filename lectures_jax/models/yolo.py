@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from lectures_jax import ops
 from lectures_jax.models.darknet import Darknet
 from lectures_jax.nn.convolution import Conv, ConvNorm
+from lectures_jax.nn.images import check_images
 from lectures_jax.nn.pyramid import Lateral, Neck
 from lectures_jax.typing import Key
 
@@ -102,6 +103,8 @@ class Yolo(nnx.Module):
     ):
         if len(anchors) != 3 or any(len(head) != len(anchors[0]) for head in anchors):
             raise ValueError(f"anchors must be three heads of equally many, got {anchors}.")
+        if size.stem_stride * 2 ** len(size.channels) != STRIDES[0]:
+            raise ValueError(f"size must halve the image to a stride of 32 in all, got {size}.")
         self.num_classes = num_classes
         self.strides = STRIDES
         self.size = size
@@ -125,6 +128,7 @@ class Yolo(nnx.Module):
 
     def features(self, images: Float[Array, "b h w 3"]) -> dict[str, Float[Array, "b _ _ _"]]:
         """Returns the intermediate maps: the backbone's, then `neck32`, `neck16`, `neck8`."""
+        check_images(images, channels=3)
         if images.shape[1] % STRIDES[0] or images.shape[2] % STRIDES[0]:
             raise ValueError(f"images must be multiples of 32 pixels, got {images.shape}.")
         maps = self.backbone.features(images)
@@ -172,6 +176,7 @@ class Yolo(nnx.Module):
             iou_threshold: boxes whose IoU with a box of higher score is larger are suppressed.
             class_agnostic: a box carries its best class only, and suppresses boxes of any class.
         """
+        check_images(images, channels=3)
         return _predict(
             *nnx.split(nnx.view(self, use_running_average=True)),
             images,
