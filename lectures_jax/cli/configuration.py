@@ -1,16 +1,25 @@
-"""An experiment's `Config`: its fields as options, as JSON, and whether they are the defaults."""
+"""An experiment's `Config`: its fields as options, their ranges, as JSON, and the defaults."""
 
 import dataclasses
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
 from lectures_jax.runtime.files import finite_or_none
+
+COUNTS = "batch_size|epochs|evaluated|examples|image_size|images|samples|scenes|seeds|steps"
+RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    rf"(\w+_)?({COUNTS})": ("at least 1", lambda x: x >= 1),
+    r"(\w+_)?seed": ("at least 0", lambda x: x >= 0),
+    r"(\w+_)?learning_rate": ("a positive number", lambda x: 0 < x < float("inf")),
+    r"ema_decay": ("in [0, 1)", lambda x: 0 <= x < 1),
+}
+"""What a number must be, by the field's name; NaN is in no range."""
 
 
 def parse(module: ModuleType, file: Path, options: Sequence[str], *, name: str) -> Any:
@@ -25,7 +34,7 @@ def parse(module: ModuleType, file: Path, options: Sequence[str], *, name: str) 
         name: what the user called the experiment.
 
     Raises:
-        ValueError: if `Config` has a field that is taken, or an option is wrong.
+        ValueError: if `Config` has a field that is taken, or an option is wrong or out of range.
         SystemExit: after `--help`.
     """
     import tyro
@@ -45,7 +54,7 @@ def parse(module: ModuleType, file: Path, options: Sequence[str], *, name: str) 
     errors = io.StringIO()
     try:
         with redirect_stderr(errors):
-            return tyro.cli(
+            chosen = tyro.cli(
                 schema,
                 args=options,
                 prog=f"ljx run {name}",
@@ -56,6 +65,32 @@ def parse(module: ModuleType, file: Path, options: Sequence[str], *, name: str) 
         if stop.code in (0, None):
             raise
         raise ValueError(f"{file.name}: {_first_line(errors.getvalue())}") from None
+    if problem := out_of_range(chosen.config):
+        raise ValueError(f"{file.name}: {problem}")
+    return chosen
+
+
+def out_of_range(config: Any) -> str | None:
+    """Returns a line about the first field that cannot be meant, or None.
+
+    Args:
+        config: a dataclass whose fields all have defaults.
+    """
+    fields, defaults = (flatten(dataclasses.asdict(c)) for c in (config, type(config)()))
+    for name, value in fields.items():
+        for pattern, (wanted, holds) in RANGES.items():
+            parts = value if isinstance(value, (tuple, list)) else [value]
+            numbers = [x for x in parts if type(x) in (int, float)]
+            if re.fullmatch(pattern, name) and not all(map(holds, numbers)):
+                shown = " ".join(map(str, parts))
+                return f"--{name.replace('_', '-')}: expected {wanted}, got {shown}."
+    built_in = "root" in defaults and defaults["root"] is None and "data" in defaults
+    if built_in and fields["root"] is not None and fields["data"] == defaults["data"]:
+        return (
+            f"--root: expected --data with the kind of the files in {fields['root']} beside it, "
+            f"got {fields['data']}, which reads none."
+        )
+    return None
 
 
 def default_fields(config_class: Any, file: Path) -> dict[str, Any]:
@@ -122,5 +157,9 @@ def _first_line(box: str) -> str:
     first = 1 if box.startswith("╭") else 2
     end = next((i for i in rules if i >= first), len(lines))
     usage = [line for line in lines[end:] if re.match("--[a-z]", line)]
+    text = re.sub(r"\[/?bold\]", "", " ".join(lines[first:end])).rstrip(".")
+    union = re.match(r"Error parsing (\S+): no type matching .* instantiated from \[(.*?)\]", text)
+    if union:  # which lists what each of its types says
+        text = f"Error parsing {union[1]}: got {union[2]}"
     hint = f" (expected {usage[0]})" if usage else ""
-    return " ".join(lines[first:end]).rstrip(".") + hint + "."
+    return text + hint + "."

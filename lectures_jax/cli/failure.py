@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -40,15 +41,26 @@ def tell(error: Exception, *, log: Path | None = None) -> int:
     shown = os.environ.get("LJX_TRACEBACK", "0") not in ("", "0")
     if log is not None:
         try:
-            log.write_text(trace, encoding="utf-8")
+            from lectures_jax.runtime import atomic_write  # not before it is needed: it imports JAX
+
+            with atomic_write(log) as scratch:
+                scratch.write_text(trace, encoding="utf-8", errors="backslashreplace")
         except OSError:  # a full disk may be the failure itself
             shown, log = True, None
     if shown:
-        print(trace, file=sys.stderr, end="")
+        _say(trace.rstrip("\n"))
     code = 2 if _is_input(error) else 1
     kept = f" (traceback in {log})" if log is not None and code == 1 else ""
-    print(f"ljx: {_line(error, code)}{kept}", file=sys.stderr)
+    notes = "".join(f" {note}" for note in getattr(error, "__notes__", []))
+    _say(f"ljx: {_line(error, code)}{notes}{kept}")
     return code
+
+
+def _say(text: str) -> None:
+    """Prints on standard error, if somebody reads it."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(text, file=sys.stderr, flush=True)
 
 
 def _is_input(error: Exception) -> bool:
@@ -80,6 +92,7 @@ def _line(error: Exception, code: int) -> str:
         return f"{error.filename}: {error.strerror}."
     text = " ".join(str(error).split())
     text = text if len(text) <= 400 else f"{text[:400]}…"
-    if code == 2 or isinstance(error, ImportError):
+    reasoned = isinstance(error, OSError) and error.errno is None  # this library's own words
+    if code == 2 or reasoned or isinstance(error, ImportError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lectures_jax.cli.configuration import as_json, flatten
 
@@ -19,38 +21,60 @@ WRITTEN = (
     "tensorboard",
 )
 """What a run leaves in its folder, and `--fresh` deletes. Other files there are not touched."""
+RESULTS = ("metrics.json", "report.html", "model.safetensors")
 
 
-def claim(out: Path, *, experiment: str, config: Any, fresh: bool) -> bool:
-    """Makes the folder ready for a run.
+class Claimed(NamedTuple):
+    """A folder that belongs to a run.
+
+    Attributes:
+        new: whether the run has to be described there: it is new, or has more steps now.
+        notes: lines about what an earlier run left, for the user.
+    """
+
+    new: bool
+    notes: list[str]
+
+
+@contextmanager
+def claim(
+    out: Path, *, experiment: str, source: str, config: Any, fresh: bool
+) -> Iterator[Claimed]:
+    """Keeps the folder for a run in this block, and makes it ready.
+
+    What an earlier run left without a checkpoint or result, because it failed, is taken over. A run
+    may go on with more steps than before.
 
     Args:
         out: the folder, which may not exist yet.
         experiment: name of the experiment's file.
+        source: hash of the experiment's file.
         config: the run's configuration, a dataclass.
         fresh: deletes what an earlier run wrote.
 
-    Returns:
-        True if this run is new there, False if it resumes one.
-
     Raises:
-        ValueError: if the folder belongs to another run, or `fresh` meets a folder that is no run.
+        ValueError: if the folder belongs to another run, another process works there, or `fresh`
+            meets a folder that is no run.
+        OSError: if the folder cannot be written.
     """
+    from lectures_jax.runtime import folder_lock
+
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out: expected a folder, got the file {out}.")
-    before = _read(out)
-    if fresh:
-        if before is None and out.is_dir() and any(out.iterdir()):
-            raise ValueError(
-                f"--fresh: expected the folder of a run, got {out} without config.json."
-            )
-        _clear(out)
-    elif before is not None:
-        _compare(out, before, {"experiment": experiment, "config": as_json(config)})
-        (out / "error.log").unlink(missing_ok=True)
-        return False
+    if _read(out) is None and fresh and out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"--fresh: expected the folder of a run, got {out} without config.json.")
     out.mkdir(parents=True, exist_ok=True)
-    return True
+    now = {"experiment": experiment, "source": source, "config": as_json(config)}
+    with folder_lock(out):
+        before = _read(out)
+        if before is None or fresh or not _has_results(out):
+            if before is not None:
+                _clear(out)
+            yield Claimed(True, [])
+        else:
+            claimed = _compare(out, before, now)
+            (out / "error.log").unlink(missing_ok=True)
+            yield claimed
 
 
 def _read(out: Path) -> dict[str, Any] | None:
@@ -62,22 +86,43 @@ def _read(out: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["experiment"] and isinstance(content["config"], dict):
             return content
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise ValueError(f"{path}: expected what a run of ljx wrote, got something else.")
 
 
-def _compare(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+def _has_results(out: Path) -> bool:
+    finished = any((out / name).exists() for name in RESULTS)
+    return finished or any(out.glob("**/checkpoints/[0-9]*"))
+
+
+def _compare(out: Path, before: dict[str, Any], now: dict[str, Any]) -> Claimed:
+    """Returns what the earlier run differs in, if that is no reason to refuse it."""
     pairs = {"the experiment": (before["experiment"], now["experiment"])}
     old, new = flatten(before["config"]), flatten(now["config"])
-    for name in old | new:
-        pairs[name] = (old.get(name), new.get(name))
-    for name, (there, here) in pairs.items():
-        if there != here:
-            raise ValueError(
-                f"{out} holds another run: {name} is {json.dumps(there)} there and "
-                f"{json.dumps(here)} here; choose another --out, or --fresh to start anew."
-            )
+    pairs |= {name: (old.get(name), new.get(name)) for name in old | new}
+    different = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    notes = []
+    steps = different.pop("steps", None)
+    longer = steps is not None and all(type(n) is int for n in steps) and steps[0] < steps[1]
+    if steps is not None and not longer:
+        different["steps"] = steps
+    for name, (there, here) in different.items():
+        raise ValueError(
+            f"{out} holds another run: {name} is {json.dumps(there)} there and "
+            f"{json.dumps(here)} here; choose another --out, or --fresh to start anew."
+        )
+    if steps is not None:
+        notes.append(
+            f"{out}: steps raised from {steps[0]} to {steps[1]}: training goes on from what is "
+            f"there, and a scheduled learning rate has the values of a run of {steps[1]} steps."
+        )
+    if before.get("source") != now["source"]:
+        notes.append(
+            f"{out}: {now['experiment']} has changed since this run began, and what is trained is "
+            "read back as it is; --fresh to redo."
+        )
+    return Claimed(longer, notes)
 
 
 def _clear(out: Path) -> None:

@@ -1,6 +1,7 @@
 """`ljx run`: an experiment's file, its fields as options, and a folder that remembers them."""
 
 import dataclasses
+import hashlib
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from lectures_jax.cli import folder
 from lectures_jax.cli.configuration import as_json, is_default, parse
-from lectures_jax.cli.expected import read_expected, violation
+from lectures_jax.cli.expected import Bounds, read_expected, violation
 from lectures_jax.cli.experiments import find_experiment
 from lectures_jax.cli.failure import EXPERIMENT, tell
 
@@ -29,32 +30,51 @@ def run(name: str, options: Sequence[str]) -> int:
     """
     file = find_experiment(name)
     module = _load(file)
-    expected = read_expected(file.read_text(encoding="utf-8"))
+    source = file.read_text(encoding="utf-8")
+    expected = read_expected(source)
     chosen = parse(module, file, options, name=name)
     config, out = chosen.config, chosen.out
     from lectures_jax import runtime
-    from lectures_jax.train import Stopped
 
+    runtime.open_standard_streams()
     runtime.keep_memory()  # before a device starts: its threads would have arenas of their own
     if getattr(module, "THREADED_CONVOLUTIONS", False):
         runtime.threaded_convolutions()
-    if folder.claim(out, experiment=file.name, config=config, fresh=chosen.fresh):
-        command = ["ljx", "run", name, *options]
-        _describe(out, experiment=file.name, config=config, command=command)
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    described = {"experiment": file.name, "source": digest}
+    with (
+        runtime.stop_request(),
+        folder.claim(out, **described, config=config, fresh=chosen.fresh) as claimed,
+    ):
+        if claimed.new:
+            described |= {"config": as_json(config), "command": ["ljx", "run", name, *options]}
+            described["environment"] = runtime.environment()
+            runtime.write_json(out / "config.json", described)
+        for note in claimed.notes:
+            runtime.say(f"ljx: {note}")
+        return _run(module, config, out, expected)
+
+
+def _run(module: ModuleType, config: Any, out: Path, expected: Bounds) -> int:
+    """Runs an experiment in a folder that is ready for it, and returns the exit code."""
+    from lectures_jax import runtime
+
     try:
         metrics = module.run(config, out)
         if not isinstance(metrics, Mapping):
             raise TypeError(f"run must return a dictionary of metrics, got {metrics!r}.")
         numbers = {str(name): float(value) for name, value in metrics.items()}
-    except Stopped:
-        print(f"ljx: stopped after a checkpoint in {out}; run again to resume.", file=sys.stderr)
+        runtime.write_json(out / "metrics.json", numbers)
+    except runtime.Stopped as stopped:
+        reason = str(stopped).partition(";")[0] or "stopped after a checkpoint"
+        runtime.say(f"ljx: {reason} in {out}; run again to resume.")
         return 75
     except Exception as error:
         return tell(error, log=out / "error.log")
-    runtime.write_json(out / "metrics.json", numbers)
-    _show(numbers, out)
+    with runtime.optional_output():
+        _show(numbers, out)
     if is_default(config) and (missed := violation(expected, numbers)):
-        print(f"ljx: {file.name}: {missed}", file=sys.stderr)
+        runtime.say(f"ljx: {Path(str(module.__file__)).name}: {missed}")
         return 1
     return 0
 
@@ -74,18 +94,6 @@ def _load(file: Path) -> ModuleType:
     if not callable(getattr(module, "run", None)):
         raise ValueError(f"{file}: expected a function `run(config, out)`, got none.")
     return module
-
-
-def _describe(out: Path, *, experiment: str, config: Any, command: Sequence[str]) -> None:
-    from lectures_jax import runtime
-
-    content = {
-        "experiment": experiment,
-        "config": as_json(config),
-        "command": list(command),
-        "environment": runtime.environment(),
-    }
-    runtime.write_json(out / "config.json", content)
 
 
 def _show(numbers: Mapping[str, float], out: Path) -> None:

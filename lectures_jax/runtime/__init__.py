@@ -4,7 +4,7 @@ from lectures_jax.runtime.cpu import keep_memory, threaded_convolutions
 from lectures_jax.runtime.environment import environment
 from lectures_jax.runtime.files import atomic_write, sync, write_json
 from lectures_jax.runtime.lock import folder_lock
-from lectures_jax.runtime.output import open_standard_streams, say
+from lectures_jax.runtime.output import open_standard_streams, optional_output, say
 from lectures_jax.runtime.signals import Stopped, StopRequest, current_request, stop_request
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "folder_lock",
     "keep_memory",
     "open_standard_streams",
+    "optional_output",
     "say",
     "stop_request",
     "sync",

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 
 def say(text: str) -> None:
@@ -14,6 +15,20 @@ def say(text: str) -> None:
     if sys.stderr is not None:  # as it is in a process that was started without one
         with suppress(OSError, ValueError):
             print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def optional_output() -> Iterator[None]:
+    """Lets what the block prints be lost where the reader of a pipe has gone."""
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, SystemExit):  # the latter is rich's, when it meets a broken pipe
+        # Or else the interpreter fails at its end, when it writes out what is left.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def open_standard_streams() -> None:

@@ -48,6 +48,13 @@ class Lines:
         """Leaves the lines as they are."""
 
 
+class _Console(Console):
+    """Falls silent where the reader has gone; rich's own would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Bar:
     """A bar with steps per second, the loss and the time left; evaluations stay above it."""
 
@@ -57,7 +64,7 @@ class Bar:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
-            console=Console(stderr=True),
+            console=_Console(stderr=True),
         )
         self._task = self._progress.add_task("", total=total, completed=done)
         self._total = total

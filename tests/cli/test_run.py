@@ -1,12 +1,19 @@
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from lectures_jax import runtime
 from lectures_jax.cli import main
+from lectures_jax.cli.configuration import out_of_range
+from lectures_jax.cli.experiments import experiment_files
+from lectures_jax.cli.run import _load
 from tests.cli.conftest import EXPERIMENT
 
 NESTED = '''"""Nested settings count. CPU, 1 s."""
@@ -96,6 +103,156 @@ def test_fresh_refuses_a_folder_that_is_no_run(toy, error_line, name):
     assert main(["run", toy(), "--out", "mine", "--fresh"]) == 2
     assert "config.json" in error_line()
     assert Path("mine", name).read_text() == "{}"
+
+
+def test_a_run_goes_on_with_more_steps_and_remembers_them(toy, capsys):
+    file = toy()
+    for steps in ("3", "5", "7"):
+        assert main(["run", file, "--steps", steps]) == 0
+    assert "steps raised from 5 to 7: training goes on" in capsys.readouterr().err
+    assert json.loads(Path("runs/toy/config.json").read_text())["config"]["steps"] == 7
+    assert main(["run", file, "--steps", "9", "--rate", "2"]) == 2
+    assert Path("runs/toy/metrics.jsonl").read_text() == "row\n" * 3
+
+
+def test_an_edited_experiment_is_read_back_with_a_warning(toy, capsys):
+    main(["run", toy()])
+    main(["run", toy()])
+    assert "changed" not in capsys.readouterr().err
+    main(["run", toy("1 + 1")])
+    assert "runs/toy: toy.py has changed since this run began" in capsys.readouterr().err
+    main(["run", toy("1 + 1"), "--fresh"])
+    main(["run", toy("1 + 1")])
+    assert "changed" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("failure", ["1 / 0", "open('nowhere')", "raise KeyboardInterrupt"])
+def test_a_first_attempt_that_failed_does_not_occupy_the_folder(toy, failure, error_line):
+    assert main(["run", toy(failure), "--rate", "2"]) != 0
+    error_line()
+    assert main(["run", toy(), "--rate", "3"]) == 0
+    assert json.loads(Path("runs/toy/config.json").read_text())["config"]["rate"] == 3
+    assert Path("runs/toy/metrics.jsonl").read_text() == "row\n"
+    assert not Path("runs/toy/error.log").exists()
+
+
+def test_a_run_that_failed_after_a_checkpoint_keeps_its_folder(toy, capsys, error_line):
+    main(["run", toy('(out / "part/checkpoints/00000007").mkdir(parents=True); 1 / 0')])
+    capsys.readouterr()
+    assert main(["run", toy(), "--rate", "3"]) == 2
+    assert "holds another run: rate is 0.5 there and 3.0 here" in error_line()
+
+
+def test_two_runs_at_once_in_one_folder_are_refused(toy, error_line):
+    Path("runs/toy").mkdir(parents=True)
+    codes = []
+    with runtime.folder_lock(Path("runs/toy")):
+        thread = threading.Thread(target=lambda: codes.append(main(["run", toy()])))
+        thread.start()
+        thread.join()
+    assert codes == [2]
+    assert "a folder without a run in progress, got runs/toy" in error_line()
+    assert main(["run", toy()]) == 0
+
+
+@pytest.mark.parametrize("name", ["config.json", "error.log"])
+def test_a_link_in_the_folder_is_never_written_through(toy, name):
+    Path("runs/toy").mkdir(parents=True)
+    Path("kept").write_text("kept")
+    Path("runs/toy", name).symlink_to(Path("kept").resolve())
+    main(["run", toy("1 / 0")])
+    assert Path("kept").read_text() == "kept"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"experiment": "toy.py"}', "\0"])
+def test_a_description_that_is_none_is_refused_in_one_line(toy, error_line, text):
+    Path("runs/toy").mkdir(parents=True)
+    Path("runs/toy/config.json").write_text(text)
+    assert main(["run", toy()]) == 2
+    assert "config.json: expected what a run of ljx wrote" in error_line()
+
+
+FIELDS = """
+    batch_size: int = 8
+    image_size: tuple[int, int] | None = None
+    evaluated: int = 5
+    evaluator_images: int = 5
+    ema_decay: float | None = None
+    learning_rate: float = 0.1
+    seed: int = 0
+    data: str = "digits"
+    root: Path | None = None
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", "0"], "--steps: expected at least 1, got 0."),
+        (["--steps", "-5"], "--steps: expected at least 1, got -5."),
+        (["--batch-size", "0"], "--batch-size: expected at least 1, got 0."),
+        (["--evaluated", "0"], "--evaluated: expected at least 1, got 0."),
+        (["--evaluator-images", "0"], "--evaluator-images: expected at least 1, got 0."),
+        (["--image-size", "0", "0"], "--image-size: expected at least 1, got 0 0."),
+        (["--image-size", "64"], "--image-size: got '64' (expected --image-size {None}|{INT INT})"),
+        (["--seed", "-1"], "--seed: expected at least 0, got -1."),
+        (["--ema-decay", "1"], "--ema-decay: expected in [0, 1), got 1.0."),
+        (["--ema-decay", "nan"], "--ema-decay: expected in [0, 1), got nan."),
+        (["--learning-rate", "nan"], "--learning-rate: expected a positive number, got nan."),
+        (["--learning-rate", "0"], "--learning-rate: expected a positive number, got 0.0."),
+        (["--root", "x"], "--root: expected --data with the kind of the files in x beside it"),
+    ],
+)
+def test_a_number_out_of_range_is_named_by_its_field_before_anything_runs(
+    error_line, options, message
+):
+    text = EXPERIMENT.replace('    """Size of a count, in units."""\n', FIELDS)
+    Path("toy.py").write_text(text)
+    assert main(["run", "toy.py", *options]) == 2
+    assert message in error_line()
+    assert not Path("runs").exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # of the type checker, on importing recipes
+def test_the_defaults_of_all_experiments_are_in_range(root):
+    for file in experiment_files(root / "experiments"):
+        config = _load(file).Config()
+        assert out_of_range(config) is None, file
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_in_the_report_lets_it_be_finished(toy, capfd, name):
+    before = signal.getsignal(signal.Signals[name])
+    assert main(["run", toy(f"import signal; signal.raise_signal(signal.{name})")]) == 0
+    assert Path("runs/toy/metrics.json").is_file()
+    assert f"{name}: the run stops where it resumes" in capfd.readouterr().err
+    assert signal.getsignal(signal.Signals[name]) is before
+
+
+def test_a_stopped_run_names_the_signal_and_the_step(toy, error_line):
+    line = (
+        'from lectures_jax import train; raise train.Stopped("stopped by SIGINT after step 3; x")'
+    )
+    assert main(["run", toy(line)]) == 75
+    assert error_line() == (
+        "ljx: stopped by SIGINT after step 3 in runs/toy; run again to resume.\n"
+    )
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "1>&-", "1>&- 2>&-", "| true", "2>&1 | true"])
+def test_output_that_nobody_reads_ends_no_run(toy, closed):
+    line = "from lectures_jax import runtime; runtime.say('x' * 100_000)"
+    command = f"{sys.executable} -m lectures_jax run {toy(line)} {closed}"
+    shell = ["bash", "-o", "pipefail", "-c", command]
+    done = subprocess.run(shell, check=False, timeout=60, capture_output=True)
+    assert done.returncode == 0
+    assert Path("runs/toy/metrics.json").is_file()
+
+
+def test_an_error_says_which_checkpoint_is_there(toy, error_line):
+    note = "error = ValueError('bad'); error.add_note('The checkpoint of step 3 is in x.')"
+    assert main(["run", toy(f"{note}; raise error")]) == 2
+    assert error_line() == "ljx: bad The checkpoint of step 3 is in x.\n"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
@@ -194,8 +351,8 @@ def test_fields_of_nested_settings_are_options_without_a_prefix(toy, capsys):
 def test_another_nested_setting_in_the_same_folder_is_refused_by_its_name(error_line):
     Path("nested.py").write_text(NESTED)
     assert main(["run", "nested.py", "--steps", "5"]) == 0
-    assert main(["run", "nested.py", "--steps", "6"]) == 2
-    assert "another run: steps is 5 there and 6 here" in error_line()
+    assert main(["run", "nested.py", "--steps", "4"]) == 2
+    assert "another run: steps is 5 there and 4 here" in error_line()
 
 
 @pytest.mark.parametrize(
