@@ -4,7 +4,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lectures_jax.losses._precision import in_float32
+from lectures_jax.typing import checked
 
+
+@checked
+@in_float32
 def cross_entropy(logits: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Float[Array, "*b"]:
     """Returns `−log softmax(logits)[label]` in nats.
 
@@ -18,12 +23,21 @@ def cross_entropy(logits: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Flo
     Source:
         Bishop (2006), eq. 4.108.
     """
-    log_probability = jax.nn.log_softmax(logits, axis=-1)
-    chosen = jnp.take_along_axis(log_probability, labels[..., None], axis=-1, mode="clip")[..., 0]
+    label = labels.astype(jnp.int32)[..., None]
+    classes = jnp.arange(logits.shape[-1], dtype=jnp.int32)
+    own = label == classes.reshape((1,) * labels.ndim + (-1,))
+    chosen = jnp.take_along_axis(logits, label, axis=-1, mode="clip")
+    # log(1 + Σ exp(others − chosen)), so that a small loss is no difference of large numbers.
+    others = jnp.where(own, -jnp.inf, logits - chosen)
+    top = jax.lax.stop_gradient(jnp.max(others, axis=-1, initial=0))
+    top = jnp.where(jnp.isfinite(top), top, 0)
+    rest = jnp.sum(jnp.exp(others - top[..., None]), axis=-1)
     known = (labels >= 0) & (labels < logits.shape[-1])
-    return jnp.where(known, -chosen, jnp.nan)
+    return jnp.where(known, top + jnp.log1p(rest + jnp.expm1(-top)), jnp.nan)
 
 
+@checked
+@in_float32
 def binary_cross_entropy(
     logits: Float[Array, "*b"], targets: Float[Array, "*b"]
 ) -> Float[Array, "*b"]:
@@ -39,4 +53,4 @@ def binary_cross_entropy(
     Source:
         Bishop (2006), eq. 4.90.
     """
-    return jnp.logaddexp(logits, jnp.zeros_like(logits)) - targets * logits
+    return targets * jax.nn.softplus(-logits) + (1 - targets) * jax.nn.softplus(logits)

@@ -5,6 +5,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lectures_jax.losses._precision import in_float32
+from lectures_jax.typing import checked
+
 
 class SnrWeights(NamedTuple):
     """Weights of the three losses at a level of noise, under which they are equal.
@@ -20,6 +23,8 @@ class SnrWeights(NamedTuple):
     velocity: Float[Array, "*b"]
 
 
+@checked
+@in_float32
 def noise_prediction(
     noise: Float[Array, "b *s"], predicted: Float[Array, "b *s"]
 ) -> Float[Array, " b"]:
@@ -38,6 +43,8 @@ def noise_prediction(
     return _squared_distance(noise, predicted)
 
 
+@checked
+@in_float32
 def x0_prediction(x0: Float[Array, "b *s"], predicted: Float[Array, "b *s"]) -> Float[Array, " b"]:
     """Returns the squared error of the image, `‖x0 − x̂0‖²`: `(1 − ᾱ)/ᾱ` times that of the noise.
 
@@ -54,6 +61,8 @@ def x0_prediction(x0: Float[Array, "b *s"], predicted: Float[Array, "b *s"]) -> 
     return _squared_distance(x0, predicted)
 
 
+@checked
+@in_float32
 def velocity_prediction(
     velocity: Float[Array, "b *s"], predicted: Float[Array, "b *s"]
 ) -> Float[Array, " b"]:
@@ -72,6 +81,8 @@ def velocity_prediction(
     return _squared_distance(velocity, predicted)
 
 
+@checked
+@in_float32
 def min_snr_weights(alpha_bar: Float[Array, "*b"], *, gamma: float = 5.0) -> SnrWeights:
     """Returns `min(SNR, γ)` as the weight of `‖x0 − x̂0‖²`, and its equal for the other losses.
 

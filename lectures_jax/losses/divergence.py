@@ -3,7 +3,12 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lectures_jax.losses._precision import in_float32
+from lectures_jax.typing import checked
 
+
+@checked
+@in_float32
 def gaussian_kl(mean: Float[Array, "*b d"], log_var: Float[Array, "*b d"]) -> Float[Array, "*b"]:
     """Returns `KL(N(mean, exp(log_var)) ‖ N(0, I))` in nats.
 

@@ -4,9 +4,13 @@ import math
 
 from jaxtyping import Array, Float
 
+from lectures_jax.losses._precision import in_float32
 from lectures_jax.ops.gaussian import standard_normal_log_prob
+from lectures_jax.typing import checked
 
 
+@checked
+@in_float32
 def flow_nll(z: Float[Array, "*b d"], log_det: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """Returns `−log N(z; 0, I) − log |det ∂z/∂x|`, which is `−log p(x)`, in nats.
 
@@ -23,6 +27,8 @@ def flow_nll(z: Float[Array, "*b d"], log_det: Float[Array, "*b"]) -> Float[Arra
     return -standard_normal_log_prob(z) - log_det
 
 
+@checked
+@in_float32
 def bits_per_dim(nll: Float[Array, "*b"], *, dims: int, levels: int) -> Float[Array, "*b"]:
     """Returns the bits that a flow spends on one pixel: `nll / (dims · log 2) + log₂ levels`.
 

@@ -11,12 +11,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lectures_jax.typing import Key
+from lectures_jax.losses._precision import in_float32
+from lectures_jax.typing import Key, checked
 
 Discriminator = Callable[[Float[Array, "b *_"]], Float[Array, " b"]]
 """`x -> logits`, one for each example, from that example alone."""
 
 
+@checked
+@in_float32
 def discriminator_minimax(
     real_logits: Float[Array, "*b"], fake_logits: Float[Array, "*b"]
 ) -> Float[Array, "*b"]:
@@ -37,6 +40,8 @@ def discriminator_minimax(
     return jax.nn.softplus(-real_logits) + jax.nn.softplus(fake_logits)
 
 
+@checked
+@in_float32
 def generator_minimax(fake_logits: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """Returns `log(1 − D(G(z)))` in nats: the generator minimizes what the discriminator maximizes.
 
@@ -54,6 +59,8 @@ def generator_minimax(fake_logits: Float[Array, "*b"]) -> Float[Array, "*b"]:
     return -jax.nn.softplus(fake_logits)
 
 
+@checked
+@in_float32
 def generator_non_saturating(fake_logits: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """Returns `−log D(G(z))` in nats: its gradient does not vanish where the generator is bad.
 
@@ -71,6 +78,8 @@ def generator_non_saturating(fake_logits: Float[Array, "*b"]) -> Float[Array, "*
     return jax.nn.softplus(-fake_logits)
 
 
+@checked
+@in_float32
 def discriminator_hinge(
     real_logits: Float[Array, "*b"], fake_logits: Float[Array, "*b"]
 ) -> Float[Array, "*b"]:
@@ -89,6 +98,8 @@ def discriminator_hinge(
     return jax.nn.relu(1 - real_logits) + jax.nn.relu(1 + fake_logits)
 
 
+@checked
+@in_float32
 def discriminator_wasserstein(
     real_logits: Float[Array, "*b"], fake_logits: Float[Array, "*b"]
 ) -> Float[Array, "*b"]:
@@ -110,6 +121,7 @@ def discriminator_wasserstein(
     return fake_logits - real_logits
 
 
+@checked
 def generator_wasserstein(fake_logits: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """Returns `−fake`, also the generator's loss against `discriminator_hinge`.
 
@@ -125,6 +137,8 @@ def generator_wasserstein(fake_logits: Float[Array, "*b"]) -> Float[Array, "*b"]
     return -fake_logits
 
 
+@checked
+@in_float32
 def discriminator_relativistic(
     real_logits: Float[Array, "*b"], fake_logits: Float[Array, "*b"]
 ) -> Float[Array, "*b"]:
@@ -145,27 +159,32 @@ def discriminator_relativistic(
     return jax.nn.softplus(fake_logits - real_logits)
 
 
+@checked
+@in_float32
 def r1_penalty(discriminator: Discriminator, x: Float[Array, "b *_"]) -> Float[Array, " b"]:
-    """Returns `‖∇ discriminator(x)‖²`: the penalty R1 at real images, R2 at generated ones.
+    """Returns `‖∇ discriminator(x)‖²`, of which R1 and R2 are the mean times γ/2.
 
-    Half of it, times a weight γ, is added to the discriminator's loss. It damps the circling of the
-    two players around their equilibrium.
+    R1 takes it at real images, R2 at generated ones. The factor γ/2 is not part of this function;
+    `objectives.gan_discriminator` applies it. The penalty damps the circling of the two players
+    around their equilibrium.
 
     Args:
         discriminator: gives each example its logit from that example alone, so without batch
-            normalization.
+            normalization. Half precision reaches it in float32.
         x: images at which the gradient is taken.
 
     Returns:
         One value per image, at least 0: the squares of all its pixels' derivatives, summed.
 
     Source:
-        Mescheder et al. (2018), eq. 9 and 10.
+        Mescheder et al. (2018), eq. 9 and 10, without the factor γ/2 and the mean.
     """
     gradient = jax.grad(lambda x: jnp.sum(discriminator(x)))(x)
     return jnp.sum(gradient**2, axis=tuple(range(1, x.ndim)))
 
 
+@checked
+@in_float32
 def gradient_penalty(
     key: Key, discriminator: Discriminator, real: Float[Array, "b *d"], fake: Float[Array, "b *d"]
 ) -> Float[Array, " b"]:
@@ -177,7 +196,7 @@ def gradient_penalty(
     Args:
         key: for one point on the line between each real and generated image.
         discriminator: gives each example its score from that example alone, so without batch
-            normalization.
+            normalization. Half precision reaches it in float32.
         real: real images.
         fake: as many generated images.
 

@@ -7,10 +7,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax import ops
+from lectures_jax.losses._precision import in_float32
 from lectures_jax.losses.classification import binary_cross_entropy
-from lectures_jax.ops._precision import upcast
+from lectures_jax.typing import checked
+
+NARROW = 0.1  # of a level's width in deviations, beyond which Φ at its two sides is subtracted
 
 
+@checked
+@in_float32
 def gaussian_reconstruction(
     x: Float[Array, "*b d"], mean: Float[Array, "*b d"], log_var: Float[Array, ""]
 ) -> Float[Array, "*b"]:
@@ -33,6 +38,8 @@ def gaussian_reconstruction(
     return -ops.gaussian_log_prob(x, mean, jnp.broadcast_to(log_var, x.shape))
 
 
+@checked
+@in_float32
 def bernoulli_reconstruction(
     x: Float[Array, "*b d"], logits: Float[Array, "*b d"]
 ) -> Float[Array, "*b"]:
@@ -54,6 +61,8 @@ def bernoulli_reconstruction(
     return jnp.sum(binary_cross_entropy(logits, x), axis=-1)
 
 
+@checked
+@in_float32
 def discretized_gaussian_reconstruction(
     x: Float[Array, "*b d"], mean: Float[Array, "*b d"], log_var: Float[Array, ""], *, levels: int
 ) -> Float[Array, "*b"]:
@@ -80,20 +89,27 @@ def discretized_gaussian_reconstruction(
     """
     if levels < 2:
         raise ValueError(f"levels must be at least 2, got {levels}.")
-    dtype = x.dtype
-    x, mean, log_var = (upcast(v) for v in (x, mean, log_var))
     half = 0.5 / (levels - 1)
     scale = jnp.exp(-log_var / 2)
+    middle = (x - mean) * scale
     upper, lower = (x - mean + half) * scale, (x - mean - half) * scale
+    inner = (x >= half) & (x <= 1 - half)
+    narrow = inner & (2 * half * scale * (1 + jnp.abs(middle)) < NARROW)
     # 50 deviations beyond the mean and the edge stand for infinity, which has no derivative.
     upper = jnp.where(x > 1 - half, jnp.abs(upper) + 50, upper)
     lower = jnp.where(x < half, -jnp.abs(lower) - 50, lower)
     # In the upper tail both distribution functions are 1 up to rounding: mirror it.
     flip = lower > 0
     low, high = jnp.where(flip, -upper, lower), jnp.where(flip, -lower, upper)
-    return -jnp.sum(_log_mass(low, high), axis=-1).astype(dtype)
+    # Each branch gets arguments of its own where the other one counts, for finite gradients.
+    wide_mass = _log_mass(jnp.where(narrow, -1, low), jnp.where(narrow, 0, high))
+    middle = jnp.where(narrow, middle, 0)
+    narrow_mass = _log_mass_of_narrow(middle, math.log(2 * half) - log_var / 2)
+    return -jnp.sum(jnp.where(narrow, narrow_mass, wide_mass), axis=-1)
 
 
+@checked
+@in_float32
 def iwae_bound(log_weights: Float[Array, "*b k"]) -> Float[Array, "*b"]:
     """Returns `log (1/k Σ_k w_k)` in nats, an estimate of log p(x) from k samples.
 
@@ -120,6 +136,22 @@ def iwae_bound(log_weights: Float[Array, "*b k"]) -> Float[Array, "*b"]:
 
 def _log_mass(low: Array, high: Array) -> Array:
     """`log (Φ(high) − Φ(low))` for low < high, exact far out in the lower tail."""
-    log_high = jax.scipy.special.log_ndtr(high)
-    difference = jax.scipy.special.log_ndtr(low) - log_high
+    log_high = _log_ndtr(high)
+    difference = _log_ndtr(jnp.maximum(low, jnp.minimum(high, 0) - 100)) - log_high
     return log_high + jnp.log(-jnp.expm1(difference))
+
+
+def _log_mass_of_narrow(middle: Array, log_width: Array) -> Array:
+    """The same around a point, to the third power of the width, where Φ hardly differs."""
+    curvature = (middle**2 - 1) * jnp.exp(2 * jnp.minimum(log_width, 0)) / 24
+    return log_width - 0.5 * (middle**2 + math.log(2 * math.pi)) + jnp.log1p(curvature)
+
+
+def _log_ndtr(x: Array) -> Array:
+    """`log Φ(x)`, whose derivative JAX takes as a quotient of densities, which underflow."""
+    far = x < -20
+    tail = jnp.where(far, x, -20)
+    r = (1 / tail) ** 2
+    series = jnp.log1p(-r + 3 * r**2 - 15 * r**3)
+    log_tail = -0.5 * (tail**2 + math.log(2 * math.pi)) - jnp.log(-tail) + series
+    return jnp.where(far, log_tail, jax.scipy.special.log_ndtr(jnp.where(far, -20, x)))

@@ -3,7 +3,12 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lectures_jax.losses._precision import in_float32
+from lectures_jax.typing import checked
 
+
+@checked
+@in_float32
 def squared_error(x: Float[Array, "*b d"], y: Float[Array, "*b d"]) -> Float[Array, "*b"]:
     """Returns the squared error `Σ_d (x_d − y_d)²`.
 

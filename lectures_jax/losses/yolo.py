@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from lectures_jax.losses._precision import in_float32
 from lectures_jax.losses.classification import binary_cross_entropy
 from lectures_jax.ops.boxes import ciou, pairwise_iou, xyxy_to_cxcywh
 from lectures_jax.ops.yolo import YoloTarget, split_head, yolo_boxes
+from lectures_jax.typing import checked
 
 
 class YoloTerms(NamedTuple):
@@ -29,6 +31,36 @@ def _sum_slots(x: Float[Array, "*b h w a"]) -> Float[Array, "*b"]:
     return jnp.sum(x, axis=(-3, -2, -1))
 
 
+def _check_target(
+    target: YoloTarget, *, slots: tuple[int, ...], classes: int | None = None
+) -> None:
+    """Refuses a target of integers, or of other slots or classes than the head's."""
+    expected = {
+        "boxes": (*slots, 4),
+        "classes": (*slots, target.classes.shape[-1] if classes is None else classes),
+        "true_boxes": (*slots[:-3], target.true_boxes.shape[-2], 4),
+    }
+    for name, shape in expected.items():
+        got = getattr(target, name)
+        if got.shape != shape or not jnp.issubdtype(got.dtype, jnp.floating):
+            raise ValueError(
+                f"target.{name} must be floats of shape {shape}, as the head has it, got "
+                f"{got.dtype} of shape {got.shape}."
+            )
+
+
+def _split(
+    raw: Float[Array, "*b h w f"], target: YoloTarget, anchors: Float[Array, "a 2"]
+) -> tuple[Float[Array, "*b h w a e"], Float[Array, "*b h w a e"]]:
+    """Returns the numbers of all slots, and the same with 0 where a slot has no object.
+
+    Whatever the network predicts there, such as a size of exp(90), it cannot reach a gradient.
+    """
+    slots = split_head(raw, num_anchors=anchors.shape[0])
+    _check_target(target, slots=slots.shape[:-1], classes=slots.shape[-1] - 5)
+    return slots, jnp.where(target.responsible[..., None], slots, 0)
+
+
 def _slot_geometry(
     target: YoloTarget, anchors: Float[Array, "a 2"], *, stride: int
 ) -> tuple[Float[Array, "*b h w a 2"], Float[Array, "*b h w a 2"], Float[Array, "*b h w a 2"]]:
@@ -38,7 +70,7 @@ def _slot_geometry(
     logarithms and square roots stay finite under the mask.
     """
     responsible = target.responsible[..., None]
-    geometry = xyxy_to_cxcywh(target.boxes)
+    geometry = xyxy_to_cxcywh(jnp.where(responsible, target.boxes, 0))
     center = geometry[..., :2] / stride
     height, width = target.boxes.shape[-4:-2]
     last = jnp.array([width - 1, height - 1], center.dtype)
@@ -49,6 +81,8 @@ def _slot_geometry(
     return center - cell, jnp.where(responsible, geometry[..., 2:], anchor), anchor
 
 
+@checked
+@in_float32
 def ignored_slots(
     boxes: Float[Array, "*b h w a 4"], target: YoloTarget, *, ignore_threshold: float
 ) -> Bool[Array, "*b h w a"]:
@@ -67,6 +101,7 @@ def ignored_slots(
     Source:
         Redmon & Farhadi (2018), sec. 2.1.
     """
+    _check_target(target, slots=boxes.shape[:-1])
     batch = boxes.shape[:-4]
     flat = boxes.reshape(*batch, -1, 4)
     overlap = jnp.vectorize(pairwise_iou, signature="(n,4),(m,4)->(n,m)")(flat, target.true_boxes)
@@ -75,6 +110,8 @@ def ignored_slots(
     return (best > ignore_threshold) & ~target.responsible
 
 
+@checked
+@in_float32
 def yolo_v3_terms(
     raw: Float[Array, "*b h w f"],
     target: YoloTarget,
@@ -103,8 +140,8 @@ def yolo_v3_terms(
     Source:
         Redmon & Farhadi (2018), sec. 2.1 and 2.2; the weight 2 − w h and the ½ are Darknet's.
     """
-    slots = split_head(raw, num_anchors=anchors.shape[0])
-    offsets, objectness, logits = slots[..., :4], slots[..., 4], slots[..., 5:]
+    slots, assigned = _split(raw, target, anchors)
+    offsets, logits = assigned[..., :4], assigned[..., 5:]
     responsible = target.responsible.astype(raw.dtype)
     position, size, anchor = _slot_geometry(target, anchors, stride=stride)
 
@@ -113,15 +150,19 @@ def yolo_v3_terms(
     xy = jnp.sum(binary_cross_entropy(offsets[..., :2], position), axis=-1)
     wh = 0.5 * jnp.sum((offsets[..., 2:] - jnp.log(size / anchor)) ** 2, axis=-1)
 
-    boxes = jax.lax.stop_gradient(yolo_boxes(offsets, anchors, stride=stride))
+    boxes = jax.lax.stop_gradient(yolo_boxes(slots[..., :4], anchors, stride=stride))
     ignored = ignored_slots(boxes, target, ignore_threshold=ignore_threshold)
-    objectness_loss = jnp.where(ignored, 0, binary_cross_entropy(objectness, responsible))
-    class_loss = responsible * jnp.sum(binary_cross_entropy(logits, target.classes), axis=-1)
+    objectness = binary_cross_entropy(jnp.where(ignored, 0, slots[..., 4]), responsible)
+    objectness_loss = jnp.where(ignored, 0, objectness)
+    classes = jnp.where(target.responsible[..., None], target.classes, 0)
+    class_loss = responsible * jnp.sum(binary_cross_entropy(logits, classes), axis=-1)
     return YoloTerms(
         _sum_slots(weight * (xy + wh)), _sum_slots(objectness_loss), _sum_slots(class_loss)
     )
 
 
+@checked
+@in_float32
 def yolo_v3(
     raw: Float[Array, "*b h w f"],
     target: YoloTarget,
@@ -150,6 +191,8 @@ def yolo_v3(
     return terms.box + terms.objectness + terms.classes
 
 
+@checked
+@in_float32
 def yolo_overlap(
     raw: Float[Array, "*b h w f"],
     target: YoloTarget,
@@ -174,13 +217,15 @@ def yolo_overlap(
     Source:
         Zheng et al. (2020), eq. 10; on YOLO heads: Bochkovskiy et al. (2020), sec. 3.4.
     """
-    slots = split_head(raw, num_anchors=anchors.shape[0])
-    boxes = yolo_boxes(slots[..., :4], anchors, stride=stride)
+    _, assigned = _split(raw, target, anchors)
+    boxes = yolo_boxes(assigned[..., :4], anchors, stride=stride)
     # An empty slot compares its box with itself: finite under the mask.
     truth = jnp.where(target.responsible[..., None], target.boxes, jax.lax.stop_gradient(boxes))
     return _sum_slots(jnp.where(target.responsible, 1 - ciou(boxes, truth), 0))
 
 
+@checked
+@in_float32
 def yolo_v1_style(
     raw: Float[Array, "*b h w f"],
     target: YoloTarget,
@@ -211,17 +256,18 @@ def yolo_v1_style(
     Source:
         Redmon et al. (2016), eq. 3.
     """
-    slots = split_head(raw, num_anchors=anchors.shape[0])
+    slots, assigned = _split(raw, target, anchors)
     responsible = target.responsible.astype(raw.dtype)
     position, size, anchor = _slot_geometry(target, anchors, stride=stride)
     height, width = raw.shape[-3:-1]
     image = jnp.array([width * stride, height * stride], raw.dtype)
     image = image.reshape((1,) * (size.ndim - 1) + (2,))
     # √(anchor · exp(t)) = √anchor · exp(t / 2), whose derivative is finite everywhere.
-    root = jnp.sqrt(anchor / image) * jnp.exp(slots[..., 2:4] / 2)
-    xy = jnp.sum((jax.nn.sigmoid(slots[..., :2]) - position) ** 2, axis=-1)
+    root = jnp.sqrt(anchor / image) * jnp.exp(assigned[..., 2:4] / 2)
+    xy = jnp.sum((jax.nn.sigmoid(assigned[..., :2]) - position) ** 2, axis=-1)
     wh = jnp.sum((root - jnp.sqrt(size / image)) ** 2, axis=-1)
     confidence = (jax.nn.sigmoid(slots[..., 4]) - responsible) ** 2
-    classes = jnp.sum((jax.nn.sigmoid(slots[..., 5:]) - target.classes) ** 2, axis=-1)
+    true_classes = jnp.where(target.responsible[..., None], target.classes, 0)
+    classes = jnp.sum((jax.nn.sigmoid(assigned[..., 5:]) - true_classes) ** 2, axis=-1)
     with_object = coord * (xy + wh) + confidence + classes
     return _sum_slots(responsible * with_object + no_object * (1 - responsible) * confidence)

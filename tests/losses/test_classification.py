@@ -1,5 +1,6 @@
 """Cross-entropies: values by hand, optax, and logits far from zero."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -41,6 +42,42 @@ def test_cross_entropies_equal_optax_s():
 def test_binary_cross_entropy_by_hand(logit, target, nats):
     loss = losses.binary_cross_entropy(jnp.float32(logit), jnp.float32(target))
     np.testing.assert_allclose(loss, nats, rtol=1e-6, atol=1e-9)
+
+
+EXTREMES = [0.0, 1e-3, 15.0, 100.0, 3e38]
+
+
+@pytest.mark.parametrize("logit", [*EXTREMES, *(-x for x in EXTREMES)])
+@pytest.mark.parametrize("target", [0.0, 0.25, 1.0])
+def test_binary_cross_entropy_is_exact_in_value_and_gradient_wherever_it_is(logit, target):
+    x, y = np.float64([np.float32(logit), target])
+    expected = y * np.logaddexp(0, -x) + (1 - y) * np.logaddexp(0, x)
+    with np.errstate(over="ignore"):
+        gradient = (1 - y) / (1 + np.exp(-x)) - y / (1 + np.exp(x))
+    loss = jax.value_and_grad(lambda x: losses.binary_cross_entropy(x, jnp.float32(target)))
+    results = [float(r) for r in loss(jnp.float32(logit))]
+    np.testing.assert_allclose(results, [expected, gradient], rtol=1e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize("margin", [*EXTREMES[:-1], *(-x for x in EXTREMES[:-1])])
+def test_cross_entropy_is_exact_in_value_and_gradient_wherever_it_is(margin):
+    """Three classes whose scores are `margin` below, or above, that of the label."""
+    loss = lambda x: losses.cross_entropy(x, jnp.int32(1))
+    x = jnp.float32([7, 7 + margin, 7]) if abs(margin) >= 1 else jnp.float32([0, margin, 0])
+    rest = 2 * np.exp(np.float64(x[0]) - np.float64(x[1]))
+    value, gradient = jax.value_and_grad(loss)(x)
+    np.testing.assert_allclose(value, np.log1p(rest), rtol=1e-6, atol=1e-37)
+    other = rest / (1 + rest)
+    np.testing.assert_allclose(gradient, [other / 2, -other, other / 2], rtol=2e-6, atol=1e-37)
+
+
+def test_cross_entropy_at_the_ends_of_float32_and_of_classes_that_are_ruled_out():
+    far = jnp.float32([[3e38, -3e38], [-jnp.inf, 0], [0, -jnp.inf]])
+    value, gradient = jax.vmap(jax.value_and_grad(losses.cross_entropy))(far, jnp.array([0, 1, 0]))
+    np.testing.assert_array_equal(value, 0)
+    np.testing.assert_array_equal(gradient, 0)
+    assert losses.cross_entropy(far, jnp.array([1, 0, 1])).tolist() == [np.inf] * 3
+    assert losses.cross_entropy(jnp.full((1, 1), 9.0), jnp.array([0])) == 0
 
 
 @pytest.mark.parametrize("label", [-1, 4])

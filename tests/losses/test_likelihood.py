@@ -190,3 +190,57 @@ def test_the_naive_estimate_arrives_too_but_few_samples_count(linear, float64):
     w = log_weights(jax.random.key(0), linear, jnp.asarray(x), zero, zero, 200_000)
     np.testing.assert_allclose(losses.iwae_bound(w), linear.log_prob(x), atol=0.05)
     assert metrics.effective_sample_size(w)[0] < 0.2 * w.shape[-1]
+
+
+def exact(x, mean, log_var, levels):
+    """−log of a level's mass, in float64: in the lower tail, or by the midpoint where it is narrow.
+
+    A level of width w at m deviations has the mass `w φ(m) (1 + (m² − 1) w² / 24 + …)`.
+    """
+    half, sigma = 0.5 / (levels - 1), np.exp(log_var / 2)
+    m, w = (x - mean) / sigma, 2 * half / sigma
+    if half < x < 1 - half and w * (1 + abs(m)) < 1e-2:
+        return -(np.log(w) + stats.norm.logpdf(m) + np.log1p((m**2 - 1) * w**2 / 24))
+    high = np.inf if x > 1 - half else m + w / 2
+    low = -np.inf if x < half else m - w / 2
+    low, high = (low, high) if low <= 0 else (-high, -low)
+    return -(
+        stats.norm.logcdf(high)
+        + np.log1p(-np.exp(stats.norm.logcdf(low) - stats.norm.logcdf(high)))
+    )
+
+
+@pytest.mark.parametrize("log_var", [-15.0, -6.0, 0.0, 9.0, 15.0, 26.0, 100.0])
+@pytest.mark.parametrize(("x", "mean"), [(0.5, 0.3), (0.5, 0.5), (1, 0.9), (0, 0.4), (0.25, 3)])
+def test_a_level_has_its_mass_however_narrow_or_far_it_is(x, mean, log_var):
+    levels, step = 257, 1e-4
+    x, mean = float(np.float32(x)), float(np.float32(mean))
+    expected = exact(x, mean, log_var, levels)
+    low, high = (exact(x, mean, log_var + side * step, levels) for side in (-1, 1))
+
+    def loss(log_var):
+        arrays = jnp.float32([x]), jnp.float32([mean])
+        return losses.discretized_gaussian_reconstruction(*arrays, log_var, levels=levels)
+
+    value, gradient = jax.value_and_grad(loss)(jnp.float32(log_var))
+    np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradient, (high - low) / (2 * step), rtol=1e-3, atol=1e-4)
+
+
+def test_the_mass_of_a_level_under_a_huge_variance_by_hand():
+    arrays = (jnp.float32([0.5]), jnp.float32([0.3]), jnp.float32(26))
+    result = losses.discretized_gaussian_reconstruction(*arrays, levels=256)
+    expected = np.log(255) + 13 + 0.5 * np.log(2 * np.pi)  # −log of width, density at 0 of σ = e¹³
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+    assert round(float(result), 2) == 19.46
+
+
+def test_the_gradient_far_out_is_the_distance_in_deviations():
+    def loss(mean):
+        x, log_var = jnp.float32([0.5]), jnp.float32(-15)
+        return losses.discretized_gaussian_reconstruction(x, mean[None], log_var, levels=256)
+
+    variance, edge = np.exp(-15.0), 0.5 / 255  # the nearer edge of the level decides
+    for mean in (0.9, 10.0, 1e4):
+        gradient = jax.grad(loss)(jnp.float32(mean))
+        np.testing.assert_allclose(gradient, (mean - 0.5 - edge) / variance, rtol=1e-3)

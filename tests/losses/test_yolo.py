@@ -38,19 +38,54 @@ PREDICTED = np.asarray(
 v1 = jax.jit(partial(losses.yolo_v1_style, stride=STRIDE))
 v3 = jax.jit(partial(losses.yolo_v3, stride=STRIDE))
 
+
+def hide(*channels):
+    """Hides these numbers of the slots without object, and what the target has there."""
+
+    def arguments(value, raw, target, anchors):
+        empty = ~target.responsible[..., None]
+        hidden = np.isin(np.arange(7), channels).reshape(1, 1, 1, 7)
+        slots = jnp.where(empty & hidden, value, raw.reshape(5, 6, 3, 7))
+        return slots.reshape(raw.shape), hide_target(value, target), anchors
+
+    return arguments
+
+
+def hide_target(value, target):
+    empty = ~target.responsible[..., None]
+    return target._replace(
+        boxes=jnp.where(empty, value, target.boxes),
+        classes=jnp.where(empty, value, target.classes),
+        true_boxes=jnp.where(target.true_valid[:, None], target.true_boxes, value),
+    )
+
+
+CLASSES, SIZE = (5, 6), (0, 1, 2, 3)
 options = {"differentiable": (0,), "edges": [(FAR, TARGET, ANCHORS)]}
 CONTRACT = {
     "yolo_v1_style": Contract(
-        [(RAW, TARGET, ANCHORS)], op=partial(losses.yolo_v1_style, stride=STRIDE), **options
+        [(RAW, TARGET, ANCHORS)],
+        op=partial(losses.yolo_v1_style, stride=STRIDE),
+        hide=hide(*SIZE, *CLASSES),
+        **options,
     ),
     "yolo_v3": Contract(
-        [(RAW, TARGET, ANCHORS)], op=partial(losses.yolo_v3, stride=STRIDE), **options
+        [(RAW, TARGET, ANCHORS)],
+        op=partial(losses.yolo_v3, stride=STRIDE),
+        hide=hide(*CLASSES),
+        **options,
     ),
     "yolo_v3_terms": Contract(
-        [(RAW, TARGET, ANCHORS)], op=partial(losses.yolo_v3_terms, stride=STRIDE), **options
+        [(RAW, TARGET, ANCHORS)],
+        op=partial(losses.yolo_v3_terms, stride=STRIDE),
+        hide=hide(*CLASSES),
+        **options,
     ),
     "yolo_overlap": Contract(
-        [(RAW, TARGET, ANCHORS)], op=partial(losses.yolo_overlap, stride=STRIDE), **options
+        [(RAW, TARGET, ANCHORS)],
+        op=partial(losses.yolo_overlap, stride=STRIDE),
+        hide=hide(*SIZE, 4, *CLASSES),
+        **options,
     ),
     "ignored_slots": Contract(
         [(PREDICTED, TARGET)],
@@ -187,3 +222,43 @@ def test_overlap_is_one_minus_ciou_of_the_responsible_slots():
     gradient = jax.grad(overlap)(jnp.asarray(RAW), TARGET, ANCHORS).reshape(5, 6, 3, 7)
     assert np.all(gradient[~responsible] == 0)
     assert np.all(gradient[..., 4:] == 0)
+
+
+@pytest.mark.parametrize("loss", [losses.yolo_overlap, losses.yolo_v3, losses.yolo_v1_style])
+@pytest.mark.parametrize("number", [90.0, 1e20])
+def test_a_size_beyond_all_numbers_in_an_empty_slot_has_no_gradient(loss, number):
+    empty = ~TARGET.responsible
+    slots = RAW.reshape(5, 6, 3, 7).copy()
+    slots[..., 2:4][empty] = number
+
+    target = jax.tree.map(jnp.asarray, TARGET)
+
+    def total(raw):
+        return loss(raw, target, jnp.asarray(ANCHORS), stride=STRIDE)
+
+    value, gradient = jax.value_and_grad(total)(jnp.asarray(slots.reshape(RAW.shape)))
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+    np.testing.assert_array_equal(gradient.reshape(slots.shape)[..., 2:4][empty], 0)
+
+
+@pytest.mark.parametrize(
+    "loss", [losses.yolo_v3, losses.yolo_v3_terms, losses.yolo_overlap, losses.yolo_v1_style]
+)
+def test_a_head_of_one_class_is_not_compared_with_a_target_of_two(loss):
+    with pytest.raises(ValueError, match=r"target.classes must be floats of .*3, 1\), .*3, 2\)"):
+        loss(jnp.zeros((5, 6, 18)), TARGET, jnp.asarray(ANCHORS), stride=STRIDE)
+    with pytest.raises(ValueError, match=r"target.boxes must be floats of shape \(5, 5, 3, 4\)"):
+        loss(jnp.zeros((5, 5, 21)), TARGET, jnp.asarray(ANCHORS), stride=STRIDE)
+
+
+def test_what_a_target_has_in_empty_slots_and_padding_ignores_nothing():
+    padded = target_of(BOXES, LABELS, np.array([True, True, False]))
+    ignored = partial(losses.ignored_slots, jnp.asarray(PREDICTED), ignore_threshold=0.5)
+    for value in (1e30, np.nan):
+        np.testing.assert_array_equal(ignored(hide_target(value, padded)), ignored(padded))
+
+
+def test_boxes_of_another_head_are_not_compared_with_a_target():
+    with pytest.raises(ValueError, match=r"target.boxes must be floats of shape \(5, 6, 1, 4\)"):
+        losses.ignored_slots(jnp.asarray(PREDICTED[:, :, :1]), TARGET, ignore_threshold=0.5)
