@@ -54,6 +54,11 @@ def _run(arguments: argparse.Namespace) -> int:
             from lectures_jax.cli.count import count
 
             return count(arguments.model, arguments.input)
+        case "check":
+            from lectures_jax.cli.check import check
+
+            splits = arguments.splits and (arguments.splits[0], arguments.splits[1])
+            return check(arguments.data, arguments.root, splits=splits, out=arguments.out)
         case "predict":
             from lectures_jax.cli.predict import predict
 
@@ -109,8 +114,35 @@ def _parser() -> argparse.ArgumentParser:
         "--input", metavar="N", type=int, nargs="+", required=True, help="shape of one input"
     )
 
+    _add_check(commands)
     _add_predict(commands)
     return parser
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser(
+        "check",
+        help="what a data set holds, and what is wrong with it",
+        description="Reads a data set and prints images, sizes, classes, boxes and what is wrong; "
+        "exit 1 if a training with it would be in vain.",
+    )
+    check.add_argument(
+        "--data",
+        metavar="KIND",
+        required=True,
+        choices=("voc", "coco", "yolo", "idx", "images"),
+        help="voc, coco, yolo, idx, or images (a folder per class)",
+    )
+    check.add_argument(
+        "--root", metavar="PATH", type=Path, required=True, help="its folder, or a zip of images"
+    )
+    check.add_argument(
+        "--splits",
+        metavar="NAME",
+        nargs=2,
+        help="the two to train and to measure on (default: the usual ones)",
+    )
+    check.add_argument("--out", metavar="FILE", type=Path, help="an HTML page of the same")
 
 
 def _add_predict(commands: Any) -> None:

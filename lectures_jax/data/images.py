@@ -22,6 +22,8 @@ MAX_READS = 100_000  # of a file by Pillow; a large PNG needs a fourth
 MAX_EXIF = 200_000  # bytes
 # Pillow warns of each damaged entry of EXIF, of which a hostile file has thousands.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
+DAMAGED = "images that do not decode"
+"""Kind of a problem."""
 LARGE = 4_000_000  # pixels; of such images two are decoded at a time, to bound the memory
 _ROOM = threading.Semaphore(2)
 THREADS = min(8, os.cpu_count() or 1)
@@ -102,7 +104,7 @@ def verify(
     try:
         for path, result in zip(paths, pool.map(examine, paths), strict=True):
             if isinstance(result, BadInputError):
-                problems.note(result, kind="images that do not decode")
+                problems.note(result, kind=DAMAGED)
             else:
                 sizes[path] = result
     finally:

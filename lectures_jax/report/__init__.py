@@ -8,6 +8,7 @@ try:
     from lectures_jax.report.boxes import draw_boxes
     from lectures_jax.report.classification import confusion, worst_mistakes
     from lectures_jax.report.curves import curves, precision_recall_curves
+    from lectures_jax.report.dataset import dataset
     from lectures_jax.report.detection import precision_recall_by_class, predictions, worst_errors
     from lectures_jax.report.generative import (
         SAMPLE_SCORES,
@@ -34,6 +35,7 @@ __all__ = [
     "configuration",
     "confusion",
     "curves",
+    "dataset",
     "draw_boxes",
     "enlarge",
     "grid",

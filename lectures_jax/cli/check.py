@@ -1,0 +1,108 @@
+"""`ljx check`: what a data set holds, and whether a training with it would be in vain."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+KINDS = ("voc", "coco", "yolo", "idx", "images")
+SHOWN = 20
+"""Records with a problem that are printed; the page has all that are kept."""
+
+
+def check(
+    kind: str,
+    root: Path,
+    *,
+    splits: tuple[str, str] | None = None,
+    out: Path | None = None,
+) -> int:
+    """Prints what a data set holds; on standard error a line per fault and per warning.
+
+    Args:
+        kind: of the annotations: one of `KINDS`.
+        root: folder of the data set, or a zip file of images.
+        splits: names of the splits to train and to measure on, of a set with boxes; None: the usual
+            ones.
+        out: HTML file that shows the same.
+
+    Returns:
+        The exit code: 0, or 1 if a training would be in vain.
+
+    Raises:
+        ValueError: if there is no such folder.
+    """
+    from lectures_jax.data.inspection import inspect_splits
+    from lectures_jax.data.problems import BadInputError
+
+    if not root.exists():
+        raise ValueError(f"--root: expected a folder, got {root}, which does not exist.")
+    boxes = kind in ("voc", "coco", "yolo")
+    try:
+        classes, (train, test) = _read(kind, root, splits)
+    except BadInputError as error:
+        print(f"fault: {error}", file=sys.stderr)
+        return 1
+    inspection = inspect_splits(classes, train, test, boxes=boxes)
+    for title, (header, rows) in inspection.tables.items():
+        print(f"{title}\n{_aligned(header, rows)}\n")
+    for line in inspection.problems[:SHOWN]:
+        print(f"problem: {line}")
+    if len(inspection.problems) > SHOWN:
+        print(f"problem: and {len(inspection.problems) - SHOWN} more")
+    for name, lines in (("fault", inspection.faults), ("warning", inspection.warnings)):
+        for line in lines:
+            print(f"{name}: {line}", file=sys.stderr)
+    if out is not None:
+        _write_page(out, root, inspection)
+    if not inspection.faults:
+        print("No fault: it can be trained on.")
+    return 1 if inspection.faults else 0
+
+
+def _read(kind: str, root: Path, names: tuple[str, str] | None) -> tuple[Sequence[str], Any]:
+    """The classes and the two splits, without what is faulty."""
+    from lectures_jax.data.classified import read_idx_splits
+    from lectures_jax.data.inspection import split_of_dataset, splits_of_class_folders
+
+    if kind == "images":
+        return splits_of_class_folders(root)
+    if kind == "idx":
+        names, datasets = ("train", "t10k"), read_idx_splits(root, strict=False)
+    else:
+        from lectures_jax.recipes import detection_data
+
+        kind = cast(detection_data.Kind, kind)
+        names = names or detection_data.split_names(kind, root)
+        datasets = detection_data.read_splits(kind, root, splits=names, strict=False)
+    pairs = zip(names, datasets, strict=True)
+    return datasets[0].classes, [split_of_dataset(name, dataset) for name, dataset in pairs]
+
+
+def _aligned(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Returns a table as text, numbers to the right."""
+    cells = [[_shown(value) for value in row] for row in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        first, *others = zip(row, widths, strict=True)
+        lines.append("  ".join([first[0].ljust(first[1]), *(c.rjust(n) for c, n in others)]))
+    return "\n".join(f"  {line}".rstrip() for line in lines)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "–" if value is None else str(value)
+
+
+def _write_page(out: Path, root: Path, inspection: Any) -> None:
+    from lectures_jax import report
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sections = report.dataset(
+        inspection.tables,
+        faults=inspection.faults,
+        warnings=inspection.warnings,
+        problems=inspection.problems,
+    )
+    report.page(out, title=f"The data in {root.resolve().name}", sections=sections)
+    print(f"page: {out}")
