@@ -6,13 +6,14 @@ from itertools import pairwise
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, DTypeLike, Float
 
 from lectures_jax import ops
 from lectures_jax.nn.bijection import Condition
 from lectures_jax.nn.convolution import Conv
 from lectures_jax.nn.initializers import lecun_normal
 from lectures_jax.nn.linear import Linear
+from lectures_jax.nn.precision import promote
 from lectures_jax.nn.random import split_optional
 from lectures_jax.typing import Key
 
@@ -121,15 +122,24 @@ class ConvConditioner(nnx.Module):
 class MaskedLinear(nnx.Module):
     """`x (W ∘ mask) + b`. Source: Germain et al. (2015), eq. 9."""
 
-    def __init__(self, mask: Bool[Array, "i o"], *, zero: bool = False, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        mask: Bool[Array, "i o"],
+        *,
+        zero: bool = False,
+        dtype: DTypeLike | None = None,
+        rngs: nnx.Rngs,
+    ):
         inputs, outputs = mask.shape
         init = nnx.initializers.zeros if zero else lecun_normal
         self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs), jnp.float32))
         self.bias = nnx.Param(jnp.zeros(outputs))
         self.mask = nnx.Variable(mask)
+        self.dtype = dtype
 
     def __call__(self, x: Float[Array, "b i"]) -> Float[Array, "b o"]:
-        return x @ jnp.where(self.mask[...], self.kernel[...], 0) + self.bias[...][None]
+        x, kernel, bias = promote(self.dtype, x, self.kernel[...], self.bias[...])
+        return x @ jnp.where(self.mask[...], kernel, 0) + bias[None]
 
 
 class Made(nnx.Module):

@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, DTypeLike, Float
 
 from lectures_jax import ops
 from lectures_jax.nn.initializers import he_normal, lecun_normal, normal
 from lectures_jax.nn.normalization import BatchNorm
+from lectures_jax.nn.precision import promote
 from lectures_jax.ops.convolution import Padding
 
 
@@ -57,6 +58,7 @@ class ConvTranspose(nnx.Module):
         stride: int = 1,
         padding: Padding = "SAME",
         use_bias: bool = True,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         # A cell of the result meets (kernel / stride)² taps of each input, not kernel².
@@ -66,12 +68,12 @@ class ConvTranspose(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(outputs)) if use_bias else None
         self.stride = stride
         self.padding: Padding = padding
+        self.dtype = dtype
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         bias = None if self.bias is None else self.bias[...]
-        return ops.conv_transpose2d(
-            x, self.kernel[...], bias, stride=self.stride, padding=self.padding
-        )
+        x, kernel, bias = promote(self.dtype, x, self.kernel[...], bias)
+        return ops.conv_transpose2d(x, kernel, bias, stride=self.stride, padding=self.padding)
 
 
 leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.1)

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, DTypeLike, Float, Int
 
 from lectures_jax import ops
 from lectures_jax.nn.initializers import lecun_normal
@@ -21,13 +21,17 @@ with `runtime.threaded_convolutions`. Samplers only go forward, where XLA is as 
 class GroupNorm(nnx.Module):
     """Group normalization of maps, by `ops.group_norm`. Source: Wu & He (2018), eq. 7."""
 
-    def __init__(self, channels: int, *, groups: int, rngs: nnx.Rngs):
+    def __init__(
+        self, channels: int, *, groups: int, dtype: DTypeLike | None = None, rngs: nnx.Rngs
+    ):
         del rngs  # nothing here is random; taken as every layer takes it
         self.scale = nnx.Param(jnp.ones(channels))
         self.bias = nnx.Param(jnp.zeros(channels))
         self.groups = groups
+        self.dtype = dtype
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        x = x.astype(self.dtype or x.dtype)
         return ops.group_norm(x, self.scale[...], self.bias[...], groups=self.groups)
 
 

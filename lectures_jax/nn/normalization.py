@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, DTypeLike, Float
 
 from lectures_jax import ops
 
@@ -18,7 +18,13 @@ class BatchNorm(nnx.Module):
     """
 
     def __init__(
-        self, channels: int, *, momentum: float = 0.99, epsilon: float = 1e-5, rngs: nnx.Rngs
+        self,
+        channels: int,
+        *,
+        momentum: float = 0.99,
+        epsilon: float = 1e-5,
+        dtype: DTypeLike | None = None,
+        rngs: nnx.Rngs,
     ):
         del rngs  # nothing here is random; taken as every layer takes it
         self.scale = nnx.Param(jnp.ones(channels))
@@ -27,12 +33,13 @@ class BatchNorm(nnx.Module):
         self.var = nnx.BatchStat(jnp.ones(channels))
         self.momentum = momentum
         self.epsilon = epsilon
+        self.dtype = dtype
         self.use_running_average = False
 
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
-        mean, var = self.mean[...], self.var[...]
+        x, mean, var = x.astype(self.dtype or x.dtype), self.mean[...], self.var[...]
         if not self.use_running_average:
-            moments = ops.batch_moments(x)
+            moments = ops.batch_moments(x.astype(mean.dtype))
             self.mean[...] = self.momentum * mean + (1 - self.momentum) * moments.mean
             self.var[...] = self.momentum * var + (1 - self.momentum) * moments.var
             mean, var = moments
