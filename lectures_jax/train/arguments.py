@@ -9,13 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jaxtyping import DTypeLike
 
 _LINEN = "; nnx.bridge.ToNNX makes one of it"
 
 
-def check_run(
-    key: Any, model: Any, batches: Any, *, steps: int | None, evaluate: Any, out: Any
-) -> None:
+def check_run(key: Any, model: Any, batches: Any, *, steps: Any, evaluate: Any, out: Any) -> None:
     """Raises a `ValueError` about the first argument of `run` that is of another kind.
 
     Args:
@@ -36,12 +35,12 @@ def check_run(
             "batches must be an iterable of dictionaries of arrays, such as a list of them, got "
             f"{_kind(batches)}."
         )
-    if steps is not None and (isinstance(steps, bool) or steps < 1):
-        raise ValueError(f"steps must be at least 1, got {steps}.")
+    if steps is not None and not (isinstance(steps, (int, np.integer)) and steps >= 1):
+        raise ValueError(f"steps must be a whole number of at least 1, got {steps}.")
     if evaluate is not None and not callable(evaluate):
         raise ValueError(f"evaluate must be a function of the model, got {_kind(evaluate)}.")
-    if out is not None and not isinstance(out, (str, Path)):
-        raise ValueError(f"out must be a path, got {_kind(out)}.")
+    if out is not None and (not isinstance(out, (str, Path)) or not str(out)):
+        raise ValueError(f"out must be the path of a folder, got {_kind(out)}.")
 
 
 def check_batch(batch: Any) -> None:
@@ -53,7 +52,8 @@ def check_batch(batch: Any) -> None:
     if not isinstance(batch, Mapping):
         raise ValueError(f"each batch must be a dictionary of arrays by name, got {_kind(batch)}.")
     for path, x in jax.tree.leaves_with_path(batch):
-        if not (_is_array(x) or isinstance(x, (bool, int, float, complex))) or _has_objects(x):
+        number = len(path) == 1 and isinstance(x, (bool, int, float))
+        if not (_is_array(x) or number) or getattr(x, "dtype", None) == np.dtype(object):
             convert = ", which .numpy() converts" if hasattr(x, "numpy") else ""
             name = jax.tree_util.keystr(path)
             raise ValueError(
@@ -61,12 +61,15 @@ def check_batch(batch: Any) -> None:
             )
 
 
-def check_updates(*optimizers: Any, ema_decay: float | None) -> None:
-    """Raises a `ValueError` if an optimizer is not Optax's, or averages have no decay in [0, 1).
+def check_updates(
+    *optimizers: Any, ema_decay: float | None, precision: DTypeLike | None = None
+) -> None:
+    """Raises a `ValueError` about the first option of a learner that cannot be meant.
 
     Args:
-        optimizers: such as `optax.adam(1e-3)`.
-        ema_decay: None for no averages.
+        optimizers: Optax's, such as `optax.adam(1e-3)`.
+        ema_decay: in [0, 1), None for no averages.
+        precision: a float dtype, None for the model's own.
     """
     for optimizer in optimizers:
         if not isinstance(optimizer, optax.GradientTransformation):
@@ -76,6 +79,8 @@ def check_updates(*optimizers: Any, ema_decay: float | None) -> None:
             )
     if ema_decay is not None and not 0 <= ema_decay < 1:  # NaN is not, either
         raise ValueError(f"ema_decay must be in [0, 1), got {ema_decay}.")
+    if precision is not None and not jnp.issubdtype(jnp.dtype(precision), jnp.floating):
+        raise ValueError(f"precision must be a float dtype, got {jnp.dtype(precision)}.")
 
 
 def loss_and_metrics(result: Any) -> tuple[Any, Any]:
@@ -106,14 +111,12 @@ def _is_typed(key: Any) -> bool:
     return jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
 
 
-def _has_objects(x: Any) -> bool:
-    return getattr(x, "dtype", None) == np.dtype(object)
-
-
 def _kind(x: Any) -> str:
     """Names a value's type, with the module of another library's."""
     if _is_array(x):
         return f"an array of {x.dtype} and shape {x.shape}"
+    if isinstance(x, type):
+        return f"the class {x.__qualname__}"
     module = type(x).__module__.partition(".")[0]
     name = type(x).__qualname__
     shown = name if module in ("builtins", "__main__") else f"{module}.{name}"

@@ -53,10 +53,10 @@ def descent(
         the optimizer keeps it (`optax.inject_hyperparams`).
 
     Raises:
-        ValueError: if `accumulate` is below 1, `ema_decay` outside [0, 1), or the optimizer not
-            Optax's.
+        ValueError: if `accumulate` is below 1, `ema_decay` outside [0, 1), `precision` no float
+            dtype, or the optimizer not Optax's.
     """
-    check_updates(optimizer, ema_decay=ema_decay)
+    check_updates(optimizer, ema_decay=ema_decay, precision=precision)
     if accumulate < 1:
         raise ValueError(f"accumulate must be at least 1, got {accumulate}.")
     if accumulate > 1:

@@ -40,28 +40,25 @@ def explain(
         An error of one line: the step, what was not finite, and the first place.
     """
     wrong = [name for name, x in metrics.items() if not _is_finite(x)]
-    # The first player's failure reaches the second, and both reach the sum of their losses.
-    own = [name for player in learner.players for name in wrong if name.startswith(f"{player}_")]
-    first = next(iter([*own, *wrong]), None)
-    if first is not None:
-        what = f"{first} is {metrics[first]}"
-    else:
-        owner = _failed_player(structure, learner, state, batch, fixed)
-        what = f"the {owner}'s update is not finite"
+    player = _failed_player(structure, learner, state, batch, fixed)
+    if player:  # whose failure may have reached the other's metrics, and the sum of their losses
+        wrong = [name for name in wrong if name.startswith(f"{player}_")]
+    what = f"the {player or 'optimizer'}'s update is not finite"
+    if wrong:
+        what = f"{wrong[0]} is {metrics[wrong[0]]}"
     where = _first_place(structure, learner, state, batch or {}, fixed)
     return NonFiniteError(f"step {int(state.step) + 1}: {what}; {where}.")
 
 
 def _failed_player(
     structure: nnx.GraphDef, learner: Learner, state: TrainState, batch: Any, fixed: Any
-) -> str:
-    """Returns whose update was not finite, by taking the step again where there are several."""
+) -> str | None:
+    """Takes the step of several players again, and returns the first whose parameters it broke."""
     if not learner.players:
-        return "optimizer"
+        return None
     step = jax.jit(lambda *arrays: learner.step(structure, *arrays))
     params = step(state, batch, fixed)[0].params
-    failed = [name for name in learner.players if not _is_finite(params[name])]
-    return next(iter(failed), "optimizer")
+    return next((name for name in learner.players if not _is_finite(params[name])), None)
 
 
 def _first_place(

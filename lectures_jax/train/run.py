@@ -118,10 +118,11 @@ def run(
         raise ValueError(f"best needs evaluate and out, got best={best!r} without.")
     schedule = Schedule(evaluate_every=evaluate_every, save_every=save_every, log_every=log_every)
     structure, state = learner.init(key, model)
+    out = None if out is None else Path(out)
     with ExitStack() as stack:
         # Entered first to be left last: the handlers stay until the last save is complete.
-        stop = stack.enter_context(stop_request()) if out else current_request()
-        checkpoints = _open_folder(stack, Path(out), key, best) if out else None
+        stop = stack.enter_context(stop_request()) if out is not None else current_request()
+        checkpoints = _open_folder(stack, out, key, best) if out is not None else None
         restored = _restore(checkpoints, state, steps) if checkpoints else None
         done = restored.step if restored else 0
         session = Session(
@@ -131,7 +132,7 @@ def run(
             fixed=fixed,
             step=done,
             stream=Stream(batches),
-            history=History(Path(out) if out else None, step=done, last=restored and restored.row),
+            history=History(out, step=done, last=restored and restored.row),
             progress=open_progress(steps, done),
             checkpoints=checkpoints,
             evaluate=partial(_evaluate, structure, evaluate, best) if evaluate else None,

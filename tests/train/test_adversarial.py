@@ -179,6 +179,42 @@ def test_a_number_that_is_not_finite_stops_both_and_is_explained():
         )
 
 
+def times(objective, factor):
+    """An objective whose loss stops being finite by a factor of its own."""
+
+    def scaled(model, batch, key):
+        loss, metrics = objective(model, batch, key)
+        return loss * factor, metrics
+
+    return scaled
+
+
+NAN = np.float32("nan")
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (
+            (train.Player(times(of_discriminator, NAN), optax.sgd(0.1)), players()[1]),
+            "step 1: discriminator_(loss|grad_norm) is nan; ",
+        ),
+        (
+            (players()[0], train.Player(times(of_generator, NAN), optax.sgd(0.1))),
+            "step 1: generator_(loss|grad_norm) is nan; ",
+        ),
+        (players(discriminator=optax.sgd(NAN)), "step 1: the discriminator's update is not fin"),
+        (players(generator=optax.sgd(NAN)), "step 1: the generator's update is not finite; "),
+    ],
+    ids=["discriminator", "generator", "discriminator's update", "generator's update"],
+)
+def test_the_player_that_failed_is_named(pair, message):
+    with pytest.raises(train.NonFiniteError, match=message):
+        train.fit_adversarial(
+            *(jax.random.key(2), Pair(rngs=nnx.Rngs(0)), *pair, points(2)), log_every=1
+        )
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="discriminator_steps must be at least 1, got 0"):
         one_step(players(), discriminator_steps=0)
