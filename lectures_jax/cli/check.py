@@ -32,7 +32,7 @@ def check(
     Raises:
         ValueError: if there is no such folder.
     """
-    from lectures_jax.data.inspection import inspect_splits
+    from lectures_jax import data
     from lectures_jax.data.problems import BadInputError
 
     if not root.exists():
@@ -43,7 +43,7 @@ def check(
     except BadInputError as error:
         print(f"fault: {error}", file=sys.stderr)
         return 1
-    inspection = inspect_splits(classes, train, test, boxes=boxes)
+    inspection = data.inspect_splits(classes, train, test, boxes=boxes)
     for title, (header, rows) in inspection.tables.items():
         print(f"{title}\n{_aligned(header, rows)}\n")
     for line in inspection.problems[:SHOWN]:
@@ -62,13 +62,12 @@ def check(
 
 def _read(kind: str, root: Path, names: tuple[str, str] | None) -> tuple[Sequence[str], Any]:
     """The classes and the two splits, without what is faulty."""
-    from lectures_jax.data.classified import read_idx_splits
-    from lectures_jax.data.inspection import split_of_dataset, splits_of_class_folders
+    from lectures_jax import data
 
     if kind == "images":
-        return splits_of_class_folders(root)
+        return data.splits_of_class_folders(root)
     if kind == "idx":
-        names, datasets = ("train", "t10k"), read_idx_splits(root, strict=False)
+        names, datasets = ("train", "t10k"), data.read_idx_splits(root, strict=False)
     else:
         from lectures_jax.recipes import detection_data
 
@@ -76,7 +75,7 @@ def _read(kind: str, root: Path, names: tuple[str, str] | None) -> tuple[Sequenc
         names = names or detection_data.split_names(kind, root)
         datasets = detection_data.read_splits(kind, root, splits=names, strict=False)
     pairs = zip(names, datasets, strict=True)
-    return datasets[0].classes, [split_of_dataset(name, dataset) for name, dataset in pairs]
+    return datasets[0].classes, [data.split_of_dataset(name, dataset) for name, dataset in pairs]
 
 
 def _aligned(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -18,10 +18,18 @@ from lectures_jax.data.toys import (
 )
 
 try:
-    from lectures_jax.data.classified import Splits, read_classified
-    from lectures_jax.data.coco import read_coco
+    from lectures_jax.data.classified import Splits, read_classified, read_idx_splits
+    from lectures_jax.data.coco import read_coco, read_coco_ids
     from lectures_jax.data.digit_scenes import digit_scenes
     from lectures_jax.data.digits import digits
+    from lectures_jax.data.inspection import (
+        Inspection,
+        Split,
+        inspect_splits,
+        split_of_dataset,
+        split_of_examples,
+        splits_of_class_folders,
+    )
     from lectures_jax.data.letterbox import (
         letterbox,
         letterbox_boxes,
@@ -31,7 +39,7 @@ try:
     from lectures_jax.data.loader import batches, in_memory, loader
     from lectures_jax.data.masks import read_masks
     from lectures_jax.data.voc import read_voc
-    from lectures_jax.data.yolo_txt import read_yolo
+    from lectures_jax.data.yolo_txt import find_yolo_split, read_yolo
 except ModuleNotFoundError as _error:
     if not TYPE_CHECKING:
         _missing = _error.name
@@ -47,6 +55,8 @@ except ModuleNotFoundError as _error:
 
 
 __all__ = [
+    "Inspection",
+    "Split",
     "Splits",
     "affine_transform",
     "augment_classification",
@@ -57,20 +67,27 @@ __all__ = [
     "digit_scenes",
     "digits",
     "factor_sprites",
+    "find_yolo_split",
     "gaussian_grid",
     "grid_modes",
     "in_memory",
+    "inspect_splits",
     "letterbox",
     "letterbox_boxes",
     "letterbox_mask",
     "loader",
     "read_classified",
     "read_coco",
+    "read_coco_ids",
     "read_idx",
+    "read_idx_splits",
     "read_masks",
     "read_voc",
     "read_yolo",
     "repeat",
+    "split_of_dataset",
+    "split_of_examples",
+    "splits_of_class_folders",
     "stack",
     "two_moons",
     "two_moons_log_prob",

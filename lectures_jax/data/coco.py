@@ -84,7 +84,7 @@ def read_coco(
     return build_dataset(records, classes, problems, file, objects="annotations")
 
 
-def read_ids(annotations: Path | str) -> tuple[dict[str, int], dict[str, int]]:
+def read_coco_ids(annotations: Path | str) -> tuple[dict[str, int], dict[str, int]]:
     """Returns the ids of images by their file name, and of categories by their name.
 
     Args:

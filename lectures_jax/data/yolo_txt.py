@@ -66,7 +66,7 @@ def read_yolo(root: Path | str, *, split: str = "", strict: bool = True) -> Data
     Source:
         Redmon & Farhadi (2018), the Darknet code.
     """
-    layout, problems = find_split(Path(root), split), ErrorLog(strict)
+    layout, problems = find_yolo_split(Path(root), split), ErrorLog(strict)
     root, labels = layout.root, layout.root / layout.labels
     index: dict[object, int] = {str(i): i for i in range(len(layout.classes))}
     paths = _image_paths(root / layout.images, labels, problems)
@@ -85,7 +85,7 @@ def read_yolo(root: Path | str, *, split: str = "", strict: bool = True) -> Data
     return build_dataset(records, layout.classes, problems, root / layout.images, objects=where)
 
 
-def find_split(root: Path, split: str) -> _Layout:
+def find_yolo_split(root: Path, split: str) -> _Layout:
     """Returns where the images, labels and class names of a split are.
 
     Args:

@@ -12,7 +12,6 @@ from lectures_jax.data.files import is_inside, unwrap
 from lectures_jax.data.images import THREADS, upright_size
 from lectures_jax.data.problems import BadInputError
 from lectures_jax.data.records import Dataset
-from lectures_jax.data.yolo_txt import find_split
 from lectures_jax.typing import Key
 
 Kind = Literal["digits", "voc", "coco", "yolo"]
@@ -154,7 +153,7 @@ def _is_there(kind: Kind, root: Path, split: str) -> bool:
             return _coco_paths(root, split)[0].exists()
         case "yolo":
             try:
-                find_split(root, split)
+                data.find_yolo_split(root, split)
             except BadInputError:
                 return False
     return True

@@ -11,7 +11,7 @@ from lectures_jax.cli import main
 from tests.data.files import noise, text, truncate
 
 
-def picture(path, seed, height=64, width=128):
+def scene(path, seed, height=64, width=128):
     """Writes an image that no other seed gives."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
@@ -21,7 +21,7 @@ def picture(path, seed, height=64, width=128):
 def yolo(root, *, train=4, test=2, lines="0 .5 .5 .5 .5\n1 .2 .2 .2 .2\n", classes="cat\ndog\n"):
     for split, count, offset in (("train", train, 0), ("test", test, 100)):
         for i in range(count):
-            picture(root / "images" / split / f"{i}.png", offset + i)
+            scene(root / "images" / split / f"{i}.png", offset + i)
             text(root / "labels" / split / f"{i}.txt", lines)
     text(root / "classes.txt", classes)
     return root
@@ -39,7 +39,7 @@ def rows(output, title):
 
 
 def test_a_sound_set_is_counted(tmp_path, capsys):
-    picture(yolo(tmp_path) / "images" / "train" / "empty.png", 50, 200, 100)
+    scene(yolo(tmp_path) / "images" / "train" / "empty.png", 50, 200, 100)
     assert check(tmp_path) == 0
     output, errors = capsys.readouterr()
     assert rows(output, "Images")["train"] == {
@@ -109,7 +109,7 @@ def no_boxes(root):
 def leaked(root):
     yolo(root)
     for i in range(2):
-        picture(root / "images" / "test" / f"{i}.png", i)
+        scene(root / "images" / "test" / f"{i}.png", i)
     return r"Most images are in both splits \(2 of 2 in test\)"
 
 
@@ -134,7 +134,7 @@ def other_classes(root):
 
 
 def damaged(root):
-    yolo(root)
+    yolo(root, train=5)
     for path in sorted((root / "images" / "train").iterdir())[:3]:
         truncate(path)
     return r"Most images of train do not decode \(3\)"
@@ -155,7 +155,7 @@ def test_a_set_on_which_training_would_be_in_vain_is_exit_1(tmp_path, capsys, ma
 
 def test_images_in_both_splits_and_uneven_classes_are_warnings(tmp_path, capsys):
     yolo(tmp_path, test=4, lines="0 .5 .5 .5 .5\n" * 1)
-    picture(tmp_path / "images" / "test" / "0.png", 0)
+    scene(tmp_path / "images" / "test" / "0.png", 0)
     crowd = "\n".join(f"0 {0.2 + i / 100} .5 .3 .3" for i in range(40))
     text(tmp_path / "labels" / "train" / "0.txt", crowd)
     text(tmp_path / "labels" / "train" / "1.txt", "1 .5 .5 .5 .5")
@@ -167,7 +167,7 @@ def test_images_in_both_splits_and_uneven_classes_are_warnings(tmp_path, capsys)
 
 
 def test_foreign_xml_and_json_are_named(tmp_path, capsys):
-    picture(tmp_path / "v" / "JPEGImages" / "a.jpg", 0)
+    scene(tmp_path / "v" / "JPEGImages" / "a.jpg", 0)
     text(tmp_path / "v" / "Annotations" / "a.xml", "<html><body/></html>")
     for split in ("trainval", "test"):
         text(tmp_path / "v" / "ImageSets" / "Main" / f"{split}.txt", "a")
@@ -176,7 +176,7 @@ def test_foreign_xml_and_json_are_named(tmp_path, capsys):
         "Annotations: objects: expected at least one <object>, got none" in capsys.readouterr().err
     )
     for split in ("train", "test"):
-        picture(tmp_path / "c" / split / "a.png", 0)
+        scene(tmp_path / "c" / split / "a.png", 0)
         content = {"images": [], "categories": [], "annotations": []}
         text(tmp_path / "c" / "annotations" / f"instances_{split}.json", json.dumps(content))
     assert check(tmp_path / "c", "coco") == 1
@@ -186,7 +186,7 @@ def test_foreign_xml_and_json_are_named(tmp_path, capsys):
 def test_classified_images_are_counted_and_the_damaged_are_named(tmp_path, capsys):
     for label, name in enumerate(("cat", "dog")):
         for i in range(10):
-            picture(tmp_path / name / f"{i}.png", 100 * label + i, 10 + i, 10)
+            scene(tmp_path / name / f"{i}.png", 100 * label + i, 10 + i, 10)
     truncate(tmp_path / "cat" / "3.png")
     assert check(tmp_path, "images") == 0
     output = capsys.readouterr().out

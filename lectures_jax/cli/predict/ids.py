@@ -38,9 +38,9 @@ def number(names: Sequence[str], classes: Sequence[str], annotations: Path | Non
         if -1 in numbers or len(set(numbers)) < len(numbers):
             numbers = range(1, len(names) + 1)
         return Ids(dict(zip(names, numbers, strict=True)), list(range(len(classes))))
-    from lectures_jax.data.coco import read_ids
+    from lectures_jax import data
 
-    images, categories = read_ids(annotations)
+    images, categories = data.read_coco_ids(annotations)
     bare = Counter(PurePosixPath(name).name for name in images)
     # Some files give a path in `file_name`.
     short = {PurePosixPath(n).name: i for n, i in images.items() if bare[PurePosixPath(n).name] < 2}
