@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "nn": {"typing", "ops"},
     "data": {"typing", "ops"},
     "models": {"typing", "nn", "ops"},
-    "weights": {"typing", "runtime", "nn", "ops", "models"},
+    "weights": {"typing", "runtime", "nn", "ops", "models", "data"},
     "objectives": {"typing", "losses", "metrics", "ops"},
     "input_optimization": {"typing", "losses", "ops"},
     "train": {"typing", "runtime", "nn"},  # of nn only what lets a failed step be searched

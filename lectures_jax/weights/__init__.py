@@ -2,6 +2,7 @@
 
 try:
     from lectures_jax.weights.build import build_model
+    from lectures_jax.weights.detector import Detector, load_detector
     from lectures_jax.weights.safetensors_io import load_safetensors, save_safetensors
     from lectures_jax.weights.saved import SavedModel, load_model, save_model
 except ModuleNotFoundError as error:
@@ -10,8 +11,10 @@ except ModuleNotFoundError as error:
     ) from error
 
 __all__ = [
+    "Detector",
     "SavedModel",
     "build_model",
+    "load_detector",
     "load_model",
     "load_safetensors",
     "save_model",

@@ -1,0 +1,110 @@
+"""A saved detector in one call: an image of any size in, boxes in its pixels out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from lectures_jax import data
+from lectures_jax.data.images import decode_image
+from lectures_jax.models.yolo import Yolo
+from lectures_jax.weights.saved import load_model
+
+
+class Objects(NamedTuple):
+    """The objects of one image, by falling score.
+
+    Attributes:
+        boxes: float32 [n, 4], xyxy in the image's pixels.
+        scores: float32 [n].
+        labels: int32 [n], indices of the detector's `classes`.
+        names: of the classes, one for each object.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A trained detector: `detector(image)` gives the objects in it.
+
+    Attributes:
+        model: in evaluation mode.
+        classes: their names, in the order of the labels.
+        image_size: height and width of the canvas that images are fitted into.
+    """
+
+    model: Yolo
+    classes: tuple[str, ...]
+    image_size: tuple[int, int]
+
+    def __call__(
+        self, image: Any, *, score_threshold: float = 0.3, iou_threshold: float = 0.45
+    ) -> Objects:
+        """Returns the objects in one image, each with its best class; compiled once.
+
+        Args:
+            image: a file, which is read upright, or an array [h, w, 3]: bytes, or floats in [0, 1].
+            score_threshold: boxes with a lower score are dropped.
+            iou_threshold: boxes whose IoU with a box of higher score is larger are suppressed.
+
+        Raises:
+            ValueError: if the file is no image, or the array not as above.
+            FileNotFoundError: if there is no file.
+        """
+        pixels = decode_image(Path(image)) if isinstance(image, str | Path) else _bytes(image)
+        canvas, transform = data.letterbox(pixels, image_size=self.image_size)
+        detections = self.model.predict(
+            jnp.asarray(canvas[None], jnp.float32) / 255,
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            class_agnostic=True,
+        )
+        boxes, scores, labels, valid = (np.asarray(array)[0] for array in detections)
+        height, width = pixels.shape[:2]
+        boxes = np.clip(data.unletterbox_boxes(boxes[valid], transform), 0, (width, height) * 2)
+        names = [self.classes[label] for label in labels[valid]]
+        return Objects(boxes.astype(np.float32), scores[valid], labels[valid], names)
+
+
+def load_detector(path: Path | str) -> Detector:
+    """Returns the detector of a `model.safetensors`, ready for images of any size.
+
+    Args:
+        path: the file, or the folder of the run that has written it.
+
+    Raises:
+        ValueError: if the file is not a detector's, or as for `load_model`.
+        FileNotFoundError: if there is no file.
+    """
+    path = Path(path)
+    file = path / "model.safetensors" if path.is_dir() else path
+    saved = load_model(file)
+    if saved.kind != "detector":
+        raise ValueError(f"{file}: expected a detector, got a model of kind {saved.kind!r}.")
+    height, width = saved.settings["image_size"]
+    return Detector(saved.model, tuple(saved.settings["classes"]), (height, width))
+
+
+def _bytes(image: Any) -> np.ndarray:
+    """An array as the reader of files gives it."""
+    array = np.asarray(image)
+    got = f"{array.dtype}{list(array.shape)}"
+    expected = "image must be a file, bytes [h, w, 3] or floats [h, w, 3] in [0, 1]"
+    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        gray = array.ndim == 2 or array.shape[2:] == (1,)
+        advice = "np.stack([gray] * 3, -1) makes color of gray" if gray else "one image at a time"
+        raise ValueError(f"{expected}, got {got}: {advice}.")
+    if array.dtype == np.uint8:
+        return array
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(f"{expected}, got {got}: image.astype(np.uint8) makes bytes.")
+    least, most = float(array.min()), float(array.max())
+    if not (least >= 0 and most <= 1):
+        raise ValueError(f"{expected}, got {got} from {least:.4g} to {most:.4g}: image / 255.")
+    return np.rint(array.astype(np.float32) * 255).astype(np.uint8)
