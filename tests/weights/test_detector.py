@@ -52,14 +52,15 @@ def test_the_boxes_are_those_of_the_model_in_the_image_s_pixels(detector, image)
     assert (np.diff(found.scores) <= 0).all()
     canvas, transform = data.letterbox(image, image_size=(64, 96))
     assert transform.scale == pytest.approx((0.48, 0.48), abs=0.01)
-    boxes, scores, _, valid = detector.model.predict(
+    predicted = detector.model.predict(
         jnp.asarray(canvas[None], jnp.float32) / 255,
         score_threshold=0.0,
         iou_threshold=0.9,
         class_agnostic=True,
     )
-    np.testing.assert_array_equal(found.scores, scores[0][valid[0]])
-    middle = (boxes[0][valid[0]] - np.tile(transform.shift, 2)) / np.tile(transform.scale, 2)
+    boxes, scores, _, valid = (np.asarray(array)[0] for array in predicted)
+    np.testing.assert_array_equal(found.scores, scores[valid])
+    middle = (boxes[valid] - np.tile(transform.shift, 2)) / np.tile(transform.scale, 2)
     np.testing.assert_allclose(found.boxes, np.clip(middle, 0, (200, 90) * 2), atol=1e-3)
     assert not len(detector(image, score_threshold=0.999).boxes)
 
