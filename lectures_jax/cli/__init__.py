@@ -30,7 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         _use_compilation_cache()
-        return _run(arguments)
+        code = _run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has what it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except SystemExit as stop:  # of the parsers, which have printed why
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
@@ -54,6 +60,10 @@ def _run(arguments: argparse.Namespace) -> int:
             from lectures_jax.cli.count import count
 
             return count(arguments.model, arguments.input)
+        case "compare":
+            from lectures_jax.cli.compare import compare
+
+            return compare(arguments.run_dirs, arguments.out)
         case "check":
             from lectures_jax.cli.check import check
 
@@ -114,9 +124,20 @@ def _parser() -> argparse.ArgumentParser:
         "--input", metavar="N", type=int, nargs="+", required=True, help="shape of one input"
     )
 
+    _add_compare(commands)
     _add_check(commands)
     _add_predict(commands)
     return parser
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser("compare", help="curves and results of several runs on one page")
+    compare.add_argument(
+        "run_dirs", metavar="RUN_DIR", type=Path, nargs="+", help="folder of a run"
+    )
+    compare.add_argument(
+        "--out", metavar="FILE", type=Path, default=Path("compare.html"), help="the page to write"
+    )
 
 
 def _add_check(commands: Any) -> None:

@@ -7,7 +7,12 @@ try:
     from lectures_jax.report.anchors import anchors
     from lectures_jax.report.boxes import draw_boxes
     from lectures_jax.report.classification import confusion, worst_mistakes
-    from lectures_jax.report.curves import curves, precision_recall_curves
+    from lectures_jax.report.comparison import (
+        compared_curves,
+        compared_results,
+        compared_settings,
+    )
+    from lectures_jax.report.curves import curves, curves_by_run, precision_recall_curves
     from lectures_jax.report.dataset import dataset
     from lectures_jax.report.detection import precision_recall_by_class, predictions, worst_errors
     from lectures_jax.report.generative import (
@@ -32,9 +37,13 @@ __all__ = [
     "SAMPLE_SCORES",
     "anchors",
     "class_shares",
+    "compared_curves",
+    "compared_results",
+    "compared_settings",
     "configuration",
     "confusion",
     "curves",
+    "curves_by_run",
     "dataset",
     "draw_boxes",
     "enlarge",

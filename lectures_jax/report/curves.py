@@ -47,14 +47,33 @@ def curves(
     with plot(path, rows=len(panels), height=0.6 + 1.7 * len(panels)) as axes:
         for ax, panel in zip(axes, panels, strict=True):
             for name in panel:
-                _line(ax, history, name)
+                _line(ax, history, name, label=name)
             ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if len(panel) == 4 else 3)
             ax.set_yscale("log" if log else "linear")
             ax.margins(x=0.01)
         axes[-1].set_xlabel("step")
 
 
-def _line(ax: Axes, history: MetricRows, name: str) -> None:
+def curves_by_run(runs: Mapping[str, MetricRows], name: str, path: Path) -> None:
+    """Draws one metric of several trainings over their steps, with the last values in the legend.
+
+    Args:
+        runs: rows with "step", by the run's name; a run without the metric has no line.
+        name: of the metric.
+        path: file to write: `.svg`, `.png` or `.pdf`.
+    """
+    with plot(path, height=1.6 + 0.17 * len(runs)) as (ax,):
+        for number, (run, history) in enumerate(runs.items()):
+            if any(name in row for row in history):
+                _line(ax, history, name, label=run, shade=color(number))
+        ax.set(xlabel="step", ylabel=_plain(name))
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1))
+        ax.margins(x=0.01)
+
+
+def _line(
+    ax: Axes, history: MetricRows, name: str, *, label: str, shade: str | None = None
+) -> None:
     rows = [(row["step"], row[name]) for row in history if name in row]
     steps, values = np.array(rows, float).reshape(-1, 2).T
     finite = np.isfinite(values)
@@ -63,9 +82,10 @@ def _line(ax: Axes, history: MetricRows, name: str) -> None:
     # A point between two gaps is on no line.
     padded = np.pad(finite, 1)
     marked = np.full(len(rows), len(rows) <= 40) | ~(padded[:-2] | padded[2:])
-    label = f"{_plain(name)}  {last}"
+    label = f"{_plain(label)}  {last}"
     marker = "o" if marked.any() else ""
-    ax.plot(steps, values, marker=marker, markevery=marked, markersize=2.5, label=label)
+    options = {"marker": marker, "markevery": marked, "markersize": 2.5, "label": label}
+    ax.plot(steps, values, **options, color=shade)
 
 
 def precision_recall_curves(curves: Mapping[str, Num[np.ndarray, " r"]], path: Path) -> None:
