@@ -28,7 +28,7 @@ $(VENV)/.bench: $(VENV)/.experiments
 	$(INSTALL) --editable '.[experiments,bench]'
 	touch $@
 
-# Trains the small YOLOv3 on the built-in digits (4 to 7 minutes on two cores) and prints its report.
+# Trains the small YOLOv3 on the built-in digits (4 to 6 minutes on two cores, and 2 of set-up) and prints its report.
 demo: $(VENV)/.experiments
 	$(BIN)/ljx run experiments/ch3_vision/yolo.py --out runs/demo
 

@@ -1,8 +1,8 @@
 """Classifies small images by a plain, residual or separable network. CPU, 1 min; accuracy 1.00.
 
 By default handwritten digits of 8×8 pixels; `--data idx --root DIR` takes MNIST's format, such as
-Fashion-MNIST, `--data images --root DIR` a folder of images per class. Nothing is chosen by the test
-images: the last step's averaged model counts.
+Fashion-MNIST, `--data images --root DIR` a folder of images per class. Nothing is chosen by the
+test images: the last step's averaged model counts.
 """
 
 from dataclasses import asdict, dataclass, field, replace

@@ -81,7 +81,9 @@ def run(config: Config, out: Path) -> dict[str, float]:
             classes=splits.classes,
         ),
         training_section(generator.history, figures),
-        report.timing(generator.history, batch_size=settings.batch_size),
+        report.timing(
+            generator.history, batch_size=settings.batch_size * settings.discriminator_steps
+        ),
         walk_section(generator.model, config.seed),
     ]
     if config.grid_steps:

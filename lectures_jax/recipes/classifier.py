@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,7 +23,8 @@ from flax import nnx
 import lectures_jax
 from lectures_jax import data, metrics, objectives, optim, weights
 from lectures_jax.models import resnet, xception
-from lectures_jax.recipes.settings import require
+from lectures_jax.recipes.generator import Kind
+from lectures_jax.recipes.settings import fill, require
 from lectures_jax.train import fit, predict
 from lectures_jax.train.history import Row
 from lectures_jax.typing import Batch
@@ -68,17 +69,17 @@ class Trained(NamedTuple):
     history: list[Row]
 
 
-def with_defaults(settings: Settings, kind: Literal["digits", "idx", "images"]) -> Settings:
+def with_defaults(settings: Settings, kind: Kind) -> Settings:
     """Returns the settings with those that depend on the data.
 
     Args:
         settings: None in a field stands for its default.
         kind: of the data set, as `data.read_classified` takes it.
     """
-    return replace(
+    return fill(
         settings,
-        steps=settings.steps or (600 if kind == "digits" else 3000),
-        augmentation=settings.augmentation or ("flip" if kind == "images" else "shift"),
+        steps=600 if kind == "digits" else 3000,
+        augmentation="flip" if kind == "images" else "shift",
     )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -18,7 +18,7 @@ from lectures_jax.data.records import Dataset
 from lectures_jax.metrics.coco import CocoResult
 from lectures_jax.models.yolo import SMALL, Yolo, YoloSize
 from lectures_jax.recipes.detection_data import Kind, Splits
-from lectures_jax.recipes.settings import require
+from lectures_jax.recipes.settings import fill, require
 from lectures_jax.train import fit
 from lectures_jax.train.history import Row
 from lectures_jax.typing import Batch, Key
@@ -94,8 +94,8 @@ def with_defaults(settings: Settings, kind: Kind) -> Settings:
         defaults = Settings(steps=4000, overlap_weight=3.0, orientation="fixed", scale=(0.8, 1.25))
     else:
         defaults = Settings(steps=6000, overlap_weight=0.0, orientation="any", scale=(0.75, 1.5))
-    names = [f.name for f in dataclasses.fields(settings) if getattr(settings, f.name) is None]
-    return replace(settings, **{name: getattr(defaults, name) for name in names})
+    names = ("steps", "overlap_weight", "orientation", "scale")
+    return fill(settings, **{name: getattr(defaults, name) for name in names})
 
 
 def train(settings: Settings, splits: Splits, out: Path | None = None, *, seed: int = 0) -> Trained:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from lectures_jax import data, losses, objectives, ops, weights
 from lectures_jax.models.diffusion import Denoiser
 from lectures_jax.nn.parameters import count_parameters
 from lectures_jax.recipes.generator import Generator, Kind, to_unit_range
-from lectures_jax.recipes.settings import require
+from lectures_jax.recipes.settings import fill, require
 from lectures_jax.train import fit
 from lectures_jax.typing import Key
 
@@ -58,12 +58,8 @@ def with_defaults(settings: Settings, kind: Kind) -> Settings:
         settings: as the user chose them.
         kind: of the data set.
     """
-    return replace(
-        settings,
-        steps=settings.steps or STEPS[kind],
-        channels=settings.channels or CHANNELS[kind],
-        patch=settings.patch or (1 if kind == "digits" else 2),
-    )
+    patch = 1 if kind == "digits" else 2
+    return fill(settings, steps=STEPS[kind], channels=CHANNELS[kind], patch=patch)
 
 
 def train(
@@ -203,7 +199,8 @@ def generate(
         steps: of the sampler; None: the settings'.
     """
     shape = (CHUNK, *settings["shape"])
-    labels, steps = np.resize(labels, count), steps or settings["sampling_steps"]
+    labels = np.resize(labels, count)
+    steps = settings["sampling_steps"] if steps is None else steps
     alpha_bar = signal_ratios(settings["schedule_steps"])
     parts = []
     for start in range(0, count, CHUNK):

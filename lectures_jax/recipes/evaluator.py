@@ -139,7 +139,8 @@ def evaluator(
         most: images that the scores compare, at most.
     """
     splits = data.read_classified(kind, root)
-    return Evaluator(splits, steps=steps or (500 if kind == "digits" else 1500), most=most)
+    default = 500 if kind == "digits" else 1500
+    return Evaluator(splits, steps=default if steps is None else steps, most=most)
 
 
 def train_classifier(splits: data.Splits, *, steps: int) -> Cnn:

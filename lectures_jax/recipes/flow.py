@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +18,9 @@ from lectures_jax import data, losses, objectives, ops, optim, weights
 from lectures_jax.models.flow import Flow
 from lectures_jax.nn.parameters import count_parameters
 from lectures_jax.recipes.generator import Generator, Kind
-from lectures_jax.recipes.settings import require
+from lectures_jax.recipes.settings import fill, require
 from lectures_jax.train import fit, predict
+from lectures_jax.train.history import Row
 from lectures_jax.typing import Batch, Key
 
 DENSE = 6  # dense couplings at the end of a flow of scales
@@ -56,16 +57,13 @@ def with_defaults(settings: Settings, kind: Kind) -> Settings:
         settings: as the user chose them.
         kind: of the data set.
     """
-    small = kind == "digits"
-    network = settings.network or ("histogram" if small else "multiscale")
-    return replace(
-        settings,
-        network=network,
-        steps=settings.steps or (2400 if small else 6000),
-        batch_size=settings.batch_size or (64 if small else 32),
-        hidden=settings.hidden or (512 if network == "histogram" else 48),
-        learning_rate=settings.learning_rate or (2e-3 if small else 1e-3),
-    )
+    if kind == "digits":
+        defaults = Settings("histogram", steps=2400, batch_size=64, learning_rate=2e-3)
+    else:
+        defaults = Settings("multiscale", steps=6000, batch_size=32, learning_rate=1e-3)
+    names = ("network", "steps", "batch_size", "learning_rate")
+    settings = fill(settings, **{name: getattr(defaults, name) for name in names})
+    return fill(settings, hidden=512 if settings.network == "histogram" else 48)
 
 
 def train(
@@ -79,18 +77,42 @@ def train(
         out: folder for rows, checkpoints and `model.safetensors`; None leaves no files.
         seed: of parameters, order and noise.
     """
-    key_init, key_statistics, key_train = jax.random.split(jax.random.key(seed), 3)
     start = time.process_time()
+    model, history = train_network(settings, splits, out, seed=seed)
+    seconds = time.process_time() - start
+    bits = bits_per_dim(model, splits.test, splits.levels)
+    draw = partial(sample, model, model_settings(settings, splits))
+    return Generator(draw, count_parameters(model), seconds, bits, history, model)
+
+
+def train_network(
+    settings: Settings,
+    splits: data.Splits,
+    out: Path | None = None,
+    *,
+    conditional: bool = True,
+    seed: int = 0,
+) -> tuple[Flow, list[Row]]:
+    """Trains the flow alone; returns it and the rows of `train.fit`.
+
+    Args:
+        settings: from `with_defaults`.
+        splits: images.
+        out: folder for rows, checkpoints and `model.safetensors`; None leaves no files.
+        conditional: whether the flow is conditioned on the class.
+        seed: of parameters, order and noise.
+    """
+    key_init, key_statistics, key_train = jax.random.split(jax.random.key(seed), 3)
     steps, batch_size = require(settings.steps, "steps"), require(settings.batch_size, "batch_size")
-    sizes = model_settings(settings, splits)
+    sizes = model_settings(settings, splits, conditional=conditional)
     flow = weights.build_model("flow", sizes, rngs=nnx.Rngs(key_init))
     if settings.network == "multiscale":
-        begin_normalized(key_statistics, flow, splits)
+        begin_normalized(key_statistics, flow, splits, conditional=conditional)
     some = {name: value[:256] for name, value in splits.test.items()}
     model, history = fit(
         key_train,
         flow,
-        partial(objectives.flow_bits_per_dim, levels=splits.levels, conditional=True),
+        partial(objectives.flow_bits_per_dim, levels=splits.levels, conditional=conditional),
         optimizer(settings),
         data.batches(splits.train, batch_size=batch_size, seed=seed),
         steps=steps,
@@ -99,12 +121,9 @@ def train(
         evaluate=lambda model: {"held_out": bits_per_dim(model, some, splits.levels)},
         evaluate_every=max(steps // 6, 1),
     )
-    seconds = time.process_time() - start
     if out is not None:
         weights.save_model(out / "model.safetensors", model, kind="flow", settings=sizes)
-    bits = bits_per_dim(model, splits.test, splits.levels)
-    draw = partial(sample, model, sizes)
-    return Generator(draw, count_parameters(model), seconds, bits, history, model)
+    return model, history
 
 
 def sample(model: Flow, settings: Mapping[str, Any], key: Key, count: int) -> np.ndarray:
@@ -117,18 +136,26 @@ def sample(model: Flow, settings: Mapping[str, Any], key: Key, count: int) -> np
         count: images.
     """
     parts = [
-        _draw(model, jax.random.fold_in(key, i), CHUNK, settings["levels"])
+        _draw(*nnx.split(model), jax.random.fold_in(key, i), None, CHUNK, settings["levels"])
         for i in range(math.ceil(count / CHUNK))
     ]
     return np.concatenate(parts)[:count]
 
 
-@partial(nnx.jit, static_argnums=(2, 3))
-def _draw(model: Flow, key: jax.Array, count: int, levels: int) -> jax.Array:
-    return ops.quantize(model.sample(key, count), levels=levels)
+@partial(jax.jit, static_argnames=("structure", "count", "levels"))
+def _draw(
+    structure: nnx.GraphDef,
+    arrays: Any,
+    key: Key,
+    labels: jax.Array | None,
+    count: int,
+    levels: int,
+    temperature: float = 1.0,
+) -> jax.Array:
+    flow = nnx.merge(structure, arrays)
+    return ops.quantize(flow.sample(key, count, labels, temperature=temperature), levels=levels)
 
 
-@partial(nnx.jit, static_argnames=("levels", "temperature"))
 def sample_classes(
     key: Key, model: Flow, labels: jax.Array, *, levels: int, temperature: float = 1.0
 ) -> jax.Array:
@@ -141,8 +168,7 @@ def sample_classes(
         levels: of a pixel.
         temperature: factor of the normal deviates.
     """
-    x = model.sample(key, len(labels), labels, temperature=temperature)
-    return ops.quantize(x, levels=levels)
+    return _draw(*nnx.split(model), key, labels, len(labels), levels, temperature)
 
 
 def model_settings(

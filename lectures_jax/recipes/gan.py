@@ -1,7 +1,7 @@
 """The generative adversarial network: a DCGAN with any of the course's losses."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import process_time
@@ -16,11 +16,10 @@ from lectures_jax import data, losses, objectives, weights
 from lectures_jax.models.gan import Gan
 from lectures_jax.nn.parameters import count_parameters
 from lectures_jax.recipes.generator import Generator, Kind
-from lectures_jax.recipes.settings import require
+from lectures_jax.recipes.settings import fill, require
 from lectures_jax.train import Player, fit_adversarial, predict
-from lectures_jax.typing import Key
+from lectures_jax.typing import Key, Objective
 
-Objective = Callable[..., Any]
 LOSSES: dict[str, tuple[Objective, Objective]] = {
     "non-saturating": (
         partial(objectives.gan_discriminator, loss=losses.discriminator_minimax),
@@ -88,7 +87,7 @@ def with_defaults(settings: Settings, kind: Kind) -> Settings:
         settings: as the user chose them.
         kind: of the data set.
     """
-    return replace(settings, steps=settings.steps or (1500 if kind == "digits" else 4000))
+    return fill(settings, steps=1500 if kind == "digits" else 4000)
 
 
 def train(

@@ -69,8 +69,8 @@ def train_spaces(
         seed: of parameters, order and noise.
     """
     steps, hidden = settings.steps, settings.hidden
-    sizes = {"latent": settings.latent, "hidden": hidden, "samples": (1,), "components": 2}
-    of_vae = vae.with_defaults(vae.Settings(steps=steps, **sizes), kind)
+    of_vae = vae.Settings(steps=steps, latent=settings.latent, hidden=hidden)
+    of_vae = vae.with_defaults(of_vae, kind)
     of_gan = gan.Settings(steps=steps)
     of_flow = flow.Settings(network="multiscale", steps=steps, hidden=hidden)
     of_diffusion = diffusion.Settings(steps=steps, channels=(hidden,) if hidden else None)
@@ -103,7 +103,8 @@ def train_vae(settings: vae.Settings, splits: data.Splits, out: Path, *, seed: i
         out: folder of the run.
         seed: of parameters, order and noise.
     """
-    return _space(vae.train(settings, splits, out, seed=seed).model, Vae.encode, Vae.decode)
+    model, _ = vae.train_network(settings, splits, out, seed=seed)
+    return _space(model, Vae.encode, Vae.decode)
 
 
 def train_autoencoder(
@@ -172,23 +173,8 @@ def train_flow(settings: flow.Settings, splits: data.Splits, out: Path, *, seed:
         out: folder of the run.
         seed: of parameters, order and noise.
     """
-    key_init, key_statistics, key_train = jax.random.split(jax.random.key(seed), 3)
-    levels, steps = splits.levels, require(settings.steps, "steps")
-    sizes = flow.model_settings(settings, splits, conditional=False)
-    model = weights.build_model("flow", sizes, rngs=nnx.Rngs(key_init))
-    flow.begin_normalized(key_statistics, model, splits, conditional=False)
-    batch_size = require(settings.batch_size, "batch_size")
-    model, _ = fit(
-        key_train,
-        model,
-        partial(objectives.flow_bits_per_dim, levels=levels),
-        flow.optimizer(settings),
-        data.batches(splits.train, batch_size=batch_size, seed=seed),
-        steps=steps,
-        out=out,
-        ema_decay=settings.ema_decay,
-    )
-    weights.save_model(out / "model.safetensors", model, kind="flow", settings=sizes)
+    model, _ = flow.train_network(settings, splits, out, conditional=False, seed=seed)
+    levels = splits.levels
 
     def encode(model: Flow, images: jax.Array) -> jax.Array:
         return model.forward((jnp.round(images * (levels - 1)) + 0.5) / levels)[0]

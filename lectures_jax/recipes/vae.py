@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from lectures_jax.models.vae import Vae
 from lectures_jax.nn.parameters import count_parameters
 from lectures_jax.recipes.generator import Generator, Kind
 from lectures_jax.recipes.mixture import fit_code_mixture
-from lectures_jax.recipes.settings import require
+from lectures_jax.recipes.settings import fill, require
 from lectures_jax.train import evaluate, fit, predict
+from lectures_jax.train.history import Row
 from lectures_jax.typing import Key, Objective
 
 
@@ -66,13 +67,9 @@ def with_defaults(settings: Settings, kind: Kind) -> Settings:
         kind: of the data set.
     """
     small = kind == "digits"
-    return replace(
-        settings,
-        dense=small if settings.dense is None else settings.dense,
-        steps=settings.steps or (1200 if small else 6000),
-        latent=settings.latent or (16 if small else 32),
-        hidden=settings.hidden or (512 if small else 256),
-    )
+    if small:
+        return fill(settings, dense=True, steps=1200, latent=16, hidden=512)
+    return fill(settings, dense=False, steps=6000, latent=32, hidden=256)
 
 
 def train(
@@ -86,8 +83,32 @@ def train(
         out: folder for rows, checkpoints and `model.safetensors`; None leaves no files.
         seed: of parameters, order and noise.
     """
-    key_init, key_train, key_codes = jax.random.split(jax.random.key(seed), 3)
     start = time.process_time()
+    model, history = train_network(settings, splits, out, seed=seed)
+    key_codes = jax.random.split(jax.random.key(seed), 3)[2]
+    codes = draw_codes(key_codes, model, splits.train["image"])
+    mixture = fit_code_mixture(codes, components=settings.components, seed=seed)
+    seconds = time.process_time() - start
+
+    def sample_mixture(key: Key, count: int) -> np.ndarray:
+        return decode(model, mixture.sample(key, count))
+
+    bits = bits_per_dim(settings, model, splits)
+    return Generator(sample_mixture, count_parameters(model), seconds, bits, history, model)
+
+
+def train_network(
+    settings: Settings, splits: data.Splits, out: Path | None = None, *, seed: int = 0
+) -> tuple[Vae, list[Row]]:
+    """Trains the VAE alone; returns it and the rows of `train.fit`.
+
+    Args:
+        settings: from `with_defaults`.
+        splits: images.
+        out: folder for rows, checkpoints and `model.safetensors`; None leaves no files.
+        seed: of parameters, order and noise.
+    """
+    key_init, key_train, _ = jax.random.split(jax.random.key(seed), 3)
     steps, sizes = require(settings.steps, "steps"), model_settings(settings, splits)
     model, history = fit(
         key_train,
@@ -100,17 +121,9 @@ def train(
         ema_decay=settings.ema_decay,
         log_every=max(steps // 30, 1),
     )
-    codes = draw_codes(key_codes, model, splits.train["image"])
-    mixture = fit_code_mixture(codes, components=settings.components, seed=seed)
-    seconds = time.process_time() - start
     if out is not None:
         weights.save_model(out / "model.safetensors", model, kind="vae", settings=sizes)
-
-    def sample_mixture(key: Key, count: int) -> np.ndarray:
-        return decode(model, mixture.sample(key, count))
-
-    bits = bits_per_dim(settings, model, splits)
-    return Generator(sample_mixture, count_parameters(model), seconds, bits, history, model)
+    return model, history
 
 
 def sample(model: Vae, settings: Mapping[str, Any], key: Key, count: int) -> np.ndarray:
@@ -243,7 +256,8 @@ def held_out_images(settings: Settings, splits: data.Splits) -> np.ndarray:
         splits: images.
     """
     images = splits.test["image"]
-    return images[: settings.bound_images or (1000 if images[0].size < 500 else 200)]
+    small = images[0].size < 500
+    return images[: fill(settings, bound_images=1000 if small else 200).bound_images]
 
 
 def mean_bound(

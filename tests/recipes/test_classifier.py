@@ -61,6 +61,11 @@ def test_what_was_chosen_stays():
     assert classifier.with_defaults(SETTINGS, "idx") == SETTINGS
 
 
+def test_a_number_of_steps_that_is_zero_is_no_default():
+    with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
+        classifier.with_defaults(Settings(steps=0), "digits")
+
+
 def test_settings_without_their_defaults_are_refused(splits):
     with pytest.raises(ValueError, match="steps must be set"):
         classifier.train(Settings(), splits)

@@ -10,7 +10,7 @@ VAE = vae.with_defaults(vae.Settings(steps=2, hidden=8, latent=2), "digits")
 
 
 def test_a_flow_loses_nothing_on_the_way_to_a_code_and_back(monkeypatch, tmp_path):
-    tiny.skip_training(monkeypatch, latent_spaces)
+    tiny.skip_training(monkeypatch, flow)
     monkeypatch.setattr(flow, "begin_normalized", lambda *_, **__: None)
     sizes = flow.model_settings
     smallest = {"scales": 1, "steps": 1, "dense": 1}
