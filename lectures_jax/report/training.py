@@ -8,6 +8,11 @@ import numpy as np
 from lectures_jax.report.curves import MetricRows, curves
 from lectures_jax.report.page import Figure, Section, Table
 
+EVALUATED = ("test_", "validation_", "held_out_", "evaluation_")
+"""Prefixes of what is measured on other data, after which the name of training's metric follows."""
+
+OPTIMIZATION = {"learning_rate": "Learning rate", "grad_norm": "norm of the gradient"}
+
 
 def training(
     history: MetricRows,
@@ -18,23 +23,52 @@ def training(
 ) -> Section:
     """Returns the curves of a run: losses on the training data, scores on other data.
 
+    A score such as `test_accuracy` is drawn on the axes of the `accuracy` that training measures.
+    Learning rate and norm of the gradient have a figure of their own, where the history has them.
+
     Args:
         history: rows with "step".
-        folder: the two figures are written to it.
-        losses: names of losses, a list for each panel that they share.
+        folder: the figures are written to it.
+        losses: names of what training measures, a list for each panel that they share.
         scores: names of scores, a list for each panel that they share.
     """
-    curves(history, folder / "loss.svg", panels=losses)
-    curves(history, folder / "score.svg", panels=scores)
-    return Section(
-        "Training",
-        "Losses are means over the training batches since the point before; scores are measured on "
-        "data that is not trained on.",
-        figures=[
-            Figure(folder / "loss.svg", "Losses."),
-            Figure(folder / "score.svg", "Scores."),
-        ],
-    )
+    names = {name for row in history for name in row}
+    scores = [[name for name in panel if name not in OPTIMIZATION] for panel in scores]
+    beside = {name: _trained(name) for panel in scores for name in panel}
+    on_losses = {name for panel in losses for name in panel}
+    panels = [
+        [*panel, *(name for name, trained in beside.items() if trained in panel)]
+        for panel in losses
+    ]
+    own = [[n for n in panel if beside[n] not in on_losses] for panel in scores]
+    groups = {
+        "loss": (panels, "By step: {}."),
+        "score": (own, "On data that is not trained on: {}."),
+        "optimization": ([[name] for name in OPTIMIZATION if name in names], "{}."),
+    }
+    figures = []
+    for file, (panels, caption) in groups.items():
+        shown = [panel for panel in panels if panel]
+        if shown:
+            curves(history, folder / f"{file}.svg", panels=shown)
+            listed = [OPTIMIZATION.get(name, name) for panel in shown for name in panel]
+            figures.append(Figure(folder / f"{file}.svg", caption.format(_listed(listed))))
+    text = "What training measures is the mean over its batches since the point before"
+    if beside:
+        measured = "is" if len(beside) == 1 else "are"
+        text += f"; {_listed(list(beside))} {measured} measured on data that is not trained on"
+    return Section("Training", f"{text}.", figures=figures)
+
+
+def _trained(name: str) -> str | None:
+    """The metric of training that an evaluation's name refers to."""
+    prefix = next((prefix for prefix in EVALUATED if name.startswith(prefix)), None)
+    return None if prefix is None else name.removeprefix(prefix)
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def timing(history: MetricRows, *, batch_size: int) -> Section:

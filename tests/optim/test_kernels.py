@@ -29,3 +29,19 @@ def test_the_rate_may_be_a_schedule_that_scales_the_decay_too():
     schedule = optax.linear_schedule(0.2, 0.0, 10)
     updates = updates_of(optim.adamw_on_kernels(schedule, weight_decay=0.5), 0.0)
     np.testing.assert_allclose(updates["kernel"], -0.2 * 0.5 * 4, rtol=1e-6)
+
+
+def test_the_rows_of_a_training_have_the_rate_and_the_moves_are_optax_s():
+    schedule = optax.cosine_decay_schedule(0.2, 5)
+    ours = optim.adamw_on_kernels(schedule, weight_decay=0.5)
+    mask = {"kernel": True, "bias": False, "scale": False}
+    theirs = optax.adamw(schedule, weight_decay=0.5, mask=mask)
+    states, params = [ours.init(PARAMS), theirs.init(PARAMS)], [PARAMS, PARAMS]
+    for step in range(4):
+        grads = jax.tree.map(lambda p, step=step: jnp.sin(p + step), PARAMS)
+        for i, optimizer in enumerate((ours, theirs)):
+            updates, states[i] = optimizer.update(grads, states[i], params[i])
+            params[i] = optax.apply_updates(params[i], updates)
+        rates = optax.tree.get_all_with_path(states[0], "learning_rate")
+        np.testing.assert_allclose(rates[0][1], schedule(step), rtol=1e-6)
+        jax.tree.map(np.testing.assert_array_equal, *params)

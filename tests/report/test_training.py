@@ -17,6 +17,34 @@ def test_losses_and_scores_have_a_figure_each(tmp_path):
     assert "mAP50" not in texts[0]
 
 
+def test_training_and_evaluation_share_an_axis(tmp_path):
+    rows = [{"step": i, "loss": 1.0, "accuracy": 0.5, "test_accuracy": 0.25} for i in (1, 2)]
+    section = report.training(
+        rows, tmp_path, losses=[["loss"], ["accuracy"]], scores=[["test_accuracy"]]
+    )
+    (figure,) = section.figures
+    text = figure.source.read_text()
+    assert text.count('id="axes_') == 2
+    assert "<!-- test_accuracy  0.25 -->" in text
+    assert figure.caption == "By step: loss, accuracy and test_accuracy."
+    assert "test_accuracy is measured on data that is not trained on" in section.text
+
+
+@pytest.mark.parametrize("scores", [[], [["grad_norm"]]])
+def test_rate_and_gradient_have_a_figure_and_a_caption_of_their_own(tmp_path, scores):
+    rows = [{"step": i, "loss": 1.0, "grad_norm": 2.0, "learning_rate": 0.5} for i in (1, 2)]
+    section = report.training(rows, tmp_path, losses=[["loss"]], scores=scores)
+    captions = [figure.caption for figure in section.figures]
+    assert captions == ["By step: loss.", "Learning rate and norm of the gradient."]
+    assert "learning_rate  0.5" in section.figures[1].source.read_text()
+    assert "not trained on" not in section.text
+
+
+def test_a_score_of_no_training_metric_has_a_figure(tmp_path):
+    section = report.training(HISTORY, tmp_path, losses=[["loss"]], scores=[["mAP50"]])
+    assert section.figures[1].caption == "On data that is not trained on: mAP50."
+
+
 def test_timing_by_hand():
     rows = dict(report.timing(HISTORY, batch_size=8).table.rows)
     assert rows["steps per second, median"] == 5
