@@ -64,6 +64,11 @@ class ErrorLog:
         if len(self.kept) < MAX_PROBLEMS:
             self.kept.append(str(error))
 
+    def remark(self, text: str, *, kind: str) -> None:
+        """Notes what the reader decided by itself, which is no reason to stop."""
+        self.counts[kind] += 1
+        self.kept.append(_printable(text))
+
 
 def _printable(text: str) -> str:
     if text.isprintable():

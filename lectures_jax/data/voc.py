@@ -6,6 +6,7 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree
+import numpy as np
 from defusedxml import DefusedXmlException
 
 from lectures_jax.data.files import (
@@ -29,6 +30,9 @@ from lectures_jax.data.problems import (
 )
 from lectures_jax.data.records import Dataset, Record
 
+TEST_SHARE = 0.2
+DRAWN = {"trainval": False, "train": False, "val": True, "test": True}
+"""Splits that are drawn where there is no list of any, and whether they are measured on."""
 MAX_EQUALS = 2000  # signs in one file: of attributes, of which VOC has none
 
 
@@ -46,6 +50,9 @@ def read_voc(
     root: Path | str, *, split: str, classes: Sequence[str] | None = None, strict: bool = True
 ) -> Dataset:
     """Reads `Annotations/*.xml`, `JPEGImages` and `ImageSets/Main/<split>.txt`.
+
+    Without a folder `ImageSets`, a fifth of the images is "test" or "val" and the rest "trainval"
+    or "train": a draw that does not change, and that `Dataset.problems` mentions.
 
     VOC counts pixels from 1 and includes both ends, so that `xmin = 1, xmax = w` is the whole
     width. In continuous coordinates this is `[xmin − 1, xmax]`, which is what the boxes hold.
@@ -71,7 +78,7 @@ def read_voc(
     """
     root, problems = unwrap(Path(root)), ErrorLog(strict)
     file = root / "ImageSets" / "Main" / f"{split}.txt"
-    listed = deduplicate(_listed(file, root), file, problems)
+    listed = deduplicate(_listed(file, root, problems), file, problems)
     suffixes = _Suffixes(root)
     read = [_describe(root, name, suffixes(name), file, problems) for name in listed]
     images = [image for image in read if image]
@@ -96,8 +103,15 @@ def read_voc(
     return build_dataset(records, classes, problems, file, objects="Annotations/*.xml")
 
 
-def _listed(file: Path, root: Path) -> list[str]:
+def _listed(file: Path, root: Path, problems: ErrorLog) -> list[str]:
     """Returns the names of a split; a list of one class has a second column: 1, 0 or -1."""
+    names = [path.stem for path in list_files(root / "Annotations", (".xml",))]
+    if file.stem in DRAWN and len(names) > 1 and not (root / "ImageSets").exists():
+        count = max(1, round(len(names) * TEST_SHARE))
+        test = set(np.random.default_rng(0).permutation(names)[:count].tolist())
+        remark = f"{file.parent}: there are no lists of the splits: {count} of {len(names)} images "
+        problems.remark(f"{remark}were drawn to be measured on.", kind="splits drawn by the reader")
+        return [name for name in names if (name in test) == DRAWN[file.stem]]
     rows = [line.split() for line in lines_of(file, root=root)]
     if all(len(row) == 2 and row[1] in ("1", "0", "-1") for row in rows):
         return [name for name, _ in rows]

@@ -174,6 +174,21 @@ def test_a_voc_image_and_its_list_are_read_however_they_are_spelled(tmp_path, su
     assert record.image.name == f"a{suffix}"
 
 
+def test_voc_without_lists_is_split_by_a_draw_that_is_mentioned(tmp_path):
+    for i in range(10):
+        image_file(tmp_path / "JPEGImages" / f"{i}.jpg")
+        text(tmp_path / "Annotations" / f"{i}.xml", f"<annotation>{OBJECT}</annotation>")
+    train, test = detection_data.read_splits("voc", tmp_path)
+    names = [{record.id for record in dataset} for dataset in (train, test)]
+    assert [len(split) for split in names] == [8, 2]
+    assert names[0] | names[1] == {str(i) for i in range(10)}
+    assert "no lists of the splits: 2 of 10 images were drawn" in test.problems[0]
+    again = detection_data.read_splits("voc", tmp_path, splits=("train", "val"))[1]
+    assert {record.id for record in again} == names[1]
+    with pytest.raises(ValueError, match=r"night\.txt: file: expected an existing file"):
+        data.read_voc(tmp_path, split="night")
+
+
 def test_voc_below_its_devkit_is_read(tmp_path):
     voc(tmp_path / "VOCdevkit" / "VOC2012")
     assert len(data.read_voc(tmp_path, split="train")) == 1
