@@ -46,7 +46,7 @@ def tell(error: Exception, *, log: Path | None = None) -> int:
             with atomic_write(log) as scratch:
                 scratch.write_text(trace, encoding="utf-8", errors="backslashreplace")
         except OSError:  # a full disk may be the failure itself
-            shown, log = True, None
+            shown, log = shown or not _is_reasoned(error), None
     if shown:
         _say(trace.rstrip("\n"))
     code = 2 if _is_input(error) else 1
@@ -75,6 +75,11 @@ def _is_input(error: Exception) -> bool:
     return isinstance(error, ValueError) and module in ("lectures_jax", EXPERIMENT)
 
 
+def _is_reasoned(error: Exception) -> bool:
+    """Whether an error of the system says in this library's words what is the matter."""
+    return isinstance(error, OSError) and error.errno is None
+
+
 def _raised_in(trace: TracebackType | None) -> str:
     """Name of the module that raised."""
     name = ""
@@ -92,7 +97,6 @@ def _line(error: Exception, code: int) -> str:
         return f"{error.filename}: {error.strerror}."
     text = " ".join(str(error).split())
     text = text if len(text) <= 400 else f"{text[:400]}…"
-    reasoned = isinstance(error, OSError) and error.errno is None  # this library's own words
-    if code == 2 or reasoned or isinstance(error, ImportError):
+    if code == 2 or _is_reasoned(error) or isinstance(error, ImportError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

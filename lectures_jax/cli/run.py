@@ -58,6 +58,7 @@ def run(name: str, options: Sequence[str]) -> int:
 def _run(module: ModuleType, config: Any, out: Path, expected: Bounds) -> int:
     """Runs an experiment in a folder that is ready for it, and returns the exit code."""
     from lectures_jax import runtime
+    from lectures_jax.train import Stopped
 
     try:
         metrics = module.run(config, out)
@@ -65,7 +66,7 @@ def _run(module: ModuleType, config: Any, out: Path, expected: Bounds) -> int:
             raise TypeError(f"run must return a dictionary of metrics, got {metrics!r}.")
         numbers = {str(name): float(value) for name, value in metrics.items()}
         runtime.write_json(out / "metrics.json", numbers)
-    except runtime.Stopped as stopped:
+    except Stopped as stopped:
         reason = str(stopped).partition(";")[0] or "stopped after a checkpoint"
         runtime.say(f"ljx: {reason} in {out}; run again to resume.")
         return 75

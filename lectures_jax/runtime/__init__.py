@@ -5,11 +5,10 @@ from lectures_jax.runtime.environment import environment
 from lectures_jax.runtime.files import atomic_write, sync, write_json
 from lectures_jax.runtime.lock import folder_lock
 from lectures_jax.runtime.output import open_standard_streams, optional_output, say
-from lectures_jax.runtime.signals import Stopped, StopRequest, current_request, stop_request
+from lectures_jax.runtime.signals import StopRequest, current_request, stop_request
 
 __all__ = [
     "StopRequest",
-    "Stopped",
     "atomic_write",
     "current_request",
     "environment",

@@ -27,7 +27,7 @@ def optional_output() -> Iterator[None]:
     except (OSError, SystemExit):  # the latter is rich's, when it meets a broken pipe
         # Or else the interpreter fails at its end, when it writes out what is left.
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+        os.dup2(null, 1)
         os.close(null)
 
 

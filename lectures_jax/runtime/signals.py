@@ -15,10 +15,6 @@ _ECHO = 0.25
 """Seconds in which one request may arrive twice: a terminal and a parent process both send it."""
 
 
-class Stopped(Exception):  # noqa: N818  (it reports a request that was met, not an error)
-    """A run ended early on a signal, with nothing lost. The same call again resumes."""
-
-
 class StopRequest:
     """Whether the process was asked to end.
 
@@ -28,15 +24,6 @@ class StopRequest:
 
     def __init__(self):
         self.arrived = ""
-
-    def check(self) -> None:
-        """Returns if nothing has arrived.
-
-        Raises:
-            Stopped: if something has.
-        """
-        if self.arrived:
-            raise Stopped(f"stopped by {self.arrived}; run again to resume.")
 
 
 _active: list[StopRequest] = []

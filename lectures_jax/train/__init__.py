@@ -1,6 +1,5 @@
 """Training: a learner, the only loop around it, what it leaves on disk, and evaluation."""
 
-from lectures_jax.runtime import Stopped
 from lectures_jax.train.adversarial import Player, adversarial
 from lectures_jax.train.descent import descent, make_step
 from lectures_jax.train.diagnosis import NonFiniteError
@@ -9,6 +8,7 @@ from lectures_jax.train.fit import fit, fit_adversarial
 from lectures_jax.train.learner import Learner, compile_step, split_key
 from lectures_jax.train.run import run
 from lectures_jax.train.state import TrainState, assemble, init, rebuild
+from lectures_jax.train.stopping import Stopped
 
 __all__ = [
     "Learner",

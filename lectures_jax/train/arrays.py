@@ -61,6 +61,21 @@ def describe(state: TrainState) -> dict[str, str]:
     }
 
 
+def difference(there: dict[str, str], like: TrainState) -> str | None:
+    """Returns the first difference between a description and a state, in words, or None.
+
+    Args:
+        there: as `describe` returned it.
+        like: a state.
+    """
+    here = describe(like)
+    for name in here | there:
+        if here.get(name) != there.get(name):
+            names = there.get(name, "absent"), here.get(name, "absent")
+            return f"{name} is {names[0]} there and {names[1]} here"
+    return None
+
+
 def cause(error: Exception) -> str:
     """Returns why files could not be written: the system's reason, or else the message's beginning.
 

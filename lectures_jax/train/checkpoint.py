@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,8 +72,7 @@ class Checkpoints:
         """
         self._folder, self._best, self._key = folder.absolute(), best, key
         self._folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self._folders(r"saving-\d{8,}(\.orbax-checkpoint-tmp.*)?"):
-            shutil.rmtree(leftover)
+        self._remove_unfinished()
         self.newest: int | None = None
         self._sound, self._scores = list[int](), dict[int, float]()
         self._thread = ThreadPoolExecutor(max_workers=1)
@@ -221,7 +221,8 @@ class Checkpoints:
         self._remove_all_but(keep)
 
     def _unwritable(self, step: int, error: Exception) -> OSError:
-        shutil.rmtree(self._folder / f"saving-{step:08d}", ignore_errors=True)
+        with suppress(OSError):  # what stopped the save may stop this
+            self._remove_unfinished()
         cause = arrays.cause(error)
         return OSError(f"{cause}: the checkpoint {self._path(step)} cannot be written.")
 
@@ -237,6 +238,10 @@ class Checkpoints:
     def _remove_all_but(self, keep: set[int]) -> None:
         for old in set(self._steps()) - keep:
             shutil.rmtree(self._path(old), ignore_errors=True)
+
+    def _remove_unfinished(self) -> None:
+        for leftover in self._folders(r"saving-\d{8,}(\.orbax-checkpoint-tmp.*)?"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
     def _note(self, step: int, evaluation: Row | None) -> None:
         if evaluation and self._best in evaluation:
@@ -271,7 +276,10 @@ class Checkpoints:
         if (checked := self._checked(step)) is None:
             return None
         manifest, progress = checked
-        self._compare(step, arrays.describe(like), progress.tree)
+        if different := arrays.difference(progress.tree, like):
+            raise ValueError(
+                f"{self._path(step)} does not fit the model and optimizer: {different}."
+            )
         try:
             state = arrays.load(self._path(step), like)
             there = int(state.step)
@@ -286,14 +294,6 @@ class Checkpoints:
         row = with_evaluation(manifest.row, manifest.evaluation or {})
         evaluated = manifest.evaluation is not None
         return Restored(state, step, progress.position, row, evaluated, progress.key)
-
-    def _compare(self, step: int, here: dict[str, str], there: dict[str, str]) -> None:
-        for name in here | there:
-            if here.get(name) != there.get(name):
-                raise ValueError(
-                    f"{self._path(step)} does not fit the model and optimizer: {name} is "
-                    f"{there.get(name, 'absent')} there and {here.get(name, 'absent')} here."
-                )
 
 
 def _score(value: float) -> float:

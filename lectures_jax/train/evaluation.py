@@ -16,6 +16,7 @@ from jaxtyping import Array
 from lectures_jax.runtime import current_request
 from lectures_jax.train.learner import call_objective
 from lectures_jax.train.state import assemble, evaluation_view
+from lectures_jax.train.stopping import check
 from lectures_jax.typing import Batch, Key, Metrics, Objective, Ratio
 
 _first_only: ContextVar[bool] = ContextVar("first_only", default=False)
@@ -68,7 +69,7 @@ def evaluate(
     structure, params, buffers = nnx.split(evaluation_view(model), nnx.Param, ...)
     count, sums = jnp.float32(0), None
     for number, batch in enumerate(islice(batches, 1 if first_only else None)):
-        current_request().check()
+        check(current_request())
         size, added = _sums(structure, objective, params, buffers, batch, fixed, number)
         count += size
         sums = added if sums is None else jax.tree.map(jnp.add, sums, added)

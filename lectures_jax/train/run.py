@@ -13,13 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from lectures_jax.runtime import (
-    Stopped,
-    StopRequest,
-    current_request,
-    folder_lock,
-    stop_request,
-)
+from lectures_jax.runtime import StopRequest, current_request, folder_lock, stop_request
 from lectures_jax.train.arguments import check_run
 from lectures_jax.train.checkpoint import Checkpoints, Restored
 from lectures_jax.train.evaluation import Untried, first_batch_only, scalars
@@ -28,6 +22,7 @@ from lectures_jax.train.learner import Learner
 from lectures_jax.train.progress import open_progress
 from lectures_jax.train.session import Schedule, Session
 from lectures_jax.train.state import TrainState, rebuild
+from lectures_jax.train.stopping import Stopped, check
 from lectures_jax.train.stream import Stream
 from lectures_jax.typing import Batch, Key
 
@@ -210,7 +205,7 @@ def _resume(session: Session, restored: Restored, steps: int | None, key: Key) -
 
 def _run_loop(session: Session, schedule: Schedule, steps: int | None, stop: StopRequest) -> None:
     """Steps through the batches, with a flush where something is due, and one at the end."""
-    stop.check()
+    check(stop)
     if session.step == 0:
         _try_out(session)
     elif session.step == steps or "evaluate" in schedule.due(session.step):

@@ -299,6 +299,7 @@ def test_a_file_that_is_no_experiment_is_refused(error_line, text, message):
         ('open("nowhere/a.xml")', 2, "nowhere/a.xml: No such file or directory."),
         ('json.loads("{")', 1, "JSONDecodeError"),
         ('raise RuntimeError("a\\nb")', 1, "RuntimeError: a b (traceback in runs/toy/error.log)"),
+        ('raise OSError("No space left: x")', 1, "ljx: No space left: x (traceback in "),
         ("return 3", 1, "TypeError: run must return a dictionary of metrics, got 3"),
         ("import sklearn.nothing", 1, "pip install 'lectures_jax[experiments]'"),
         ("raise KeyboardInterrupt", 130, "interrupted"),
