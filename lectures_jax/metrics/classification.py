@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lectures_jax.typing import checked
+
 
 class ClassScores(NamedTuple):
     """Precision, recall and F1 of each class, in [0, 1]; NaN where the denominator is zero.
@@ -20,10 +22,11 @@ class ClassScores(NamedTuple):
     f1: Float[Array, " c"]
 
 
+@checked
 def accuracy(logits: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Float[Array, ""]:
     """Returns the share of the examples whose highest score is that of their label.
 
-    Of equal scores the first counts as the highest.
+    Of equal scores the first counts as the highest; an example with a score that is NaN is wrong.
 
     Args:
         logits: one score per class.
@@ -37,10 +40,12 @@ def accuracy(logits: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Float[Ar
         Bishop (2006), sec. 1.5.1: one minus the misclassification rate.
     """
     counts = (labels >= 0) & (labels < logits.shape[-1])
-    right = counts & (jnp.argmax(logits, axis=-1) == labels)
+    known = ~jnp.any(jnp.isnan(logits), axis=-1)
+    right = counts & known & (jnp.argmax(logits, axis=-1) == labels)
     return jnp.sum(right, dtype=jnp.float32) / jnp.sum(counts, dtype=jnp.float32)
 
 
+@checked
 def confusion_matrix(
     predicted: Int[Array, "*b"], labels: Int[Array, "*b"], *, num_classes: int
 ) -> Int[Array, "c c"]:
@@ -70,6 +75,7 @@ def confusion_matrix(
     return counts.reshape(num_classes, num_classes)
 
 
+@checked
 def class_scores(confusion: Int[Array, "c c"]) -> ClassScores:
     """Returns precision, recall and their harmonic mean of each class.
 

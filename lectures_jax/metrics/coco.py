@@ -42,6 +42,7 @@ from jaxtyping import Array, Bool, Float, Float64, Int
 
 from lectures_jax.metrics import _coco_matching as matching
 from lectures_jax.metrics._coco_matching import AREAS, IOU_THRESHOLDS
+from lectures_jax.typing import checked
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 MAX_DETECTIONS = np.array([1, 10, 100])
@@ -73,6 +74,7 @@ class CocoResult(NamedTuple):
         return dict(zip(STATS, np.asarray(self.stats).tolist(), strict=True))
 
 
+@checked
 def coco_map(
     boxes: Float[Array | np.ndarray, "i d 4"],
     scores: Float[Array | np.ndarray, "i d"],
@@ -104,7 +106,7 @@ def coco_map(
     Args:
         boxes: corners of the detections, in pixels, padded to d per image; float64 ones as NumPy
             arrays.
-        scores: confidence of each detection, in any range.
+        scores: confidence of each detection, in any range; one whose score is NaN is left out.
         labels: class of each detection; those outside of [0, num_classes) are left out.
         valid: which detections are real and not padding.
         true_boxes: corners of the objects, in pixels, padded to g per image.
@@ -150,6 +152,7 @@ def _evaluate(
     boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd, area, *, num_classes
 ) -> CocoResult:
     scores = scores.astype(jnp.float64)
+    valid = valid & ~jnp.isnan(scores)
     order = jnp.argsort(jnp.where(valid, -scores, jnp.inf), axis=1, stable=True)
     detections = matching.as_boxes(boxes, labels, valid)
     detections, scores = jax.tree.map(lambda x: _take(x, order), (detections, scores))

@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Int32
 
 from lectures_jax import ops
+from lectures_jax.typing import checked
 
 
 class Matches(NamedTuple):
@@ -43,6 +44,7 @@ class PrecisionRecall(NamedTuple):
     recall: Float[Array, "c n"]
 
 
+@checked
 def match_detections(
     boxes: Float[Array | np.ndarray, "i d 4"],
     scores: Float[Array | np.ndarray, "i d"],
@@ -63,7 +65,7 @@ def match_detections(
 
     Args:
         boxes: corners of the detections, in pixels, padded to d per image.
-        scores: confidence of each detection, in any range.
+        scores: confidence of each detection, in any range; one whose score is NaN is left out.
         labels: class of each detection.
         valid: which detections are real and not padding.
         true_boxes: corners of the objects, in pixels, padded to g per image.
@@ -76,15 +78,18 @@ def match_detections(
         Four arrays over the detections and objects, in the order of the arguments.
 
     Raises:
-        ValueError: if there is no image, or no slot for a detection or an object.
+        ValueError: if there is no image, no slot for a detection or an object, or `iou_threshold`
+            is out of [0, 1].
 
     Source:
         Everingham et al. (2010), sec. 4.2.
     """
+    _need_threshold(iou_threshold)
     arrays = (boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd)
     return _match(*arrays, iou_threshold)
 
 
+@checked
 def precision_recall(
     boxes: Float[Array | np.ndarray, "i d 4"],
     scores: Float[Array | np.ndarray, "i d"],
@@ -102,7 +107,8 @@ def precision_recall(
 
     Args:
         boxes: corners of the detections, in pixels, padded to d per image.
-        scores: confidence of each detection, in any range; two equal ones make two points.
+        scores: confidence of each detection, in any range; two equal ones make two points, and
+            one that is NaN none.
         labels: class of each detection.
         valid: which detections are real; padding repeats the curves' last point.
         true_boxes: corners of the objects, in pixels, padded to g per image.
@@ -116,11 +122,13 @@ def precision_recall(
         One curve per class, with a point for each of the n = i·d detections.
 
     Raises:
-        ValueError: if there is no image, or no slot for a detection or an object.
+        ValueError: if there is no image, no slot for a detection or an object, or `iou_threshold`
+            is out of [0, 1].
 
     Source:
         Everingham et al. (2010), sec. 4.2.
     """
+    _need_threshold(iou_threshold)
     arrays = (boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd)
     sorted_scores, true, false, num_objects = _count(
         *arrays, iou_threshold, num_classes=num_classes
@@ -131,6 +139,7 @@ def precision_recall(
     return PrecisionRecall(sorted_scores, precision, recall)
 
 
+@checked
 def voc_ap(
     boxes: Float[Array | np.ndarray, "i d 4"],
     scores: Float[Array | np.ndarray, "i d"],
@@ -155,7 +164,7 @@ def voc_ap(
 
     Args:
         boxes: corners of the detections, in pixels, padded to d per image.
-        scores: confidence of each detection, in any range.
+        scores: confidence of each detection, in any range; one whose score is NaN is left out.
         labels: class of each detection.
         valid: which detections are real and not padding.
         true_boxes: corners of the objects, in pixels, padded to g per image.
@@ -170,16 +179,23 @@ def voc_ap(
         Values in [0, 1], and -1 for a class without objects.
 
     Raises:
-        ValueError: if there is no image, or no slot for a detection or an object.
+        ValueError: if there is no image, no slot for a detection or an object, or `iou_threshold`
+            is out of [0, 1].
 
     Source:
         Everingham et al. (2010), sec. 4.2; Everingham & Winn (2012), sec. 3.4.1.
     """
+    _need_threshold(iou_threshold)
     arrays = (boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd)
     _, true, false, num_objects = _count(*arrays, iou_threshold, num_classes=num_classes)
     if eleven_point:
         return _eleven_point(true, false, num_objects)
     return _all_points(true, false, num_objects)
+
+
+def _need_threshold(iou_threshold: float) -> None:
+    if not 0 <= iou_threshold <= 1:
+        raise ValueError(f"iou_threshold must be in [0, 1], got {iou_threshold}.")
 
 
 @jax.jit
@@ -191,6 +207,7 @@ def _match(
             "expected at least one image and one slot per image, if only an invalid one, got "
             f"scores of shape {scores.shape} and true_labels of shape {true_labels.shape}."
         )
+    valid = valid & ~jnp.isnan(scores)
     crowd = jnp.zeros(true_valid.shape, bool) if crowd is None else crowd
     same = (labels[:, :, None] == true_labels[:, None]) & valid[:, :, None] & true_valid[:, None]
     iou = jnp.where(same, jax.vmap(ops.pairwise_iou)(boxes, true_boxes), -1.0)
@@ -225,7 +242,8 @@ def _count(
     """Returns scores `[n]`, right and wrong detections so far `[c, n]`, and objects `[c]`."""
     arrays = (boxes, scores, labels, valid, true_boxes, true_labels, true_valid)
     matches = _match(*arrays, crowd, threshold)
-    order = jnp.argsort(jnp.where(valid, -scores, jnp.inf).ravel(), stable=True)
+    sortable = valid & ~jnp.isnan(scores)
+    order = jnp.argsort(jnp.where(sortable, -scores, jnp.inf).ravel(), stable=True)
 
     classes = jnp.arange(num_classes)[:, None]
     of_class = labels.ravel()[order][None] == classes

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from lectures_jax.typing import Key
+from lectures_jax.typing import Key, checked
 
 Codes = Float[Array | np.ndarray, "n d"]
 Factors = Int[Array | np.ndarray, "n k"]
@@ -28,6 +28,7 @@ class DciScores(NamedTuple):
     importance: Float[np.ndarray, "d k"]
 
 
+@checked
 def mutual_information_gap(codes: Codes, factors: Factors, *, bins: int = 20) -> float:
     """Returns the mean over factors of `(I(z_1; v) − I(z_2; v)) / H(v)`, known as MIG.
 
@@ -41,26 +42,28 @@ def mutual_information_gap(codes: Codes, factors: Factors, *, bins: int = 20) ->
 
     Returns:
         A value in [0, 1]: 1 where one unit has all the information about a factor and the others
-        none, 0 where two units have the same.
+        none, 0 where two units have the same. A factor of a single level, which has no information,
+        is left out; if there is no other, the score is 0.
 
     Raises:
-        ValueError: if there is no example or only one unit.
+        ValueError: if there is no example or only one unit, a code is not finite, or there is no
+            bin.
 
     Source:
         Chen et al. (2018), eq. 6.
     """
+    _need_positive(bins=bins)
     codes, factors = _check(codes, factors)
     edges = [np.histogram_bin_edges(unit, bins)[1:-1] for unit in codes.T]
     levels = np.stack([np.digitize(u, e) for u, e in zip(codes.T, edges, strict=True)])
     gaps = []
-    for factor in factors.T:
+    for factor in factors[:, _varies(factors)].T:
         information = np.sort([_mutual_information(unit, factor) for unit in levels])
-        entropy = _mutual_information(factor, factor)
-        if entropy:
-            gaps.append((information[-1] - information[-2]) / entropy)
+        gaps.append((information[-1] - information[-2]) / _mutual_information(factor, factor))
     return float(np.mean(gaps)) if gaps else 0.0
 
 
+@checked
 def separated_attributes(codes: Codes, factors: Factors) -> float:
     """Returns the mean over factors of the gap between the two best units' R², known as SAP.
 
@@ -71,23 +74,28 @@ def separated_attributes(codes: Codes, factors: Factors) -> float:
         factors: level of each factor in the same examples, where order means something.
 
     Returns:
-        A value in [0, 1].
+        A value in [0, 1]. A factor of a single level is left out; if there is no other, it is 0.
 
     Raises:
-        ValueError: if there is no example or only one unit.
+        ValueError: if there is no example or only one unit, or a code is not finite.
 
     Source:
         Kumar et al. (2018), sec. 3, with the score of continuous factors.
     """
     codes, factors = _check(codes, factors)
+    codes, factors = codes[:, _varies(codes)], factors[:, _varies(factors)]
+    if not factors.size:
+        return 0.0
     x, y = codes - codes.mean(axis=0), factors - factors.mean(axis=0)
     spread = np.outer((x**2).sum(axis=0), (y**2).sum(axis=0))
     product = (x.T @ y) ** 2
     score = np.divide(product, spread, out=np.zeros_like(product), where=spread > 0)
-    best = np.sort(score, axis=0)
+    # Units that never vary explain nothing.
+    best = np.sort(np.pad(score, ((2, 0), (0, 0))), axis=0)
     return float(np.mean(best[-1] - best[-2]))
 
 
+@checked
 def dci(key: Key, codes: Codes, factors: Factors, *, trees: int = 20) -> DciScores:
     """Returns disentanglement, completeness and informativeness.
 
@@ -104,7 +112,8 @@ def dci(key: Key, codes: Codes, factors: Factors, *, trees: int = 20) -> DciScor
         The three scores, and the importance of each unit for each factor.
 
     Raises:
-        ValueError: if there are fewer than four examples or only one unit.
+        ValueError: if there are fewer than four examples or only one unit, a code is not finite,
+            or there is no tree.
         ImportError: without scikit-learn.
 
     Source:
@@ -112,6 +121,7 @@ def dci(key: Key, codes: Codes, factors: Factors, *, trees: int = 20) -> DciScor
     """
     from sklearn.ensemble import RandomForestClassifier
 
+    _need_positive(trees=trees)
     codes, factors = _check(codes, factors, least=4)
     rng = _generator(key)
     order = rng.permutation(len(codes))
@@ -130,7 +140,8 @@ def dci(key: Key, codes: Codes, factors: Factors, *, trees: int = 20) -> DciScor
     return DciScores(*dci_of_importance(table), float(np.mean(right)), table)
 
 
-def dci_of_importance(importance: Float[np.ndarray, "d k"]) -> tuple[float, float]:
+@checked
+def dci_of_importance(importance: Float[Array | np.ndarray, "d k"]) -> tuple[float, float]:
     """Returns disentanglement and completeness of a table of importances.
 
     `1 − H` of each unit's row, weighted by how important the unit is, and of each factor's column,
@@ -142,15 +153,22 @@ def dci_of_importance(importance: Float[np.ndarray, "d k"]) -> tuple[float, floa
     Returns:
         Two values in [0, 1], disentanglement first.
 
+    Raises:
+        ValueError: if an importance is negative or not finite, or there is none.
+
     Source:
         Eastwood & Williams (2018), eq. 1 and 2.
     """
+    importance = np.asarray(importance, np.float64)
+    if not (importance.size and np.all(importance >= 0) and np.isfinite(importance).all()):
+        raise ValueError(f"importance must be finite and at least 0, got {importance.tolist()}.")
     total = importance.sum()
     weight = importance.sum(axis=1) / total if total else np.zeros(len(importance))
     disentanglement = np.sum(weight * (1 - _entropy(importance)))
     return float(disentanglement), float(np.mean(1 - _entropy(importance.T)))
 
 
+@checked
 def factor_vae_score(
     key: Key, codes: Codes, factors: Factors, *, votes: int = 800, group: int = 64
 ) -> float:
@@ -158,8 +176,8 @@ def factor_vae_score(
 
     Each vote takes a group of examples that agree in one factor, and the unit of least variance
     in the group, relative to its variance over all examples. A majority classifier from units to
-    factors is trained on one half of the votes and evaluated on the other. Units that never vary
-    are left out.
+    factors is trained on one half of the votes and evaluated on the other. Units and factors that
+    never vary are left out.
 
     Args:
         key: for the groups.
@@ -169,16 +187,24 @@ def factor_vae_score(
         group: number of examples per vote, drawn with replacement.
 
     Returns:
-        An accuracy, in [0, 1].
+        An accuracy, in [0, 1]. If no unit varies it is that of chance, one over the number of
+        factors; if no factor varies it is 0.
 
     Raises:
-        ValueError: if there is no example or only one unit.
+        ValueError: if there is no example or only one unit, a code is not finite, or there are
+            fewer than two votes or no example in a group.
 
     Source:
         Kim & Mnih (2018), sec. 4.
     """
+    _need_positive(group=group)
+    if votes < 2:
+        raise ValueError(f"votes must be at least 2, one of each half, got {votes}.")
     codes, factors = _check(codes, factors)
     rng = _generator(key)
+    codes, factors = codes[:, _varies(codes)], factors[:, _varies(factors)]
+    if not (codes.size and factors.size):
+        return 1 / factors.shape[1] if factors.size else 0.0
     variance = codes.var(axis=0)
     alive = variance > 1e-3 * variance.max()
     codes = codes[:, alive] / np.sqrt(variance[alive])
@@ -197,7 +223,21 @@ def factor_vae_score(
 def _check(codes: Codes, factors: Factors, *, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
     if len(codes) < least or codes.shape[1] < 2:
         raise ValueError(f"codes must be [n >= {least}, d >= 2], got shape {codes.shape}.")
-    return np.asarray(codes, np.float64), np.asarray(factors)
+    codes = np.asarray(codes, np.float64)
+    if not np.isfinite(codes).all():
+        raise ValueError(f"codes must be finite, got {np.sum(~np.isfinite(codes))} that are not.")
+    return codes, np.asarray(factors)
+
+
+def _need_positive(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}.")
+
+
+def _varies(columns: np.ndarray) -> np.ndarray:
+    """Which columns have two different values; a variance would be rounded, perhaps above 0."""
+    return np.any(columns != columns[:1], axis=0)
 
 
 def _generator(key: Key) -> np.random.Generator:

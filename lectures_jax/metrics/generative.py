@@ -1,8 +1,7 @@
 """Distances and overlaps of a set of generated images and a set of real ones, from features."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +9,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from lectures_jax.metrics._float64 import in_float64
+from lectures_jax.metrics._frechet import frechet
+from lectures_jax.typing import checked
+
 Vectors = Float[Array | np.ndarray, "n d"]
 Others = Float[Array | np.ndarray, "m d"]
-Result = TypeVar("Result")
 
 
 class ManifoldScores(NamedTuple):
@@ -44,6 +46,7 @@ class ModeCoverage(NamedTuple):
     quality: Float[Array, ""]
 
 
+@checked
 def frechet_distance(features_a: Vectors, features_b: Others) -> Float[Array, ""]:
     """Returns the squared Fréchet distance of the Gaussians fitted to two sets of features.
 
@@ -69,9 +72,10 @@ def frechet_distance(features_a: Vectors, features_b: Others) -> Float[Array, ""
         Dowson & Landau (1982), eq. 4; Heusel et al. (2017), eq. 6.
     """
     _need(2, features_a=features_a, features_b=features_b)
-    return _in_float64(_frechet, features_a, features_b)
+    return in_float64(frechet, features_a, features_b)
 
 
+@checked
 def kernel_distance(features_a: Vectors, features_b: Others) -> Float[Array, ""]:
     """Returns the unbiased estimate of the squared maximum mean discrepancy, known as KID.
 
@@ -93,9 +97,10 @@ def kernel_distance(features_a: Vectors, features_b: Others) -> Float[Array, ""]
         Bińkowski et al. (2018), eq. 4; Gretton et al. (2012), eq. 3.
     """
     _need(2, features_a=features_a, features_b=features_b)
-    return _in_float64(_kernel_distance, features_a, features_b)
+    return in_float64(_kernel_distance, features_a, features_b)
 
 
+@checked
 def manifold_scores(real: Vectors, fake: Others, *, neighbors: int = 5) -> ManifoldScores:
     """Returns precision, recall, density and coverage of the samples.
 
@@ -117,9 +122,10 @@ def manifold_scores(real: Vectors, fake: Others, *, neighbors: int = 5) -> Manif
     if neighbors < 1:
         raise ValueError(f"neighbors must be at least 1, got {neighbors}.")
     _need(neighbors + 1, real=real, fake=fake)
-    return _in_float64(partial(_manifold, neighbors), real, fake)
+    return in_float64(partial(_manifold, neighbors), real, fake)
 
 
+@checked
 def nearest_neighbor_ratio(
     fake: Vectors, train: Others, held_out: Float[Array | np.ndarray, "k d"]
 ) -> Float[Array, ""]:
@@ -135,7 +141,8 @@ def nearest_neighbor_ratio(
 
     Returns:
         A value of at least 0. Near 1 the model generalizes; far below 1 it copies, perhaps with
-        noise; far above 1 its samples are unlike real images.
+        noise; far above 1 its samples are unlike real images. It is infinite, or NaN where all
+        samples are copies too, if half of `held_out` is in the training set.
 
     Raises:
         ValueError: if a set is empty.
@@ -144,9 +151,10 @@ def nearest_neighbor_ratio(
         Meehan et al. (2020), sec. 3, who test the same two sets of distances for a difference.
     """
     _need(1, fake=fake, train=train, held_out=held_out)
-    return _in_float64(_nearest_ratio, fake, train, held_out)
+    return in_float64(_nearest_ratio, fake, train, held_out)
 
 
+@checked
 def class_histogram(
     labels: Int[Array, " n"], *, num_classes: int
 ) -> Float[Array, " {num_classes}"]:
@@ -162,17 +170,20 @@ def class_histogram(
         Shares in [0, 1], of sum 1 if all labels are in range.
 
     Raises:
-        ValueError: if there is no sample.
+        ValueError: if there is no sample or no class.
 
     Source:
         Srivastava et al. (2017), sec. 4, count the modes of a set of digits in this way.
     """
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
     _need(1, labels=labels)
     inside = (labels >= 0) & (labels < num_classes)
     counts = jnp.bincount(jnp.where(inside, labels, num_classes), length=num_classes + 1)
     return counts[:-1] / labels.shape[0]
 
 
+@checked
 def mode_coverage(points: Vectors, modes: Others, *, deviation: float) -> ModeCoverage:
     """Returns how many modes of a mixture have good samples, and what share of the samples is good.
 
@@ -187,42 +198,23 @@ def mode_coverage(points: Vectors, modes: Others, *, deviation: float) -> ModeCo
         The number of modes, and the share of samples.
 
     Raises:
-        ValueError: if there is no sample or no mode.
+        ValueError: if there is no sample or no mode, or `deviation` is not positive.
 
     Source:
         Srivastava et al. (2017), sec. 4.1.
     """
+    if not deviation > 0:
+        raise ValueError(f"deviation must be positive, got {deviation}.")
     _need(1, points=points, modes=modes)
-    return _in_float64(_covered_modes, points / deviation, modes / deviation)
+    return in_float64(partial(_covered_modes, deviation), points, modes)
 
 
 def _need(least: int, **sets: Array | np.ndarray) -> None:
     for name, rows in sets.items():
         if rows.shape[0] < least:
             raise ValueError(f"{name} must have at least {least} rows, got {rows.shape[0]}.")
-
-
-def _in_float64(function: Callable[..., Result], *sets: Array | np.ndarray) -> Result:
-    """Calls with float64 arrays, whether or not they are enabled outside, and rounds the result.
-
-    A difference of large, nearly equal sums would leave little of float32.
-    """
-    with jax.enable_x64(True):
-        result = function(*(jnp.asarray(x, jnp.float64) for x in sets))
-    # A float64 array that left would make the caller's next operation on it warn.
-    return jax.tree.map(lambda x: x.astype(jax.dtypes.canonicalize_dtype(x.dtype)), result)
-
-
-@jax.jit
-def _frechet(a: Array, b: Array) -> Array:
-    def fit(x: Array) -> tuple[Array, Array]:
-        mean = jnp.mean(x, axis=0, keepdims=True)
-        return mean[0], jnp.linalg.qr((x - mean) / np.sqrt(len(x) - 1), mode="r")
-
-    (mean_a, root_a), (mean_b, root_b) = fit(a), fit(b)
-    overlap = jnp.sum(jnp.linalg.svd(root_a @ root_b.T, compute_uv=False))
-    spread = jnp.sum(root_a**2) + jnp.sum(root_b**2) - 2 * overlap
-    return jnp.sum((mean_a - mean_b) ** 2) + jnp.maximum(spread, 0)
+        if not all(rows.shape):
+            raise ValueError(f"{name} must have at least one feature, got shape {rows.shape}.")
 
 
 @jax.jit
@@ -267,22 +259,29 @@ def _nearest_ratio(fake: Array, train: Array, held_out: Array) -> Array:
 
     def to_nearest(row: Array) -> Array:
         # The nearest by a matrix product, its distance by differences: 0 for a copy.
-        neighbor = train[jnp.argmin(norms - 2 * train @ row)]
-        return jnp.sum((row - neighbor) ** 2)
+        neighbor = train[_argmin(norms - 2 * train @ row)]
+        squared = jnp.sum((row - neighbor) ** 2)
+        # Where the distance is zero, the root has no derivative.
+        return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
 
     def nearest(x: Array) -> Array:
-        return jnp.sqrt(jnp.median(lax.map(to_nearest, x, batch_size=100)))
+        return jnp.median(lax.map(to_nearest, x, batch_size=100))
 
     return nearest(fake) / nearest(held_out)
 
 
 @jax.jit
-def _covered_modes(points: Array, modes: Array) -> ModeCoverage:
+def _covered_modes(deviation: Array, points: Array, modes: Array) -> ModeCoverage:
     squared = lax.map(lambda row: _to_all(row, modes), points)
-    good = jnp.min(squared, axis=1) <= 9
-    mode = jnp.where(good, jnp.argmin(squared, axis=1), len(modes))
+    good = jnp.min(squared, axis=1) <= (3 * deviation) ** 2
+    mode = jnp.where(good, jax.vmap(_argmin)(squared), len(modes))
     covered = jnp.bincount(mode, length=len(modes) + 1)[:-1] > 0
     return ModeCoverage(jnp.sum(covered), jnp.mean(good))
+
+
+def _argmin(x: Array) -> Array:
+    # `jnp.argmin` under the caller's `jit` is lowered where float64 is not enabled, and fails.
+    return lax.top_k(-x, 1)[1][0]
 
 
 def _reach(x: Array, k: int) -> Array:

@@ -1,10 +1,16 @@
 """Measures of single images."""
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from lectures_jax.ops._precision import upcast
+from lectures_jax.typing import checked
 
+
+@checked
 def high_frequency_energy(
     images: Float[Array | np.ndarray, "n h w c"], *, cutoff: float = 0.25
 ) -> Float[Array, ""]:
@@ -21,15 +27,19 @@ def high_frequency_energy(
         A value between 0 and the mean square of all pixels.
 
     Raises:
-        ValueError: if there is no image.
+        ValueError: if there is no image, or `cutoff` is beyond all frequencies, out of [0, √½].
 
     Source:
         Bracewell (1986), ch. 6, Rayleigh's theorem; for generated images: Durall et al. (2020).
     """
+    if not 0 <= cutoff <= math.sqrt(0.5):
+        raise ValueError(f"cutoff must be in [0, √½] cycles per pixel, got {cutoff}.")
     if not images.size:
         raise ValueError(f"images must hold at least one, got shape {images.shape}.")
+    images = jnp.asarray(images)
     h, w = images.shape[1:3]
-    spectrum = jnp.abs(jnp.fft.fft2(jnp.asarray(images), axes=(1, 2)) / (h * w)) ** 2
+    spectrum = jnp.abs(jnp.fft.fft2(upcast(images), axes=(1, 2)) / (h * w)) ** 2
     rows, columns = np.meshgrid(np.fft.fftfreq(h), np.fft.fftfreq(w), indexing="ij")
     high = np.hypot(rows, columns) >= cutoff
-    return jnp.mean(jnp.sum(spectrum * high[None, :, :, None], axis=(1, 2)))
+    energy = jnp.mean(jnp.sum(spectrum * high[None, :, :, None], axis=(1, 2)))
+    return energy.astype(images.dtype)

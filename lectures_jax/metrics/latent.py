@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lectures_jax import ops
-from lectures_jax.typing import Key
+from lectures_jax.ops._precision import upcast
+from lectures_jax.typing import Key, checked
 
 
 class AggregateScores(NamedTuple):
@@ -23,6 +24,7 @@ class AggregateScores(NamedTuple):
     mismatch: Float[Array, ""]
 
 
+@checked
 def active_units(mean: Float[Array, "n d"], *, threshold: float = 0.01) -> Int[Array, ""]:
     """Returns the number of latent units whose posterior mean depends on the image.
 
@@ -34,15 +36,20 @@ def active_units(mean: Float[Array, "n d"], *, threshold: float = 0.01) -> Int[A
         A number from 0 to d.
 
     Raises:
-        ValueError: if there is no image.
+        ValueError: if there is no image, or `threshold` is negative.
 
     Source:
         Burda et al. (2016), sec. 5.2.
     """
     _need_codes(mean)
-    return jnp.sum(jnp.var(mean, axis=0) > threshold, dtype=jnp.int32)
+    if threshold < 0:
+        raise ValueError(f"threshold must be at least 0, got {threshold}.")
+    # From the first row on: the rounded mean of large equal numbers is not that number.
+    variance = jnp.var(upcast(mean) - upcast(mean[:1]), axis=0)
+    return jnp.sum(variance > threshold, dtype=jnp.int32)
 
 
+@checked
 def aggregate_posterior(
     key: Key, mean: Float[Array, "n d"], log_var: Float[Array, "n d"]
 ) -> AggregateScores:
@@ -68,6 +75,8 @@ def aggregate_posterior(
         Hoffman & Johnson (2016), eq. 10.
     """
     _need_codes(mean)
+    dtype = mean.dtype
+    mean, log_var = upcast(mean), upcast(log_var)
     z = ops.reparameterize(key, mean, log_var)
 
     def aggregate(code: Float[Array, " d"]) -> Float[Array, ""]:
@@ -75,10 +84,11 @@ def aggregate_posterior(
         return jax.nn.logsumexp(ops.gaussian_log_prob(codes, mean, log_var)) - jnp.log(len(mean))
 
     aggregate_log_prob = jax.lax.map(aggregate, z)
+    own = ops.gaussian_log_prob(z, mean, log_var)
     prior = ops.standard_normal_log_prob(z)
     return AggregateScores(
-        information=jnp.mean(ops.gaussian_log_prob(z, mean, log_var) - aggregate_log_prob),
-        mismatch=jnp.mean(aggregate_log_prob - prior),
+        information=jnp.mean(own - aggregate_log_prob).astype(dtype),
+        mismatch=jnp.mean(aggregate_log_prob - prior).astype(dtype),
     )
 
 

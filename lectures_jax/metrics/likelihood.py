@@ -4,7 +4,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lectures_jax.ops._precision import upcast
+from lectures_jax.typing import checked
 
+
+@checked
 def effective_sample_size(log_weights: Float[Array, "*b k"]) -> Float[Array, "*b"]:
     """Returns `(Σ w)² / Σ w²`: the number of equally weighted samples of the same worth.
 
@@ -23,4 +27,5 @@ def effective_sample_size(log_weights: Float[Array, "*b k"]) -> Float[Array, "*b
     """
     if not log_weights.shape[-1]:
         raise ValueError(f"log_weights must hold at least one, got shape {log_weights.shape}.")
-    return 1 / jnp.sum(jax.nn.softmax(log_weights, axis=-1) ** 2, axis=-1)
+    share = jax.nn.softmax(upcast(log_weights), axis=-1)
+    return (1 / jnp.sum(share**2, axis=-1)).astype(log_weights.dtype)

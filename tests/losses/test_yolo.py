@@ -253,7 +253,7 @@ def test_a_head_of_one_class_is_not_compared_with_a_target_of_two(loss):
 
 
 def test_what_a_target_has_in_empty_slots_and_padding_ignores_nothing():
-    padded = target_of(BOXES, LABELS, np.array([True, True, False]))
+    padded = jax.jit(target_of)(BOXES, LABELS, np.array([True, True, False]))
     ignored = partial(losses.ignored_slots, jnp.asarray(PREDICTED), ignore_threshold=0.5)
     for value in (1e30, np.nan):
         np.testing.assert_array_equal(ignored(hide_target(value, padded)), ignored(padded))

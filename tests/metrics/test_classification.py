@@ -53,3 +53,9 @@ def test_a_class_that_is_never_there_has_no_recall():
 def test_no_class_is_refused():
     with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
         metrics.confusion_matrix(jnp.array([0]), jnp.array([0]), num_classes=0)
+
+
+def test_scores_that_are_not_numbers_are_wrong():
+    logits = jnp.array([[jnp.nan, 0.0], [0, jnp.nan], [0, 1]])
+    for labels in ([0, 0, 1], [1, 1, 1]):
+        np.testing.assert_allclose(metrics.accuracy(logits, jnp.array(labels)), 1 / 3)

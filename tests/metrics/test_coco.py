@@ -224,3 +224,11 @@ def test_no_slot_at_all_is_refused(name):
     empty = NAMES[:4] if name == "boxes" else (*NAMES[4:], "crowd", "area")
     with pytest.raises(ValueError, match="at least one image and one slot"):
         evaluate(case, **{key: case[key][:, :0] for key in empty})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_detection_whose_score_is_nan_is_left_out(seed):
+    case = scene(seed)
+    nan = np.random.default_rng(seed).random(case["scores"].shape) < 0.3
+    result = evaluate(case, scores=np.where(nan, np.nan, case["scores"]).astype(np.float32))
+    assert_equal(result, evaluate(case, valid=case["valid"] & ~nan))

@@ -194,3 +194,30 @@ def test_no_slot_at_all_is_refused():
     image = one_image(np.zeros((0, 4)), [], [[0, 0, 5, 5]])
     with pytest.raises(ValueError, match="at least one image and one slot"):
         metrics.match_detections(*image)
+
+
+@pytest.mark.parametrize("metric", ["voc_ap", "precision_recall", "match_detections"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_detection_whose_score_is_nan_is_left_out(metric, seed):
+    case = scene(seed)
+    options = {} if metric == "match_detections" else {"num_classes": NUM_CLASSES}
+    nan = np.random.default_rng(seed).random(case["scores"].shape) < 0.3
+    evaluate = lambda **changes: getattr(metrics, metric)(**case | changes, **options)
+    result = evaluate(scores=np.where(nan, np.nan, case["scores"]))
+    expected = evaluate(valid=case["valid"] & ~nan)
+    for got, want in zip(result, expected, strict=True):
+        got = np.where(np.isnan(got), want, got)  # the threshold of a point that is repeated
+        np.testing.assert_array_equal(got, want)
+
+
+def test_one_object_and_a_nan_score_by_hand():
+    box, label, valid = np.float32([[[0, 0, 9, 9]]]), np.array([[0]]), np.array([[True]])
+    found = (np.tile(box, (1, 2, 1)), np.float32([[np.nan, 0.5]]), np.tile(label, 2))
+    average = metrics.voc_ap(*found, np.tile(valid, 2), box, label, valid, num_classes=1)
+    assert average == 1
+
+
+@pytest.mark.parametrize("iou_threshold", [-0.1, 1.5, np.nan])
+def test_a_threshold_that_no_overlap_can_have_is_refused(iou_threshold):
+    with pytest.raises(ValueError, match="iou_threshold must be in"):
+        metrics.voc_ap(**scene(0), num_classes=NUM_CLASSES, iou_threshold=iou_threshold)

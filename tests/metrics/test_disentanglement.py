@@ -100,3 +100,59 @@ def test_a_sprite_moves_by_one_cell_per_level():
     images = sprites["image"].reshape(2, 4, 8, 8, 16, 16)
     np.testing.assert_array_equal(images[1, 2, 4, 5], np.roll(images[1, 2, 3, 5], 1, axis=1))
     np.testing.assert_array_equal(images[1, 2, 4, 5], np.roll(images[1, 2, 4, 4], 1, axis=0))
+
+
+@pytest.mark.parametrize("name", ["mig", "sap"])
+def test_a_factor_of_one_level_tells_nothing_and_does_not_count(name):
+    codes = RNG.normal(size=(200, 3)).astype(np.float32)
+    assert SCORES[name](codes, np.full((200, 2), 7)) == 0
+    constant = np.full((len(FACTORS), 1), 7)
+    beside = np.concatenate([constant, FACTORS, constant], axis=1)
+    np.testing.assert_allclose(SCORES[name](PERFECT, beside), 1, atol=1e-6)
+    np.testing.assert_allclose(SCORES["factor_vae"](PERFECT, beside), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [0.0, 0.1, 1e4])
+def test_collapsed_codes_have_the_score_of_chance(number):
+    collapsed = np.full_like(PERFECT, number)
+    assert SCORES["factor_vae"](collapsed, FACTORS) == 1 / FACTORS.shape[1]
+    assert SCORES["factor_vae"](collapsed, FACTORS[:, :1] * 0) == 0
+    np.testing.assert_allclose(SCORES["mig"](collapsed, FACTORS), 0, atol=1e-12)
+    assert SCORES["sap"](collapsed, FACTORS) == 0
+    assert SCORES["disentanglement"](collapsed, FACTORS) == 0
+    assert SCORES["completeness"](collapsed, FACTORS) == 0
+
+
+def test_collapsed_units_beside_others_are_not_chosen():
+    one = np.full_like(PERFECT, 0.1)
+    one[:, 1] = PERFECT[:, 1]
+    assert SCORES["sap"](one, FACTORS) == pytest.approx(0.25)  # one factor of four
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_codes_that_are_not_numbers_are_refused(name):
+    codes = PERFECT.copy()
+    codes[3, 1] = np.nan
+    with pytest.raises(ValueError, match="codes must be finite, got 1 that are not"):
+        SCORES[name](codes, FACTORS)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.mutual_information_gap(PERFECT, FACTORS, bins=0), "bins must be at least"),
+        (lambda: metrics.dci(KEY, PERFECT, FACTORS, trees=0), "trees must be at least 1, got 0"),
+        (
+            lambda: metrics.factor_vae_score(KEY, PERFECT, FACTORS, votes=1),
+            "votes must be at",
+        ),
+        (
+            lambda: metrics.factor_vae_score(KEY, PERFECT, FACTORS, group=0),
+            "group must be at",
+        ),
+        (lambda: metrics.dci_of_importance(-np.ones((2, 2))), "importance must be finite and"),
+    ],
+)
+def test_numbers_out_of_range_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

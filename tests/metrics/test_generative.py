@@ -167,8 +167,57 @@ def test_modes_and_quality_by_hand():
         (lambda: metrics.nearest_neighbor_ratio(A, A[:0], B), "train must have at least 1 rows"),
         (lambda: metrics.class_histogram(jnp.zeros(0, int), num_classes=3), "labels must have"),
         (lambda: metrics.mode_coverage(A, B[:0], deviation=1.0), "modes must have at least 1"),
+        (lambda: metrics.mode_coverage(A, B, deviation=0.0), "deviation must be positive, got 0"),
+        (lambda: metrics.class_histogram(jnp.zeros(2, int), num_classes=0), "num_classes must be"),
+        (lambda: metrics.kernel_distance(A[:, :0], B[:, :0]), "features_a must have at least one"),
     ],
 )
 def test_too_few_rows_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_ratio_is_of_medians_of_distances_not_of_their_squares():
+    arrays = [np.float32(x) for x in ([[1], [3]], [[0]], [[2], [2]])]  # 1 and 3; 2 and 2 away
+    assert metrics.nearest_neighbor_ratio(*arrays) == 1
+    assert jax.jit(metrics.nearest_neighbor_ratio)(*arrays) == 1
+
+
+def test_float64_features_keep_their_digits():
+    arrays = [np.array([[1e8 + x]]) for x in (1, 0, 2)]
+    assert metrics.nearest_neighbor_ratio(*arrays) == 0.5
+
+
+@pytest.mark.parametrize("rows", [9, 3, 2])
+def test_the_gradient_of_the_frechet_distance_equals_differences(rows):
+    """Also where the covariances have no full rank, and there are more features than rows."""
+    direction = np.random.default_rng(1).normal(size=(rows, 6))
+    with jax.enable_x64(True):
+        few, other = jnp.asarray(A[:rows]), jnp.asarray(B)
+        for distance in (
+            lambda a: metrics.frechet_distance(a, other),
+            lambda a: metrics.frechet_distance(other, a),
+        ):
+            ends = [distance(few + side * 1e-6 * direction) for side in (-1, 1)]
+            gradient = jax.grad(distance)(few)
+            difference = (ends[1] - ends[0]) / 2e-6
+            np.testing.assert_allclose(jnp.sum(gradient * direction), difference, rtol=1e-6)
+
+
+def test_the_gradient_of_half_precision_is_rounded_once():
+    few = jnp.asarray(A, jnp.bfloat16)
+    gradient = jax.grad(metrics.frechet_distance)
+    half, expected = gradient(few, B), gradient(few.astype(jnp.float32), B)
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(half, expected.astype(jnp.bfloat16))
+
+
+def test_the_frechet_distance_of_a_set_from_itself_has_no_gradient():
+    same = jnp.asarray(A[:4], jnp.float32)
+    np.testing.assert_allclose(jax.grad(metrics.frechet_distance)(same, same), 0, atol=1e-6)
+
+
+def test_a_copy_has_a_finite_gradient():
+    train, held_out = jnp.asarray(A, jnp.float32), jnp.asarray(B, jnp.float32)
+    gradient = jax.grad(metrics.nearest_neighbor_ratio)(train[:3], train, held_out)
+    assert np.isfinite(gradient).all()

@@ -36,3 +36,9 @@ def test_blur_takes_it_away():
 def test_no_image_is_refused():
     with pytest.raises(ValueError, match="images must hold at least one"):
         metrics.high_frequency_energy(np.zeros((0, 8, 8, 1), np.float32))
+
+
+@pytest.mark.parametrize("cutoff", [-0.1, 0.8])
+def test_a_frequency_that_no_image_has_is_refused(cutoff):
+    with pytest.raises(ValueError, match="cutoff must be in"):
+        metrics.high_frequency_energy(np.zeros((1, 8, 8, 1), np.float32), cutoff=cutoff)

@@ -49,3 +49,16 @@ def test_no_code_is_refused():
         metrics.active_units(nothing)
     with pytest.raises(ValueError, match="mean must hold at least one code"):
         metrics.aggregate_posterior(jax.random.key(0), nothing, nothing)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_a_large_mean_is_no_variance_and_hides_none(dtype):
+    constant = jnp.full((1000, 2), 30 if dtype == jnp.bfloat16 else 1e4 + 1, dtype)
+    assert metrics.active_units(constant) == 0
+    step = jnp.arange(1000)[:, None] % 2 * float(jnp.finfo(dtype).eps) * 2**15
+    assert metrics.active_units(constant + jnp.asarray(step, dtype), threshold=1e-8) == 2
+
+
+def test_a_negative_threshold_is_refused():
+    with pytest.raises(ValueError, match="threshold must be at least 0, got -1"):
+        metrics.active_units(jnp.zeros((2, 2)), threshold=-1.0)
