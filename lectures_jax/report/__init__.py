@@ -26,7 +26,7 @@ try:
     from lectures_jax.report.images import enlarge, grid, sheet
     from lectures_jax.report.latent import latent_plane, latent_units
     from lectures_jax.report.page import page
-    from lectures_jax.report.seeds import scores_by_seed
+    from lectures_jax.report.seeds import best_by_seeds, mean_and_deviation, scores_by_seed
     from lectures_jax.report.training import configuration, timing, training
 except ModuleNotFoundError as error:
     raise ImportError(
@@ -36,6 +36,7 @@ except ModuleNotFoundError as error:
 __all__ = [
     "SAMPLE_SCORES",
     "anchors",
+    "best_by_seeds",
     "class_shares",
     "compared_curves",
     "compared_results",
@@ -52,6 +53,7 @@ __all__ = [
     "latent_space",
     "latent_units",
     "likelihood_bounds",
+    "mean_and_deviation",
     "page",
     "precision_recall_curves",
     "precision_recall_by_class",

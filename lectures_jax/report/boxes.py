@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Num, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from lectures_jax.report.images import to_rgb
-from lectures_jax.report.theme import color
+from lectures_jax.report.theme import color, font_files, font_for
 
 Rectangle = tuple[int, int, int, int]
 """First and last column and row, `(left, top, right, bottom)`, as Pillow draws them."""
@@ -58,7 +56,9 @@ def draw_boxes(
         fill = "#ffffff" if truth else color(int(labels[i]))
         _outline(draw, rectangle, fill=fill, line=line, dashed=truth)
         score = "" if scores is None else f" {scores[i]:.2f}".replace("0.", ".")
-        chips.append((rectangle, f"{classes[labels[i]]}{score}", fill))
+        name = classes[int(labels[i])]
+        name = name if font_for(name) else f"#{labels[i]}"  # no font here has its script
+        chips.append((rectangle, f"{name}{score}", fill))
     _write_labels(draw, chips[::-1], canvas.size)
     return np.array(canvas)
 
@@ -97,9 +97,10 @@ def _write_labels(
     draw: ImageDraw.ImageDraw, chips: list[tuple[Rectangle, str, str]], size: tuple[int, int]
 ) -> None:
     """Writes each text at a corner of its box, the first texts first, where most space is free."""
-    font = _font(min(20, max(10, min(size) // 32)))
+    points = min(20, max(10, min(size) // 32))
     taken: list[Rectangle] = []
     for (left, top, right, bottom), text, fill in chips:
+        font = _font(font_for(text) or font_files()[0], points)
         text_left, text_top, text_right, text_bottom = draw.textbbox((0, 0), text, font=font)
         w, h = int(text_right - text_left) + 5, int(text_bottom - text_top) + 4
         places = [
@@ -126,6 +127,5 @@ def _overlap(a: Rectangle, others: list[Rectangle]) -> list[int]:
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu, which comes with Matplotlib and has more alphabets than Pillow's own font."""
-    return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
+def _font(file: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, size)

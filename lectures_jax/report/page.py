@@ -17,6 +17,14 @@ from lectures_jax.report.style import STYLE
 from lectures_jax.runtime import atomic_write
 
 _RASTER = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".gif": "gif"}
+_FILES = {
+    "model.safetensors": "model",
+    "metrics.json": "results",
+    "metrics.jsonl": "rows of the training",
+    "config.json": "configuration",
+    "predictions": "predictions",
+}
+"""What a run leaves beside its page, and the words of a link to it."""
 _SMALL = 96  # pixels; narrower images are enlarged, each pixel a square
 
 
@@ -74,6 +82,8 @@ def page(
 ) -> None:
     """Writes a page that holds everything inline and follows the reader's light or dark theme.
 
+    What a run has left beside it (model, rows, results, configuration, predictions) is linked.
+
     Args:
         path: the `.html` file to write.
         title: of the page.
@@ -107,6 +117,7 @@ def page(
 <h1>{escape(title)}</h1>
 {f'<p class="lead">{escape(summary)}</p>' if summary else ""}
 {_definitions(numbers, name="numbers") if numbers else ""}
+{_links(Path(path).parent)}
 </header>
 <nav aria-label="Contents"><ol>{links}</ol></nav>
 <main>
@@ -118,6 +129,15 @@ def page(
 """
     with atomic_write(Path(path)) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _links(folder: Path) -> str:
+    """Links to what lies beside the page; its results are written after a run's page."""
+    there = {name for name in _FILES if (folder / name).exists()}
+    if "config.json" in there:
+        there.add("metrics.json")
+    links = [f'<a href="{name}">{word}</a>' for name, word in _FILES.items() if name in there]
+    return f'<p class="files">Files: {", ".join(links)}</p>' if links else ""
 
 
 def _section(section: Section, index: int, fresh: count) -> str:

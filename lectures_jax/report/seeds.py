@@ -1,12 +1,62 @@
 """The spread of a score over the seeds, for several trainings side by side."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from lectures_jax.report.theme import INK, color, plot
+
+
+def mean_and_deviation(values: Sequence[float] | np.ndarray, *, digits: int) -> str:
+    """Returns mean and standard deviation of the seeds as text; one seed has no deviation.
+
+    Args:
+        values: of the seeds.
+        digits: decimals of both.
+    """
+    mean = f"{np.mean(values):.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def best_by_seeds(scores: Mapping[str, Sequence[float] | np.ndarray], *, than: str) -> str:
+    """Returns a sentence about what is better, as far as the spread of the seeds allows one.
+
+    A difference of two means counts from two of its standard errors on, `√(s₁²/n₁ + s₂²/n₂)`.
+
+    Args:
+        scores: higher is better, values of the seeds by name.
+        than: the name that the others are compared with.
+
+    Source:
+        Welch (1947), eq. 1.
+    """
+    values = {name: np.asarray(v, float) for name, v in scores.items()}
+    if any(len(v) < 2 for v in values.values()):
+        return "One seed has no spread, so that no difference can be told from chance."
+    base = values.pop(than)
+    better = [name for name, v in values.items() if _difference(v, base) > 2]
+    worse = [name for name, v in values.items() if _difference(v, base) < -2]
+    if not better and not worse:
+        return f"Nothing differs from {than!r} by more than the spread of the seeds explains."
+    parts = [
+        f"{which} than {than!r} by more than the spread of the seeds explains: {', '.join(names)}."
+        for which, names in (("Better", better), ("Worse", worse))
+        if names
+    ]
+    rest = len(values) - len(better) - len(worse)
+    return " ".join(parts) + (" The others do not differ so far." if rest else "")
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> float:
+    """The difference of two means in its standard errors."""
+    error = float(np.var(a, ddof=1) / len(a) + np.var(b, ddof=1) / len(b)) ** 0.5
+    difference = float(np.mean(a) - np.mean(b))
+    if not error:
+        return math.copysign(math.inf, difference) if difference else 0.0
+    return difference / error
 
 
 def scores_by_seed(

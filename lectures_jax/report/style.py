@@ -29,6 +29,7 @@ h1{margin:0 0 .5rem;font-size:clamp(1.6rem,1.2rem + 1.8vw,2.4rem)}
 h2{margin:0 0 .4rem;font-size:1.3rem}
 p{margin:.4rem 0;max-width:44rem;text-wrap:pretty}
 a{color:var(--link)}
+.files{margin-top:1rem;color:var(--muted);font-size:.95rem}
 .lead{color:var(--muted);font-size:1.08rem}
 .numbers{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.75rem;
   margin:1.5rem 0 0}

@@ -1,7 +1,9 @@
 """The look of every plot: one palette, and SVG files that follow a light or dark theme."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ import matplotlib as mpl
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
+from matplotlib.text import Text
 
 PALETTE = (
     "#2f80ed",
@@ -32,8 +36,14 @@ DARK = {INK: "#e7eaf0", MUTED: "#a4adbb", GRID: "#323945", PAPER: "#1b1f27"}
 WIDTH = 440 / 96
 """Width of a plot in inches: 440 CSS pixels, so that its text stays readable on a telephone."""
 
+FALLBACKS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC"),
+    *("WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "IPAexGothic", "Malgun Gothic"),
+    *("PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Arial Unicode MS"),
+)
+"""Fonts for scripts that DejaVu lacks, of which those are used that are installed."""
+
 _STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "text.color": INK,
     "axes.edgecolor": GRID,
@@ -56,9 +66,31 @@ _STYLE: dict[Any, Any] = {
     "legend.borderpad": 0,
     "legend.borderaxespad": 0.4,
     "legend.columnspacing": 1.4,
-    "svg.fonttype": "path",
     "svg.hashsalt": "lectures_jax",
 }
+
+
+@cache
+def font_files() -> tuple[str, ...]:
+    """Returns the files of DejaVu, which comes with Matplotlib, and of what stands in for it."""
+    known = {font.name: font.fname for font in fontManager.ttflist}
+    names = ("DejaVu Sans", *(name for name in FALLBACKS if name in known))
+    return tuple(findfont(name) for name in names)
+
+
+def font_for(text: str) -> str | None:
+    """Returns the first font file that has all characters of a text, or None.
+
+    Args:
+        text: to be drawn.
+    """
+    wanted = {ord(character) for character in text if not character.isspace()}
+    return next((file for file in font_files() if wanted <= _characters(file)), None)
+
+
+@cache
+def _characters(file: str) -> frozenset[int]:
+    return frozenset(get_font(file).get_charmap())
 
 
 def color(index: int) -> str:
@@ -78,10 +110,17 @@ def plot(
         columns: number of columns of axes.
         height: height of the whole figure, in inches.
     """
-    with mpl.rc_context(_STYLE):
+    families: dict[Any, Any] = {"font.family": [get_font(f).family_name for f in font_files()]}
+    with mpl.rc_context(_STYLE | families), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         yield list(figure.subplots(rows, columns, sharex=columns == 1, squeeze=False).flat)
-        _write(figure, Path(path))
+        # Outlines look the same everywhere; a script without a font here is left to the reader's.
+        texts = {text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)}
+        drawn = all(font_for(character) for text in texts for character in set(text))
+        outlines: dict[Any, Any] = {"svg.fonttype": "path" if drawn else "none"}
+        with mpl.rc_context(outlines):
+            _write(figure, Path(path))
 
 
 def _write(figure: Figure, path: Path) -> None:

@@ -3,7 +3,7 @@ import pytest
 from PIL import ImageColor
 
 from lectures_jax import report
-from lectures_jax.report.theme import PALETTE
+from lectures_jax.report.theme import PALETTE, font_for
 
 GRAY = np.full((120, 200, 3), 0.5, np.float32)
 CLASSES = ("cat", "dog")
@@ -102,3 +102,17 @@ def test_a_label_that_is_no_class_raises():
 
 def test_labels_of_padding_may_be_anything():
     draw([[1, 1, 2, 2]], [-1], valid=np.array([False]))
+
+
+def test_a_name_that_no_font_can_write_is_drawn_as_its_number():
+    image, box, label = (
+        np.zeros((64, 96, 3), np.uint8),
+        np.array([[10.0, 20, 60, 60]]),
+        np.array([0]),
+    )
+    drawn, number = (
+        report.draw_boxes(image, box, label, classes=[name]) for name in ("\U00010908猫", "#0")
+    )
+    if font_for("\U00010908猫") is None:
+        np.testing.assert_array_equal(drawn, number)
+    assert (drawn != report.draw_boxes(image, box, label, classes=["#1"])).any()

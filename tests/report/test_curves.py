@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lectures_jax import report
-from lectures_jax.report.theme import DARK, INK, PALETTE
+from lectures_jax.report.theme import DARK, INK, PALETTE, font_for
 
 
 def lines(path: Path, color: str) -> list[str]:
@@ -100,3 +100,15 @@ def test_many_classes_name_the_five_lowest(tmp_path):
 def test_curves_that_cannot_be_compared_raise(tmp_path, curves):
     with pytest.raises(ValueError, match="curves must have"):
         report.precision_recall_curves(curves, tmp_path / "a.svg")
+
+
+def test_names_in_any_script_can_be_read(tmp_path):
+    rows = [{"step": 1, "loss": 1.0, "猫の数": 2.0, "точность": 0.5, "ภาษา": 1.5}]
+    report.curves(rows, tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert "猫の数" in text
+    if not font_for("猫の数"):
+        assert re.search(r"<text[^>]*>猫の数  2</text>", text)  # for the reader's own fonts
+    report.curves(rows, tmp_path / "a.png")
+    report.curves([{"step": 1, "loss": 1.0, "точность": 0.5}], tmp_path / "b.svg")
+    assert "<text" not in (tmp_path / "b.svg").read_text()

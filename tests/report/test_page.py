@@ -182,3 +182,17 @@ def test_a_row_with_too_few_cells_raises_and_leaves_the_page_as_it_was(tmp_path)
         report.page(tmp_path / "a.html", title="a", sections=[section])
     assert (tmp_path / "a.html").read_text() == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
+
+
+def test_what_a_run_has_left_beside_its_page_is_linked(tmp_path):
+    for name in ("model.safetensors", "metrics.jsonl", "config.json"):
+        (tmp_path / name).touch()
+    report.page(tmp_path / "report.html", title="T", sections=[])
+    text = (tmp_path / "report.html").read_text()
+    links = re.findall(r'<p class="files">(.*)</p>', text)[0]
+    assert re.findall(r'href="([^"]*)"', links) == [
+        *("model.safetensors", "metrics.json", "metrics.jsonl", "config.json"),
+    ]
+    (tmp_path / "elsewhere").mkdir()
+    report.page(tmp_path / "elsewhere" / "report.html", title="T", sections=[])
+    assert '"files"' not in (tmp_path / "elsewhere" / "report.html").read_text()

@@ -20,6 +20,28 @@ def test_one_seed_has_a_dot_and_no_deviation(tmp_path):
     assert (tmp_path / "a.svg").stat().st_size > 1000
 
 
+def test_one_seed_has_no_deviation_and_decides_nothing():
+    assert report.mean_and_deviation([0.5], digits=2) == "0.50"
+    assert report.mean_and_deviation(np.array([0.4, 0.6]), digits=2) == "0.50 ± 0.14"
+    sentence = report.best_by_seeds({"plain": [0.5], "more": [0.9]}, than="plain")
+    assert sentence.startswith("One seed has no spread")
+
+
+@pytest.mark.parametrize(
+    ("scores", "sentence"),
+    [
+        ({"more": [0.9, 0.91]}, "Better than 'plain' by more than the spread of the seeds expl"),
+        ({"less": [0.1, 0.11]}, "Worse than 'plain' by more than the spread of the seeds explains"),
+        ({"same": [0.5, 0.51]}, "Nothing differs from 'plain'"),
+        ({"same": [0.5, 0.52]}, "Nothing differs from 'plain'"),
+        ({"more": [0.9, 0.9], "less": [0.1, 0.1], "same": [0.5, 0.53]}, "more. Worse than 'plain'"),
+        ({"more": [0.9, 0.9], "same": [0.5, 0.53]}, "more. The others do not differ so far."),
+    ],
+)
+def test_a_conclusion_follows_from_means_and_spread(scores, sentence):
+    assert sentence in report.best_by_seeds({"plain": [0.5, 0.51], **scores}, than="plain")
+
+
 def test_no_scores_are_refused(tmp_path):
     with pytest.raises(ValueError, match="at least one name"):
         report.scores_by_seed({}, tmp_path / "a.svg", label="accuracy")
