@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lectures_jax.data.images import decode_image, decode_mask, decode_on_black, upright_size, verify
+from lectures_jax.data.images import (
+    decode_image,
+    decode_mask,
+    decode_on_black,
+    verify,
+)
 from lectures_jax.data.problems import ErrorLog
 from tests.data.files import image_file, noise, png_header, truncate
 

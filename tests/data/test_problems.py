@@ -119,6 +119,12 @@ def test_four_numbers_may_be_text():
     assert four_numbers(["1", "2.5", 3, 4.0], FILE, "", ErrorLog(strict=True)) == (1, 2.5, 3, 4)
 
 
+def test_a_message_is_printable_whatever_the_file_is_called():
+    problems = ErrorLog(strict=False)
+    problems.add(Path("a\udcff\x1b[31m.txt"), "field", "something", "\x07")
+    assert problems.lines == [r"a\udcff\x1b[31m.txt: field: expected something, got \x07."]
+
+
 def test_a_message_is_one_short_line():
     problems = ErrorLog(strict=False)
     problems.add(FILE, "field", "something", "a\nb" * 10**5)
