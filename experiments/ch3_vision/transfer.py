@@ -274,20 +274,23 @@ def strategies(config: Config, accuracies: dict[str, np.ndarray], path: Path) ->
     with plot(path, height=3.4) as (ax,):
         for number, (name, values) in enumerate(accuracies.items()):
             shift = 0.03 * (number - len(accuracies) / 2)
-            mean, spread = values.mean(axis=0), values.std(axis=0)
+            mean = values.mean(axis=0)
+            spread = values.std(axis=0, ddof=1) if len(values) > 1 else 0 * mean
             style = {"color": color(number), "marker": "o", "markersize": 3, "capsize": 2}
             ax.errorbar(positions + shift, mean, spread, label=name, **style)
         ax.set_xticks(positions, heads)
         ax.set(xlabel="per new class", ylabel="test accuracy", ylim=(0, 1.02))
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    fewest = {name: values[:, 0] for name, values in accuracies.items()}
     rows = [
-        (name, *(f"{v.mean():.3f} ± {v.std():.3f}" for v in values.T))
+        (name, *(report.mean_and_deviation(v, digits=3) for v in values.T))
         for name, values in accuracies.items()
     ]
     return Section(
         "Strategies for the new classes",
-        f"Mean and standard deviation over {config.seeds} seeds, after {config.steps} steps each.",
-        figures=[Figure(path, "What starts from the old network needs fewer labels.")],
+        f"Mean and standard deviation over {config.seeds} seeds, after {config.steps} steps each. "
+        f"With {heads[0]}: {report.best_by_seeds(fewest, than=next(iter(fewest)))}",
+        figures=[Figure(path, "Test accuracy by the number of labels.")],
         table=Table(("what is trained", *heads), rows),
     )
 

@@ -115,7 +115,6 @@ def write_page(
 ) -> None:
     """Writes `report.html`."""
     settings, history = config.training, generator.history
-    losses, scores = [["loss"]], [["grad_norm"]]
     report.page(
         out / "report.html",
         title=f"Diffusion of {config.root.name if config.root else 'digits'}",
@@ -128,7 +127,7 @@ def write_page(
             "parameters": generator.parameters,
         },
         sections=[
-            report.training(history, out / "figures", losses=losses, scores=scores),
+            report.training(history, out / "figures", losses=[["loss"]], scores=[]),
             *sections,
             report.timing(history, batch_size=settings.batch_size),
             report.configuration(asdict(config)),

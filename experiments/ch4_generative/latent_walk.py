@@ -242,10 +242,8 @@ def scores_section(scores: dict[float, dict[str, float]]) -> Section:
     rows = [(f"{beta:g}", *(one[name] for name in names)) for beta, one in scores.items()]
     return Section(
         "Disentanglement",
-        "1 is best: each unit means one factor; by chance FactorVAE has 0.25 here. A heavier "
-        "divergence leaves fewer units and worse images, but what is left is more separate. "
-        "None of these small networks comes close to a unit for each factor. The number at the "
-        "top is the best of these rows, which flatters it. One seed: other "
-        "seeds move these scores.",
+        "1 is best: each unit means one factor; by chance FactorVAE has 0.25 here. The number at "
+        "the top is the best of these rows, which flatters it. One seed: other seeds move these "
+        "scores, so that small differences mean nothing.",
         table=Table(("β", *names), rows),
     )

@@ -40,14 +40,14 @@ def best_by_seeds(scores: Mapping[str, Sequence[float] | np.ndarray], *, than: s
     better = [name for name, v in values.items() if _difference(v, base) > 2]
     worse = [name for name, v in values.items() if _difference(v, base) < -2]
     if not better and not worse:
-        return f"Nothing differs from {than!r} by more than the spread of the seeds explains."
+        return f"Nothing differs from '{than}' by more than the spread of the seeds explains."
     parts = [
-        f"{which} than {than!r} by more than the spread of the seeds explains: {', '.join(names)}."
-        for which, names in (("Better", better), ("Worse", worse))
+        f"{which} than '{than}': {', '.join(names)}"
+        for which, names in (("better", better), ("worse", worse))
         if names
     ]
-    rest = len(values) - len(better) - len(worse)
-    return " ".join(parts) + (" The others do not differ so far." if rest else "")
+    rest = "The others do not differ so far." if len(values) > len(better) + len(worse) else ""
+    return f"Beyond the spread of the seeds, {'; '.join(parts)}. {rest}".strip()
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> float:

@@ -63,7 +63,9 @@ def training(
 def _trained(name: str) -> str | None:
     """The metric of training that an evaluation's name refers to."""
     prefix = next((prefix for prefix in EVALUATED if name.startswith(prefix)), None)
-    return None if prefix is None else name.removeprefix(prefix)
+    if prefix is None:
+        return "loss" if f"{name}_" in EVALUATED else None
+    return name.removeprefix(prefix)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -30,11 +30,14 @@ def test_one_seed_has_no_deviation_and_decides_nothing():
 @pytest.mark.parametrize(
     ("scores", "sentence"),
     [
-        ({"more": [0.9, 0.91]}, "Better than 'plain' by more than the spread of the seeds expl"),
-        ({"less": [0.1, 0.11]}, "Worse than 'plain' by more than the spread of the seeds explains"),
+        ({"more": [0.9, 0.91]}, "Beyond the spread of the seeds, better than 'plain': more."),
+        ({"less": [0.1, 0.11]}, "Beyond the spread of the seeds, worse than 'plain': less."),
         ({"same": [0.5, 0.51]}, "Nothing differs from 'plain'"),
         ({"same": [0.5, 0.52]}, "Nothing differs from 'plain'"),
-        ({"more": [0.9, 0.9], "less": [0.1, 0.1], "same": [0.5, 0.53]}, "more. Worse than 'plain'"),
+        (
+            {"more": [0.9, 0.9], "less": [0.1, 0.1], "same": [0.5, 0.53]},
+            "better than 'plain': more; worse than 'plain': less. The",
+        ),
         ({"more": [0.9, 0.9], "same": [0.5, 0.53]}, "more. The others do not differ so far."),
     ],
 )

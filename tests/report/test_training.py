@@ -40,6 +40,12 @@ def test_rate_and_gradient_have_a_figure_and_a_caption_of_their_own(tmp_path, sc
     assert "not trained on" not in section.text
 
 
+def test_a_loss_on_held_out_data_is_drawn_on_the_axes_of_the_loss(tmp_path):
+    rows = [{"step": i, "loss": 1.0, "held_out": 1.5} for i in (1, 2)]
+    section = report.training(rows, tmp_path, losses=[["loss"]], scores=[["held_out"]])
+    assert [figure.caption for figure in section.figures] == ["By step: loss and held_out."]
+
+
 def test_a_score_of_no_training_metric_has_a_figure(tmp_path):
     section = report.training(HISTORY, tmp_path, losses=[["loss"]], scores=[["mAP50"]])
     assert section.figures[1].caption == "On data that is not trained on: mAP50."
