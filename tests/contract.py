@@ -15,10 +15,13 @@ class Contract:
 
     Attributes:
         examples: argument tuples. Give axes that mean different things different sizes.
-        edges: argument tuples where the function has a kink or a 0/0, and gradients must be finite.
+        edges: argument tuples where the function has a kink or a 0/0, or, where it sums, many
+            values or a large mean: gradients are finite and half precision is rounded once.
         differentiable: all floating-point arguments, none, or these positions.
         exact: results are bit-equal under `jit` and `vmap`, not merely equal up to rounding.
         shared: positions of what an exported program takes once for the batch, such as a kernel.
+        hide: `hide(value, *args)` gives the arguments with the value in place of all that a mask
+            hides.
         op: what to call where the function needs hyperparameters, a `functools.partial`.
     """
 
@@ -27,4 +30,5 @@ class Contract:
     differentiable: bool | tuple[int, ...] = True
     exact: bool = False
     shared: tuple[int, ...] = ()
+    hide: Callable[..., tuple[Any, ...]] | None = None
     op: Callable[..., Any] | None = None

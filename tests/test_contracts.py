@@ -56,6 +56,7 @@ def test_contract_holds(layer, name, row):
             differentiable=row.differentiable,
             exact=row.exact,
             shared=row.shared,
+            hide=row.hide,
         )
 
 

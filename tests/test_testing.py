@@ -5,24 +5,29 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jaxtyping import Array, Bool, Float
 
 from lectures_jax.testing import check_op, count_traces
+from lectures_jax.typing import checked
 
 X = np.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.5]], np.float32)
 calls = iter(range(1_000_000))
 
 
-def scaled(x, y):
+@checked
+def scaled(x: Float[Array, "n m"], y: Float[Array, "n m"]):
     return x * jnp.exp(-y)
 
 
 def test_a_sound_op_passes():
     check_op(scaled, (X, X + 1), edges=[(X * 0, X)])
-    check_op(jnp.sign, (X,), differentiable=False, exact=True)
+    check_op(checked_sign, (X,), differentiable=False, exact=True)
 
 
 def test_keys_integers_trees_and_missing_arrays_are_arguments_too():
     def op(key, batch, bias=None):
+        if not jnp.issubdtype(batch["x"].dtype, jnp.floating):
+            raise ValueError(f"batch must hold floats, got {batch['x'].dtype}.")
         noise = jax.random.uniform(key, batch["x"].shape, batch["x"].dtype)
         rows = jnp.arange(batch["labels"].shape[0])
         picked = (batch["x"] * noise)[rows, batch["labels"]]
@@ -30,6 +35,42 @@ def test_keys_integers_trees_and_missing_arrays_are_arguments_too():
 
     batch = {"x": X, "labels": np.array([2, 0])}
     check_op(op, (jax.random.key(0), batch, None))
+
+
+@checked
+def checked_sign(x: Float[Array, "n m"]):
+    return jnp.sign(x)
+
+
+@checked
+def unchecked_tree(x: Float[Array, "n m"], params: dict[str, Array]):
+    return x * params["scale"]
+
+
+def broadcasting(x, y):
+    if not all(jnp.issubdtype(a.dtype, jnp.floating) for a in (x, y)):
+        raise ValueError(f"x and y must be floats, got {x.dtype} and {y.dtype}.")
+    return x - jnp.expand_dims(y, tuple(range(x.ndim - y.ndim)))
+
+
+@checked
+def summing_in_half(x: Float[Array, "n m"]):
+    return lax.reduce_window(x, np.zeros((), x.dtype), lax.add, x.shape, x.shape, "VALID")
+
+
+@checked
+def masked_once(x: Float[Array, "n m"], mask: Bool[Array, "n m"]):
+    return jnp.where(mask, 0, jnp.exp(x))
+
+
+@checked
+def masked_too_late(x: Float[Array, "n m"], mask: Bool[Array, "n m"]):
+    return jnp.where(mask, 0, x).sum(axis=0) + 0 * jnp.exp(-jnp.abs(x)).sum(axis=0)
+
+
+@checked
+def masked_twice(x: Float[Array, "n m"], mask: Bool[Array, "n m"]):
+    return jnp.where(mask, 0, jnp.exp(jnp.where(mask, 0, x)))
 
 
 def host(x):
@@ -108,12 +149,14 @@ def wrong_vjp(x):
 wrong_vjp.defvjp(lambda x: (x**2, x), lambda x, g: (x * g,))
 
 
-def not_differentiable(x):
+@checked
+def not_differentiable(x: Float[Array, "n m"]):
     return lax.while_loop(lambda y: jnp.any(y < 10), lambda y: y + jnp.abs(x) + 1, x)
 
 
-def nan_gradient(x):
-    return jnp.where(x == 0, 1, jnp.sin(x) / x)
+@checked
+def nan_gradient(x: Float[Array, "n m"]):
+    return jnp.where(x == 0, 0, jnp.sqrt(jnp.abs(x)))
 
 
 def only_here(x):
@@ -168,7 +211,8 @@ def test_a_nan_gradient_at_an_edge_is_caught():
 
 
 def test_results_that_must_be_exact_may_not_differ_by_rounding():
-    def op(x):
+    @checked
+    def op(x: Float[Array, "n m"]):
         return jnp.where(isinstance(x, jax.core.Tracer), 1 + 1e-6, 1) * x
 
     check_op(op, (X,))
@@ -178,17 +222,23 @@ def test_results_that_must_be_exact_may_not_differ_by_rounding():
 
 def test_only_the_declared_arguments_need_a_derivative():
     @jax.custom_jvp
-    def op(x, y):
+    def product(x, y):
         return x * y
 
-    op.defjvps(lambda t, out, x, y: t * y, lambda t, out, x, y: 0 * x * t)
+    product.defjvps(lambda t, out, x, y: t * y, lambda t, out, x, y: 0 * x * t)
+
+    @checked
+    def op(x: Float[Array, "n m"], y: Float[Array, "n m"]):
+        return product(x, y)
+
     check_op(op, (X, X + 2), differentiable=(0,))
     with pytest.raises(AssertionError, match="jvp is off"):
         check_op(op, (X, X + 2), differentiable=(1,))
 
 
 def test_an_error_that_names_the_argument_is_a_clear_one():
-    def op(x):
+    @checked
+    def op(x: Float[Array, "n m"]):
         if not x.size:
             raise ValueError(f"x must not be empty, got {x.shape}.")
         return x.max(axis=0)
@@ -202,3 +252,45 @@ def test_traces_are_counted_inside_of_the_context_only():
     assert len(traces) == 1
     jax.jit(lambda x: x + 2)(1.0)
     assert len(traces) == 1
+
+
+def test_integers_for_floats_are_caught():
+    with pytest.raises(AssertionError, match="floats are refused: argument 0 may be integers"):
+        check_op(lambda x: 2.0 * x, (X,))
+    with pytest.raises(AssertionError, match="floats are refused: argument 1 may be integers"):
+        check_op(unchecked_tree, (X, {"scale": X}))
+
+
+def test_an_axis_that_broadcasts_is_caught():
+    with pytest.raises(AssertionError, match=r"axis is refused: argument 1 of shape \(2, 1\)"):
+        check_op(broadcasting, (X[:, :2], X[0, :2]))
+
+
+def test_sums_in_half_precision_are_caught():
+    many = np.ones((40, 50), np.float32)
+    check_op(summing_in_half, edges=[(X,)])
+    with pytest.raises(AssertionError, match="results in bfloat16 are off by"):
+        check_op(summing_in_half, edges=[(many,)])
+
+
+def test_gradients_that_sum_in_half_precision_are_caught():
+    @jax.custom_vjp
+    def add(x, y):
+        return x + y[None]
+
+    def pull(_, g):
+        return g, summing_in_half(g[:, :1])[0] * jnp.ones_like(g[0])
+
+    add.defvjp(lambda x, y: (add(x, y), None), pull)
+    with pytest.raises(AssertionError, match="gradients in bfloat16 are off by"):
+        check_op(add, edges=[(np.ones((999, 2), np.float32), np.ones(2, np.float32))])
+
+
+def test_what_a_mask_hides_must_not_reach_results_or_gradients():
+    mask = np.array([[True, False, False], [False, True, False]])
+    hide = lambda value, x, mask: (jnp.where(mask, value, x), mask)
+    check_op(masked_twice, (X, mask), hide=hide)
+    for op in (masked_once, masked_too_late):
+        check_op(op, (X, mask))
+        with pytest.raises(AssertionError, match="what is hidden has no effect: hidden values of"):
+            check_op(op, (X, mask), hide=hide)

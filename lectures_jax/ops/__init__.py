@@ -1,6 +1,7 @@
 """Pure array functions, in the order of the course: no parameters, no Flax."""
 
 from lectures_jax.ops.activation import activation_derivative
+from lectures_jax.ops.actnorm import ActNormParams, actnorm, actnorm_inverse, actnorm_statistics
 from lectures_jax.ops.anchors import best_anchor_iou, kmeans_anchors
 from lectures_jax.ops.backprop import LayerGradients, backprop, conv2d_backward, linear_backward
 from lectures_jax.ops.boxes import (
@@ -47,13 +48,10 @@ from lectures_jax.ops.diffusion import (
     velocity,
     zero_terminal_snr,
 )
+from lectures_jax.ops.diffusion_inversion import invert_diffusion
 from lectures_jax.ops.diffusion_likelihood import VariationalTerms, ode_log_prob, variational_bound
 from lectures_jax.ops.embedding import signal_embedding, sinusoidal_embedding
 from lectures_jax.ops.flow import (
-    ActNormParams,
-    actnorm,
-    actnorm_inverse,
-    actnorm_statistics,
     affine_coupling,
     affine_coupling_inverse,
     checkerboard_mask,
@@ -102,7 +100,6 @@ from lectures_jax.ops.resampling import bilinear_kernel, upsample_bilinear, upsa
 from lectures_jax.ops.samplers import per_sample_normal, sample_diffusion, sample_dpm, sample_heun
 from lectures_jax.ops.solvers import (
     ddim_step,
-    invert_diffusion,
     sampling_schedule,
     solve_ddim,
     solve_dpm,

@@ -1,7 +1,14 @@
 """Half precision, widened where it does not suffice."""
 
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def upcast(x: Array) -> Array:
@@ -11,3 +18,26 @@ def upcast(x: Array) -> Array:
     do not take 16-bit floats at all.
     """
     return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+
+
+def in_float32(fn: F) -> F:
+    """Returns a function that computes in float32 where its first array of floats has 16 bits.
+
+    Its results are rounded once, to the dtype of that array, and so are its gradients: a sum in
+    bfloat16 stops at 256 terms of equal size.
+    """
+
+    @functools.wraps(fn)
+    def call(*args: Any, **options: Any) -> Any:
+        floats = [x.dtype for x in jax.tree.leaves((args, options)) if _is_float(x)]
+        if not floats or floats[0].itemsize >= 4:
+            return fn(*args, **options)
+        args, options = jax.tree.map(lambda x: upcast(x) if _is_float(x) else x, (args, options))
+        results = fn(*args, **options)
+        return jax.tree.map(lambda y: y.astype(floats[0]) if _is_float(y) else y, results)
+
+    return call  # pyright: ignore[reportReturnType]
+
+
+def _is_float(x: Any) -> bool:
+    return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)

@@ -6,13 +6,16 @@ from jaxtyping import Array
 from lectures_jax.ops.diffusion import Denoised, noise_from_x0, predict_x0, roots
 from lectures_jax.ops.guidance import Predictor
 
+Limit = float | Array | None
+"""Of the estimated images' absolute values; None is no limit."""
+
 
 def estimate(
     predict: Predictor,
     x: Array,
     alpha_bar: Array,
     *,
-    clip: float | None = None,
+    clip: Limit = None,
     recompute_noise: bool = False,
 ) -> Denoised:
     """Returns image and noise of x as the predictor estimates them.
@@ -31,7 +34,7 @@ def estimate(
 
 
 def clipped(
-    denoised: Denoised, x: Array, alpha_bar: Array, *, clip: float | None, recompute_noise: bool
+    denoised: Denoised, x: Array, alpha_bar: Array, *, clip: Limit, recompute_noise: bool
 ) -> Denoised:
     """Returns the parts of x with the image clipped; `clip=None` changes nothing."""
     if clip is None:
@@ -40,17 +43,29 @@ def clipped(
     return Denoised(x0, noise_from_x0(x, x0, alpha_bar) if recompute_noise else denoised.noise)
 
 
+def check_eta(eta: float) -> None:
+    """Raises a ValueError unless η is a share."""
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta must be in [0, 1], got {eta}.")
+
+
+def check_clip(clip: float | None) -> None:
+    """Raises a ValueError unless the limit is positive or None."""
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip must be positive, got {clip}.")
+
+
 def ddim_update(
     denoised: Denoised,
     alpha_bar: Array,
     alpha_bar_next: Array,
     *,
-    eta: float = 0.0,
+    eta: float | Array = 0.0,
     fresh_noise: Array | None = None,
 ) -> Array:
-    """Returns the images at another signal ratio, made of an image and its noise."""
+    """Returns the images at another signal ratio, made of an image, its noise and fresh noise."""
     signal, spread = roots(alpha_bar_next, denoised.x0)
-    if not eta or fresh_noise is None:
+    if fresh_noise is None:
         return signal * denoised.x0 + spread * denoised.noise
     # The variance of the fresh noise, as a share of all the noise at the next ratio.
     ratio, ratio_next = jnp.asarray(alpha_bar), jnp.asarray(alpha_bar_next)

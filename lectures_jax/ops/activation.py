@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lectures_jax.typing import checked
+
 
 class Activation(NamedTuple):
     """A function of one number, and its derivative by the rules of calculus."""
@@ -53,6 +55,7 @@ def activation_of(name: str) -> Activation:
     return ACTIVATIONS[name]
 
 
+@checked
 def activation_derivative(
     z: Float[Array, "*b"], *, activation: Name = "tanh"
 ) -> Float[Array, "*b"]:

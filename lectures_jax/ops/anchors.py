@@ -7,9 +7,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key
 
+from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops.yolo import shape_iou
+from lectures_jax.typing import checked
 
 
+@checked
+@in_float32
 def best_anchor_iou(sizes: Float[Array, "n 2"], anchors: Float[Array, "k 2"]) -> Float[Array, " n"]:
     """Returns the IoU of each box with the anchor that fits it best, as boxes with a common center.
 
@@ -31,6 +35,7 @@ def best_anchor_iou(sizes: Float[Array, "n 2"], anchors: Float[Array, "k 2"]) ->
     return jnp.max(shape_iou(sizes, anchors), axis=1)
 
 
+@checked
 def kmeans_anchors(
     key: Key[Array, ""], sizes: Float[Array, "n 2"], *, k: int, iterations: int = 100
 ) -> Float[Array, "{k} 2"]:
@@ -51,29 +56,23 @@ def kmeans_anchors(
         Widths and heights of the anchors by rising area.
 
     Raises:
-        ValueError: if there are no sizes, or `k` is below 1.
+        ValueError: if there are no sizes, `k` is below 1, or `iterations` is negative.
 
     Source:
         Redmon & Farhadi (2017), sec. 2; Arthur & Vassilvitskii (2007).
     """
-    if not len(sizes) or k < 1:
+    if not len(sizes) or k < 1 or iterations < 0:
         raise ValueError(
-            f"sizes must hold at least one box and k be positive, got {sizes.shape}, {k}."
+            f"sizes must hold at least one box, k be positive and iterations not negative, got "
+            f"{sizes.shape}, {k} and {iterations}."
         )
-    return _kmeans(key, sizes, k=k, iterations=iterations)
+    return _kmeans(key, sizes, iterations, k=k)
 
 
-@partial(jax.jit, static_argnames=("k", "iterations"))
-def _kmeans(key: Array, sizes: Array, *, k: int, iterations: int) -> Array:
-    first, *others = jax.random.split(key, k)
-    anchors = sizes[jax.random.randint(first, (1,), 0, len(sizes))]
-    for step in others:
-        distance = 1 - best_anchor_iou(sizes, anchors)
-        # The offset leaves something to draw from when every box is an anchor already.
-        weight = jnp.square(jnp.maximum(distance, 0)) + jnp.finfo(sizes.dtype).tiny
-        anchors = jnp.concatenate(
-            [anchors, sizes[jax.random.categorical(step, jnp.log(weight))][None]]
-        )
+@partial(jax.jit, static_argnames="k")
+@in_float32
+def _kmeans(key: Array, sizes: Array, iterations: int | Array, *, k: int) -> Array:
+    anchors = _distant_boxes(key, sizes, k)
 
     def moving(state):
         step, anchors, previous = state
@@ -85,6 +84,24 @@ def _kmeans(key: Array, sizes: Array, *, k: int, iterations: int) -> Array:
 
     anchors = lax.while_loop(moving, move, (0, anchors, jnp.zeros_like(anchors)))[1]
     return anchors[jnp.argsort(anchors[:, 0] * anchors[:, 1])]
+
+
+def _distant_boxes(key: Array, sizes: Array, k: int) -> Array:
+    """Returns `k` boxes, each drawn in proportion to its squared distance from those before it."""
+    keys = jax.random.split(key, k)
+
+    def draw(distance: Array, key: Array) -> tuple[Array, Array]:
+        # The offset leaves something to draw from when every box is an anchor already.
+        weight = jnp.square(jnp.maximum(distance, 0)) + jnp.finfo(sizes.dtype).tiny
+        chosen = sizes[jax.random.categorical(key, jnp.log(weight))]
+        return jnp.minimum(distance, distance_from(chosen)), chosen
+
+    def distance_from(anchor: Array) -> Array:
+        return 1 - shape_iou(sizes, anchor[None])[:, 0]
+
+    first = sizes[jax.random.randint(keys[0], (), 0, len(sizes))]
+    _, others = lax.scan(draw, distance_from(first), keys[1:])
+    return jnp.concatenate([first[None], others])
 
 
 def _update(sizes: Float[Array, "n 2"], anchors: Float[Array, "k 2"]) -> Float[Array, "k 2"]:

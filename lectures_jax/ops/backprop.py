@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops.activation import Name, activation_of
 from lectures_jax.ops.linear import linear
+from lectures_jax.typing import checked
 
 Loss = Literal["squared_error", "cross_entropy", "binary_cross_entropy"]
 
@@ -30,8 +32,10 @@ class LayerGradients(NamedTuple):
     bias: Float[Array, " m"]
 
 
+@checked
+@in_float32
 def backprop(
-    params: Sequence[dict[str, Float[Array, "*_"]]],
+    params: Sequence[dict[str, Array]],
     x: Float[Array, "b n"],
     y: Float[Array, "b d"] | Int[Array, " b"],
     *,
@@ -50,10 +54,11 @@ def backprop(
     `∂/∂W_l = δ_l a_{l−1}ᵀ` are these, transposed.
 
     Args:
-        params: `kernel` [in, out] and `bias` [out] of each layer.
+        params: `kernel` [in, out] and `bias` [out] of each layer, floats.
         x: inputs, one example per row.
         y: targets: numbers for `squared_error`, probabilities for `binary_cross_entropy`, both
-            summed over the outputs; labels in [0, d) for `cross_entropy`.
+            summed over the outputs; labels in [0, d) for `cross_entropy`. A label outside belongs
+            to no class: its example counts as if all of its true probabilities were 0.
         activation: φ, of every layer but the last.
         loss: name of the loss of `losses`, which is averaged over the examples.
 
@@ -83,6 +88,8 @@ def backprop(
     return gradients[::-1]
 
 
+@checked
+@in_float32
 def linear_backward(
     x: Float[Array, "b n"], kernel: Float[Array, "n m"], delta: Float[Array, "b m"]
 ) -> LayerGradients:
@@ -102,6 +109,8 @@ def linear_backward(
     return LayerGradients(delta @ kernel.T, x.T @ delta, jnp.sum(delta, axis=0))
 
 
+@checked
+@in_float32
 def conv2d_backward(
     x: Float[Array, "b h w c"],
     kernel: Float[Array, "kh kw c d"],
@@ -178,6 +187,8 @@ def _check(params: Sequence[dict[str, Array]], x: Array, y: Array, loss: str) ->
     size = x.shape[1]
     for i, layer in enumerate(params):
         kernel, bias = layer["kernel"], layer["bias"]
+        if not all(jnp.issubdtype(a.dtype, jnp.floating) for a in (kernel, bias)):
+            raise ValueError(f"params[{i}] must hold floats, got {kernel.dtype} and {bias.dtype}.")
         if kernel.ndim != 2 or kernel.shape[0] != size or bias.shape != kernel.shape[1:]:
             raise ValueError(
                 f"params[{i}] must have a kernel [{size}, m] and a bias [m], "

@@ -9,9 +9,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
-from lectures_jax.ops._precision import upcast
+from lectures_jax.ops._precision import in_float32
+from lectures_jax.typing import checked
 
 
+@checked
 def xyxy_to_cxcywh(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
     """Converts corners to center and size, `(x1, y1, x2, y2) → (c_x, c_y, w, h)`.
 
@@ -25,6 +27,7 @@ def xyxy_to_cxcywh(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
     return jnp.concatenate([(low + high) / 2, high - low], axis=-1)
 
 
+@checked
 def cxcywh_to_xyxy(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
     """Converts center and size to corners, `(c_x, c_y, w, h) → (x1, y1, x2, y2)`.
 
@@ -38,6 +41,7 @@ def cxcywh_to_xyxy(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
     return jnp.concatenate([center - size / 2, center + size / 2], axis=-1)
 
 
+@checked
 def xyxy_to_xywh(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
     """Converts corners to upper left corner and size, the form of COCO's files.
 
@@ -51,6 +55,7 @@ def xyxy_to_xywh(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
     return jnp.concatenate([low, high - low], axis=-1)
 
 
+@checked
 def xywh_to_xyxy(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
     """Converts upper left corner and size, the form of COCO's files, to corners.
 
@@ -64,6 +69,7 @@ def xywh_to_xyxy(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
     return jnp.concatenate([low, low + size], axis=-1)
 
 
+@checked
 def clip_boxes(
     boxes: Float[Array, "*b 4"], *, height: ScalarLike, width: ScalarLike
 ) -> Float[Array, "*b 4"]:
@@ -82,6 +88,8 @@ def clip_boxes(
     return jnp.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], axis=-1)
 
 
+@checked
+@in_float32
 def box_area(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b"]:
     """Returns `(x2 − x1)(y2 − y1)`, negative where exactly one pair of sides is swapped.
 
@@ -91,9 +99,11 @@ def box_area(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b"]:
     Returns:
         Square pixels, or the square of whatever unit the corners have.
     """
-    return _area(upcast(boxes)).astype(boxes.dtype)
+    return _area(boxes)
 
 
+@checked
+@in_float32
 def iou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#b"]:
     """Returns the intersection over union `|A ∩ B| / |A ∪ B|` of two boxes.
 
@@ -104,10 +114,11 @@ def iou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#b
     Returns:
         Values in [0, 1]; 0 where the union is empty, and where a box has its corners swapped.
     """
-    overlap = _overlap(upcast(a), upcast(b))
-    return overlap.iou.astype(a.dtype)
+    return _overlap(a, b).iou
 
 
+@checked
+@in_float32
 def giou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#b"]:
     r"""Returns the generalized IoU, which still has a gradient when the boxes are disjoint.
 
@@ -118,16 +129,19 @@ def giou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#
         b: corners of the other box; the leading axes of `a` and `b` broadcast.
 
     Returns:
-        Values in (-1, 1]; a fraction with an empty denominator counts as 0.
+        Values in (-1, 1]; a fraction with an empty denominator counts as 0. A box with its corners
+        swapped, of negative area, makes the value meaningless; it can then exceed 1.
 
     Source:
         Rezatofighi et al. (2019), algorithm 1.
     """
-    overlap = _overlap(upcast(a), upcast(b))
+    overlap = _overlap(a, b)
     hull = overlap.hull_width * overlap.hull_height
-    return (overlap.iou - _ratio(hull - overlap.union, hull)).astype(a.dtype)
+    return overlap.iou - _ratio(hull - overlap.union, hull)
 
 
+@checked
+@in_float32
 def diou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#b"]:
     """Returns the distance IoU, which also pulls the centers together.
 
@@ -143,11 +157,12 @@ def diou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#
     Source:
         Zheng et al. (2020), eq. 7.
     """
-    a32, b32 = upcast(a), upcast(b)
-    overlap = _overlap(a32, b32)
-    return (overlap.iou - _center_distance(a32, b32, overlap)).astype(a.dtype)
+    overlap = _overlap(a, b)
+    return overlap.iou - _center_distance(a, b, overlap)
 
 
+@checked
+@in_float32
 def ciou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#b"]:
     """Returns the complete IoU, which also compares the aspect ratios.
 
@@ -165,13 +180,13 @@ def ciou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#
     Source:
         Zheng et al. (2020), eq. 8 to 11.
     """
-    a32, b32 = upcast(a), upcast(b)
-    overlap = _overlap(a32, b32)
-    v = (2 / math.pi * (_aspect_angle(a32) - _aspect_angle(b32))) ** 2
-    penalty = _center_distance(a32, b32, overlap) + _ratio(v * v, 1 - overlap.iou + v)
-    return (overlap.iou - penalty).astype(a.dtype)
+    overlap = _overlap(a, b)
+    v = (2 / math.pi * (_aspect_angle(a) - _aspect_angle(b))) ** 2
+    penalty = _center_distance(a, b, overlap) + _ratio(v * v, 1 - overlap.iou + v)
+    return overlap.iou - penalty
 
 
+@checked
 def pairwise_iou(a: Float[Array, "n 4"], b: Float[Array, "m 4"]) -> Float[Array, "n m"]:
     """Returns the IoU of every box of `a` with every box of `b`.
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax.ops import _fast_convolution as fast
+from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops._window import (
     Padding,
     Size,
@@ -19,8 +20,10 @@ from lectures_jax.ops._window import (
     pair,
     sliding_window,
 )
+from lectures_jax.typing import checked
 
 
+@checked
 def conv2d(
     x: Float[Array, "*b h w c"],
     kernel: Float[Array, "kh kw i d"],
@@ -74,12 +77,13 @@ def conv2d(
     y = jax.lax.platform_dependent(
         images,
         kernel,
-        cpu=partial(fast.convolution, window=window, groups=groups),
+        cpu=partial(in_float32(fast.convolution), window=window, groups=groups),
         default=partial(fast.plain, window=window, groups=groups),
     )
     return _with_bias(y, bias).reshape(*x.shape[:-3], *y.shape[1:])
 
 
+@checked
 def conv_transpose2d(
     x: Float[Array, "*b h w c"],
     kernel: Float[Array, "kh kw d c"],
@@ -117,11 +121,6 @@ def conv_transpose2d(
     """
     check_image(x)
     _check_kernel("kernel", kernel, x.dtype)
-    if x.shape[-1] != kernel.shape[3]:
-        raise ValueError(
-            f"kernel must be [rows, columns, outputs, {x.shape[-1]}] for {x.shape[-1]} channels, "
-            f"got shape {kernel.shape}."
-        )
     stride = pair("stride", stride)
     size = _transposed_size(x.shape, kernel.shape, stride, padding, output_padding)
     window = sliding_window((*size, 1), kernel.shape, stride=stride, padding=padding, dilation=1)
@@ -129,12 +128,13 @@ def conv_transpose2d(
     y = jax.lax.platform_dependent(
         images,
         kernel,
-        cpu=partial(fast.transposed, window=window, size=size),
+        cpu=partial(in_float32(fast.transposed), window=window, size=size),
         default=partial(fast.plain_transposed, window=window, size=size),
     )
     return _with_bias(y, bias).reshape(*x.shape[:-3], *y.shape[1:])
 
 
+@checked
 def separable_conv2d(
     x: Float[Array, "*b h w c"],
     depthwise_kernel: Float[Array, "kh kw _ m"],
@@ -182,6 +182,7 @@ def separable_conv2d(
     return conv2d(y, pointwise_kernel, bias)
 
 
+@checked
 def conv_matrix(
     kernel: Float[Array, "kh kw c d"],
     *,
@@ -220,11 +221,8 @@ def conv_matrix(
 
 
 def _check_kernel(name: str, kernel: Array, dtype: jnp.dtype) -> None:
-    if kernel.ndim != 4 or not all(kernel.shape):
-        raise ValueError(
-            f"{name} must be [rows, columns, inputs, outputs], at least 1 each, got shape "
-            f"{kernel.shape}."
-        )
+    if not kernel.size:
+        raise ValueError(f"{name} must hold at least one value, got shape {kernel.shape}.")
     if kernel.dtype != dtype:
         raise ValueError(f"{name} must have x's dtype {dtype}, got {kernel.dtype}.")
 
@@ -243,12 +241,9 @@ def _check_groups(x: Array, kernel: Array, groups: int) -> None:
         )
 
 
+@in_float32
 def _with_bias(y: Array, bias: Array | None) -> Array:
-    if bias is None:
-        return y
-    if bias.shape != y.shape[-1:]:
-        raise ValueError(f"bias must have shape {y.shape[-1:]}, got {bias.shape}.")
-    return y + bias.reshape(1, 1, 1, -1)
+    return y if bias is None else y + bias.reshape(1, 1, 1, -1)
 
 
 def _transposed_size(

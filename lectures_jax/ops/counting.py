@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from operator import index
-from typing import Literal, NamedTuple, SupportsIndex
+from typing import Any, Literal, NamedTuple, SupportsIndex
 
 AxisPadding = int | tuple[int, int] | Literal["SAME", "VALID"]
 """Zeros along one axis: a number for each side, a pair (before, after), or a rule."""
@@ -74,21 +74,21 @@ def conv_output_size(
         Cells of the output, at least 1.
 
     Raises:
-        ValueError: if a size is not positive, a padding negative, or the kernel does not fit in.
+        ValueError: if a size is no positive integer, a padding is negative, or the kernel does not
+            fit in.
 
     Source:
         Dumoulin & Visin (2016), relationships 6 and 15.
     """
-    size = index(size)
-    _check_positive(size=size, kernel=kernel, stride=stride, dilation=dilation)
+    size, kernel, stride, dilation = _integers(
+        1, size=size, kernel=kernel, stride=stride, dilation=dilation
+    )
     if padding == "SAME":
         return -(-size // stride)
     if isinstance(padding, str) and padding != "VALID":
         raise ValueError(f"padding must be a number, a pair, SAME or VALID, got {padding!r}.")
     sides = (0, 0) if padding == "VALID" else padding
-    before, after = (sides, sides) if isinstance(sides, int) else sides
-    if min(before, after) < 0:
-        raise ValueError(f"padding must not be negative, got {padding}.")
+    before, after = _both_axes(0, padding=sides)
     room = size + before + after - dilation * (kernel - 1) - 1
     if room < 0:
         raise ValueError(
@@ -110,13 +110,12 @@ def count_linear(inputs: SupportsIndex, outputs: SupportsIndex, *, bias: bool = 
         The two numbers, for one example.
 
     Raises:
-        ValueError: if a size is not positive.
+        ValueError: if a size is no positive integer.
 
     Source:
         Goodfellow, Bengio & Courville (2016), sec. 9.2.
     """
-    n, m = index(inputs), index(outputs)
-    _check_positive(inputs=n, outputs=m)
+    n, m = _integers(1, inputs=inputs, outputs=outputs)
     return Count(n * m + bias * m, 2 * n * m + bias * m)
 
 
@@ -153,17 +152,16 @@ def count_conv(
         The two numbers, for one image.
 
     Raises:
-        ValueError: if a size is not positive, the kernel does not fit in, or `groups` does not
-            divide both channels.
+        ValueError: if a size is no positive integer, the kernel does not fit in, or `groups` does
+            not divide both channels.
 
     Source:
         Goodfellow, Bengio & Courville (2016), sec. 9.2 and 9.5.
     """
-    c, d = index(inputs), index(outputs)
-    _check_positive(inputs=c, outputs=d, groups=groups)
+    c, d, groups = _integers(1, inputs=inputs, outputs=outputs, groups=groups)
     if c % groups or d % groups:
         raise ValueError(f"groups must divide inputs and outputs, got {groups}, {c} and {d}.")
-    (kh, kw), (h, w) = _both_axes(kernel), _both_axes(size)
+    (kh, kw), (h, w) = _both_axes(1, kernel=kernel), _both_axes(1, size=size)
     pixels = 1
     for n, k in ((h, kh), (w, kw)):
         pixels *= conv_output_size(n, kernel=k, stride=stride, padding=padding, dilation=dilation)
@@ -200,13 +198,13 @@ def count_separable(
         The two numbers, for one image.
 
     Raises:
-        ValueError: if a size is not positive or the kernel does not fit in.
+        ValueError: if a size is no positive integer or the kernel does not fit in.
 
     Source:
         Chollet (2017), sec. 1; Howard et al. (2017), eq. 2 to 5.
     """
     options = {"kernel": kernel, "size": size, "stride": stride, "padding": padding}
-    c = index(inputs)
+    (c,) = _integers(1, inputs=inputs)
     depthwise = count_conv(c, c, groups=c, bias=False, **options)
     pixels = depthwise.flops // (2 * depthwise.parameters)
     pointwise = count_linear(c, outputs, bias=bias)
@@ -227,7 +225,7 @@ def receptive_field(layers: Sequence[Window | Sequence[int]]) -> ReceptiveField:
         Size, stride and offset of the field along one axis, in inputs of the first layer.
 
     Raises:
-        ValueError: if a kernel, stride or dilation is not positive.
+        ValueError: if a kernel, stride or dilation is no positive integer, or a padding negative.
 
     Source:
         Araujo, Norris & Sim (2019), eq. 2 to 5.
@@ -235,18 +233,26 @@ def receptive_field(layers: Sequence[Window | Sequence[int]]) -> ReceptiveField:
     size, stride, offset = 1, 1, 0
     for layer in layers:
         window = Window(*layer)
-        _check_positive(kernel=window.kernel, stride=window.stride, dilation=window.dilation)
+        _integers(1, kernel=window.kernel, stride=window.stride, dilation=window.dilation)
+        _integers(0, padding=window.padding)
         size += window.dilation * (window.kernel - 1) * stride
         offset -= window.padding * stride
         stride *= window.stride
     return ReceptiveField(size, stride, offset)
 
 
-def _both_axes(value: int | tuple[int, int]) -> tuple[int, int]:
-    return value if isinstance(value, tuple) else (value, value)
+def _both_axes(least: int, **value: Any) -> tuple[int, int]:
+    """Returns the two integers of a value, or a single one twice."""
+    ((name, both),) = value.items()
+    if not (isinstance(both, tuple | list) and len(both) == 2):
+        both = both, both
+    first, second = (_integers(least, **{name: one})[0] for one in both)
+    return first, second
 
 
-def _check_positive(**sizes: int) -> None:
-    for name, value in sizes.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}.")
+def _integers(least: int, **values: Any) -> list[int]:
+    """Returns the values as integers, or raises a ValueError that names the first wrong one."""
+    for name, value in values.items():
+        if not isinstance(value, SupportsIndex) or index(value) < least:
+            raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+    return [index(value) for value in values.values()]

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax.ops._draws import draw
-from lectures_jax.ops._precision import upcast
+from lectures_jax.ops._precision import in_float32, upcast
 from lectures_jax.ops.gaussian import standard_normal_log_prob
-from lectures_jax.typing import Key
+from lectures_jax.typing import Key, checked
 
 
+@checked
 def dequantize(key: Key, x: Float[Array, "*b"], *, levels: int) -> Float[Array, "*b"]:
     """Returns values drawn uniformly within the level of each value.
 
@@ -31,10 +32,14 @@ def dequantize(key: Key, x: Float[Array, "*b"], *, levels: int) -> Float[Array, 
         Uria et al. (2013), sec. 5.1; the bound: Theis et al. (2016), sec. 3.1.
     """
     _check(levels)
-    noise = draw(jax.random.uniform, key, x.shape, x.dtype)
-    return (jnp.round(x * (levels - 1)) + noise) / levels
+    wide = upcast(x)
+    noise = draw(jax.random.uniform, key, wide.shape, wide.dtype)
+    y = ((jnp.round(wide * (levels - 1)) + noise) / levels).astype(x.dtype)
+    # Rounding up may have made it 1, which is in no level.
+    return jnp.where(y < 1, y, 1 - float(jnp.finfo(x.dtype).epsneg))
 
 
+@checked
 def quantize(x: Float[Array, "*b"], *, levels: int) -> Float[Array, "*b"]:
     """Returns the level in which each value lies, as a value in [0, 1]: undoes `dequantize`.
 
@@ -55,6 +60,8 @@ def quantize(x: Float[Array, "*b"], *, levels: int) -> Float[Array, "*b"]:
     return jnp.clip(jnp.floor(x * levels), 0, levels - 1) / (levels - 1)
 
 
+@checked
+@in_float32
 def logit_transform(
     x: Float[Array, "*b"], *, alpha: float = 0.05
 ) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
@@ -79,6 +86,8 @@ def logit_transform(
     return up - down, jnp.log(jnp.full_like(x, 1 - 2 * alpha)) - up - down
 
 
+@checked
+@in_float32
 def logit_transform_inverse(
     y: Float[Array, "*b"], *, alpha: float = 0.05
 ) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
@@ -103,6 +112,8 @@ def logit_transform_inverse(
     return x, log_derivative - jnp.log(jnp.full_like(y, 1 - 2 * alpha))
 
 
+@checked
+@in_float32
 def probit(x: Float[Array, "*b"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
     """Returns `Φ⁻¹(x)`, the standard normal's quantile, and the log-derivative of each value.
 
@@ -119,10 +130,12 @@ def probit(x: Float[Array, "*b"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"
     """
     step = float(jnp.finfo(x.dtype).eps)
     inside = jnp.where(x < step, step, jnp.where(x > 1 - step, 1 - step, x))
-    y = jax.scipy.special.ndtri(upcast(inside))
-    return y.astype(x.dtype), -standard_normal_log_prob(y[..., None]).astype(x.dtype)
+    y = jax.scipy.special.ndtri(inside)
+    return y, -standard_normal_log_prob(y[..., None])
 
 
+@checked
+@in_float32
 def probit_inverse(y: Float[Array, "*b"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
     """Returns `Φ(y)` and the log-density of the standard normal: undoes `probit`.
 
@@ -135,9 +148,7 @@ def probit_inverse(y: Float[Array, "*b"]) -> tuple[Float[Array, "*b"], Float[Arr
     Source:
         Chen & Gopinath (2000), sec. 4 ("Gaussianization").
     """
-    y32 = upcast(y)
-    log_derivative = standard_normal_log_prob(y32[..., None])
-    return jax.scipy.special.ndtr(y32).astype(y.dtype), log_derivative.astype(y.dtype)
+    return jax.scipy.special.ndtr(y), standard_normal_log_prob(y[..., None])
 
 
 def _check(levels: int) -> None:

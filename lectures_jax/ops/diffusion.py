@@ -10,7 +10,11 @@ from typing import NamedTuple, SupportsIndex
 
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
+
+from lectures_jax.ops._precision import in_float32, upcast
+from lectures_jax.typing import checked
 
 
 class Denoised(NamedTuple):
@@ -82,9 +86,12 @@ def cosine_schedule(
             f"offset must be at least 0 and max_beta in (0, 1], got {offset} and {max_beta}."
         )
     f = np.cos(np.pi / 2 * (np.arange(count + 1) / count + offset) / (1 + offset)) ** 2
+    f[-1] = 0  # where rounding leaves 4e-33
     return jnp.asarray(np.cumprod(np.maximum(f[1:] / f[:-1], 1 - max_beta)), _float())
 
 
+@checked
+@in_float32
 def zero_terminal_snr(alpha_bar: Float[Array, " t"]) -> Float[Array, " t"]:
     """Returns the schedule shifted and scaled in `√ᾱ` so that its last ratio is 0.
 
@@ -95,7 +102,8 @@ def zero_terminal_snr(alpha_bar: Float[Array, " t"]) -> Float[Array, " t"]:
         alpha_bar: falling signal ratios, at least two.
 
     Returns:
-        Falling ratios, the first one unchanged, the last one 0.
+        Falling ratios, the first one unchanged, the last one 0. Of ratios whose last is not below
+        the first, only the last one changes.
 
     Raises:
         ValueError: if there are fewer than two steps.
@@ -106,9 +114,16 @@ def zero_terminal_snr(alpha_bar: Float[Array, " t"]) -> Float[Array, " t"]:
     if len(alpha_bar) < 2:
         raise ValueError(f"alpha_bar must have at least 2 steps, got {len(alpha_bar)}.")
     root = jnp.sqrt(alpha_bar)
-    return (root[0] * (root - root[-1]) / (root[0] - root[-1])) ** 2
+    fall = root[0] - root[-1]
+    falls = fall > 0
+    # A double `where`: of a schedule that does not fall, 0/0 would be NaN.
+    scaled = (root[0] * (root - root[-1]) / jnp.where(falls, fall, 1)) ** 2
+    last = jnp.arange(len(alpha_bar)) == len(alpha_bar) - 1
+    return jnp.where(falls, scaled, jnp.where(last, 0, alpha_bar))
 
 
+@checked
+@in_float32
 def log_snr(alpha_bar: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """Returns `log(ᾱ / (1 − ᾱ))`, the logarithm of signal over noise in nats.
 
@@ -127,6 +142,8 @@ def log_snr(alpha_bar: Float[Array, "*b"]) -> Float[Array, "*b"]:
     return jnp.where(inside, jnp.log(safe) - jnp.log1p(-safe), ends)
 
 
+@checked
+@in_float32
 def add_noise(
     x0: Float[Array, "*s"], noise: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
 ) -> Float[Array, "*s"]:
@@ -147,6 +164,8 @@ def add_noise(
     return signal * x0 + spread * noise
 
 
+@checked
+@in_float32
 def predict_x0(
     x_t: Float[Array, "*s"], noise: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
 ) -> Float[Array, "*s"]:
@@ -167,6 +186,8 @@ def predict_x0(
     return _over(x_t - spread * noise, signal)
 
 
+@checked
+@in_float32
 def noise_from_x0(
     x_t: Float[Array, "*s"], x0: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
 ) -> Float[Array, "*s"]:
@@ -187,6 +208,8 @@ def noise_from_x0(
     return _over(x_t - signal * x0, spread)
 
 
+@checked
+@in_float32
 def velocity(
     x0: Float[Array, "*s"], noise: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
 ) -> Float[Array, "*s"]:
@@ -207,6 +230,8 @@ def velocity(
     return signal * noise - spread * x0
 
 
+@checked
+@in_float32
 def denoised_from_velocity(
     x_t: Float[Array, "*s"], v: Float[Array, "*s"], alpha_bar: Float[Array, "..."]
 ) -> Denoised:
@@ -229,11 +254,26 @@ def denoised_from_velocity(
 
 def roots(alpha_bar: Array, x: Array) -> tuple[Array, Array]:
     """Returns `√ᾱ` and `√(1 − ᾱ)`, shaped so that they broadcast against images x."""
-    ratio = jnp.asarray(alpha_bar)
-    if ratio.ndim > x.ndim:
-        raise ValueError(f"alpha_bar must have at most {x.ndim} axes, got shape {ratio.shape}.")
+    ratio = upcast(jnp.asarray(alpha_bar))
+    leading = zip(ratio.shape, x.shape, strict=False)
+    if ratio.ndim > x.ndim or any(n not in (1, m) for n, m in leading):
+        raise ValueError(
+            f"alpha_bar must be one number or have the leading axes of images {x.shape}, got shape "
+            f"{ratio.shape}."
+        )
     ratio = ratio.reshape(ratio.shape + (1,) * (x.ndim - ratio.ndim))
     return _root(ratio).astype(x.dtype), _root(1 - ratio).astype(x.dtype)
+
+
+def check_falling(alpha_bar: Array) -> None:
+    """Raises a ValueError if the values are known, as outside of `jit`, and do not fall."""
+    if isinstance(alpha_bar, Tracer):
+        return
+    values = np.asarray(alpha_bar, np.float64)
+    rises = np.flatnonzero(~(values[1:] <= values[:-1]))
+    if len(rises):
+        n = rises[0]
+        raise ValueError(f"alpha_bar must fall, got {values[n]:.6g} before {values[n + 1]:.6g}.")
 
 
 def _root(x: Array) -> Array:

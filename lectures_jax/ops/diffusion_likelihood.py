@@ -10,12 +10,13 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
+from lectures_jax.ops._precision import upcast
 from lectures_jax.ops._reverse import estimate
-from lectures_jax.ops.diffusion import add_noise
+from lectures_jax.ops.diffusion import add_noise, check_falling
 from lectures_jax.ops.gaussian import standard_normal_log_prob
 from lectures_jax.ops.guidance import Predictor, as_partial
 from lectures_jax.ops.samplers import per_sample_normal
-from lectures_jax.typing import Key
+from lectures_jax.typing import Key, checked
 
 
 class VariationalTerms(NamedTuple):
@@ -32,6 +33,7 @@ class VariationalTerms(NamedTuple):
     reconstruction: Float[Array, " b"]
 
 
+@checked
 def variational_bound(
     key: Key,
     predict_noise: Predictor,
@@ -59,7 +61,7 @@ def variational_bound(
         The three terms of the bound, one value per image each.
 
     Raises:
-        ValueError: if draws is not between 1 and `len(alpha_bar) - 1`.
+        ValueError: if draws is not between 1 and `len(alpha_bar) - 1`, or the ratios rise.
 
     Source:
         Kingma et al. (2021), eq. 4 and 13; Ho et al. (2020), eq. 5.
@@ -68,6 +70,7 @@ def variational_bound(
         raise ValueError(
             f"draws must be between 1 and len(alpha_bar) - 1 = {len(alpha_bar) - 1}, got {draws}."
         )
+    check_falling(alpha_bar)
     return _bound(key, as_partial(predict_noise), x, alpha_bar, levels=levels, draws=draws)
 
 
@@ -77,24 +80,25 @@ def _bound(
 ) -> VariationalTerms:
     key_offset, key_noise, key_first = jax.random.split(key, 3)
     transitions = len(alpha_bar) - 1
-    snr = alpha_bar / jnp.maximum(1 - alpha_bar, jnp.finfo(alpha_bar.dtype).tiny)
-    dtype = alpha_bar.dtype
-    position = jnp.arange(draws, dtype=dtype) + jax.random.uniform(key_offset, dtype=dtype)
+    wide = upcast(x)
+    draw = partial(per_sample_normal, shape=x.shape, dtype=wide.dtype)
+    ratios = alpha_bar.astype(wide.dtype)
+    snr = ratios / jnp.maximum(1 - ratios, jnp.finfo(wide.dtype).tiny)
+    position = jnp.arange(draws, dtype=wide.dtype) + jax.random.uniform(key_offset, (), wide.dtype)
     chosen = 1 + jnp.minimum((position * (transitions / draws)).astype(jnp.int32), transitions - 1)
 
     def term(total: Array, index: Array) -> tuple[Array, None]:
-        noise = per_sample_normal(jax.random.fold_in(key_noise, index), x.shape, dtype=x.dtype)
-        ratio = alpha_bar[index]
-        x0 = estimate(predict, add_noise(x, noise, ratio), ratio).x0
+        noise = draw(jax.random.fold_in(key_noise, index))
+        x_t = add_noise(wide, noise, ratios[index]).astype(x.dtype)  # what the network takes
+        x0 = upcast(estimate(predict, x_t, alpha_bar[index]).x0)
         weight = (snr[index - 1] - snr[index]) / 2
-        return total + weight.astype(x.dtype) * _sum((x - x0) ** 2), None
+        return total + weight * _sum((wide - x0) ** 2), None
 
-    total, _ = jax.lax.scan(term, jnp.zeros(len(x), x.dtype), chosen)
-    last = alpha_bar[-1].astype(x.dtype)
-    prior = _sum(last * x**2 - last - jnp.log1p(-last)) / 2
-    noise = per_sample_normal(key_first, x.shape, dtype=x.dtype)
-    first = _discrete_log_prob(x, noise, alpha_bar[0].astype(x.dtype), levels)
-    return VariationalTerms(prior, total * (transitions / draws), -_sum(first))
+    total, _ = jax.lax.scan(term, jnp.zeros(len(x), wide.dtype), chosen)
+    prior = _sum(ratios[-1] * wide**2 - ratios[-1] - jnp.log1p(-ratios[-1])) / 2
+    first = _discrete_log_prob(wide, draw(key_first), ratios[0], levels)
+    terms = VariationalTerms(prior, total * (transitions / draws), -_sum(first))
+    return jax.tree.map(lambda term: term.astype(x.dtype), terms)
 
 
 def _discrete_log_prob(x: Array, noise: Array, alpha_bar: Array, levels: int) -> Array:
@@ -106,6 +110,7 @@ def _discrete_log_prob(x: Array, noise: Array, alpha_bar: Array, levels: int) ->
     return jnp.take_along_axis(jax.nn.log_softmax(-distance / 2, axis=-1), number, axis=-1)[..., 0]
 
 
+@checked
 def ode_log_prob(
     key: Key,
     predict_noise: Predictor,
@@ -134,7 +139,7 @@ def ode_log_prob(
         `log p(x)` of each image.
 
     Raises:
-        ValueError: if there is no step, no probe or no ratio.
+        ValueError: if there is no step, no probe or no ratio, or the ratios rise.
 
     Source:
         Song et al. (2021b), sec. 4.3; Hutchinson (1989).
@@ -143,6 +148,7 @@ def ode_log_prob(
         raise ValueError(f"steps and probes must be at least 1, got {steps} and {probes}.")
     if not len(alpha_bar):
         raise ValueError("alpha_bar must hold at least one ratio, got none.")
+    check_falling(alpha_bar)
     return _ode(key, as_partial(predict_noise), x, alpha_bar, steps=steps, probes=probes)
 
 
@@ -150,6 +156,7 @@ def ode_log_prob(
 def _ode(
     key: Key, predict: Partial, x: Array, alpha_bar: Array, *, steps: int, probes: int | None
 ) -> Array:
+    dtype, x = x.dtype, upcast(x)  # the network takes the dtype, the integrals are wide
     if probes is None:
         size = x[0].size
         directions = jnp.eye(size, dtype=x.dtype).reshape(size, 1, *x.shape[1:])
@@ -160,7 +167,8 @@ def _ode(
 
     def derivatives(x: Array, angle: Array) -> tuple[Array, Array]:
         def velocity(x: Array) -> Array:
-            x0, noise = estimate(predict, x, jnp.cos(angle) ** 2)
+            ratio = (jnp.cos(angle) ** 2).astype(alpha_bar.dtype)
+            x0, noise = map(upcast, estimate(predict, x.astype(dtype), ratio))
             return jnp.cos(angle) * noise - jnp.sin(angle) * x0
 
         v, jacobian_product = jax.linearize(velocity, x)
@@ -171,13 +179,14 @@ def _ode(
 
         return v, share * jnp.sum(jax.lax.map(along, directions), axis=0)
 
-    first, last = (jnp.arccos(jnp.sqrt(alpha_bar[i])).astype(x.dtype) for i in (0, -1))
+    first, last = (jnp.arccos(jnp.sqrt(upcast(alpha_bar[i]))).astype(x.dtype) for i in (0, -1))
     length = (last - first) / steps
     step = partial(_runge_kutta, derivatives, length)
     angles = first + length * jnp.arange(steps, dtype=x.dtype)
     start = (x, jnp.zeros(len(x), x.dtype))
     (x, trace), _ = jax.lax.scan(lambda state, angle: (step(state, angle), None), start, angles)
-    return trace + standard_normal_log_prob(x.reshape(len(x), math.prod(x.shape[1:])))
+    log_prob = trace + standard_normal_log_prob(x.reshape(len(x), math.prod(x.shape[1:])))
+    return log_prob.astype(dtype)
 
 
 def _runge_kutta(

@@ -3,9 +3,13 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops.diffusion import log_snr
+from lectures_jax.typing import checked
 
 
+@checked
+@in_float32
 def sinusoidal_embedding(
     t: Float[Array, "*b"], *, dim: int, max_period: float = 1e4
 ) -> Float[Array, "*b {dim}"]:
@@ -32,6 +36,8 @@ def sinusoidal_embedding(
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 
+@checked
+@in_float32
 def signal_embedding(
     alpha_bar: Float[Array, "*b"], *, dim: int, limit: float = 12.0
 ) -> Float[Array, "*b {dim}"]:

@@ -1,20 +1,14 @@
 """Invertible maps with their log-determinants: couplings, mixing of channels, space to depth."""
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from lectures_jax.ops._precision import upcast
+from lectures_jax.ops._precision import in_float32
+from lectures_jax.typing import checked
 
 
-class ActNormParams(NamedTuple):
-    """Parameters of `actnorm`: what is added to each channel, and the logarithm of its factor."""
-
-    shift: Float[Array, " c"]
-    log_scale: Float[Array, " c"]
-
-
+@checked
+@in_float32
 def affine_coupling(
     x: Float[Array, "*b"],
     shift: Float[Array, "*b"],
@@ -41,11 +35,15 @@ def affine_coupling(
     Source:
         Dinh et al. (2017), eq. 6 and 9.
     """
-    mask = _mask_of(mask, x)
-    y = jnp.where(mask, x, x * jnp.exp(log_scale) + shift)
-    return y, _sum_of_changed(log_scale, mask)
+    hidden = _mask_of(mask, x)
+    # Before they are used: an infinity that the outer `where` drops would still reach the gradient.
+    shift, log_scale = jnp.where(hidden, 0, shift), jnp.where(hidden, 0, log_scale)
+    y = jnp.where(hidden, x, x * jnp.exp(log_scale) + shift)
+    return y, _sum_of_last(log_scale, mask.ndim)
 
 
+@checked
+@in_float32
 def affine_coupling_inverse(
     y: Float[Array, "*b"],
     shift: Float[Array, "*b"],
@@ -71,79 +69,14 @@ def affine_coupling_inverse(
     Source:
         Dinh et al. (2017), eq. 8.
     """
-    mask = _mask_of(mask, y)
-    x = jnp.where(mask, y, (y - shift) * jnp.exp(-log_scale))
-    return x, -_sum_of_changed(log_scale, mask)
+    hidden = _mask_of(mask, y)
+    shift, log_scale = jnp.where(hidden, 0, shift), jnp.where(hidden, 0, log_scale)
+    x = jnp.where(hidden, y, (y - shift) * jnp.exp(-log_scale))
+    return x, -_sum_of_last(log_scale, mask.ndim)
 
 
-def actnorm(
-    x: Float[Array, "*b c"], shift: Float[Array, " c"], log_scale: Float[Array, " c"]
-) -> tuple[Float[Array, "*b c"], Float[Array, "*b"]]:
-    """Returns `x · exp(log_scale) + shift`, channel by channel, and the log-determinant.
-
-    Args:
-        x: vectors; in a map every cell is a vector of its own.
-        shift: added to each channel.
-        log_scale: logarithm of each channel's factor.
-
-    Returns:
-        The new values, and `Σ log_scale` for each vector; a map's is the sum over its cells.
-
-    Source:
-        Kingma & Dhariwal (2018), sec. 3.1.
-    """
-    y = x * _last(jnp.exp(log_scale), x) + _last(shift, x)
-    return y, jnp.broadcast_to(jnp.sum(log_scale), x.shape[:-1])
-
-
-def actnorm_inverse(
-    y: Float[Array, "*b c"], shift: Float[Array, " c"], log_scale: Float[Array, " c"]
-) -> tuple[Float[Array, "*b c"], Float[Array, "*b"]]:
-    """Returns the `x` that `actnorm` maps to `y`, and the inverse's log-determinant.
-
-    Args:
-        y: vectors; in a map every cell is a vector of its own.
-        shift: subtracted from each channel.
-        log_scale: logarithm by which each channel is divided.
-
-    Returns:
-        The values, and `−Σ log_scale` for each vector.
-
-    Source:
-        Kingma & Dhariwal (2018), table 1.
-    """
-    x = (y - _last(shift, y)) * _last(jnp.exp(-log_scale), y)
-    return x, jnp.broadcast_to(-jnp.sum(log_scale), y.shape[:-1])
-
-
-def actnorm_statistics(x: Float[Array, "*b c"], *, epsilon: float = 1e-6) -> ActNormParams:
-    """Returns the parameters with which `actnorm` gives each channel mean 0 and variance 1.
-
-    Args:
-        x: a batch, at least one value per channel.
-        epsilon: a channel of smaller deviation, relative to 1 and its mean, is not scaled.
-
-    Returns:
-        Shift and log-scale of each channel.
-
-    Raises:
-        ValueError: if there is no value to average.
-
-    Source:
-        Kingma & Dhariwal (2018), sec. 3.1 ("data dependent initialization").
-    """
-    if not x.size:
-        raise ValueError(f"x must hold at least one value per channel, got shape {x.shape}.")
-    axes = tuple(range(x.ndim - 1))
-    mean = jnp.mean(x, axis=axes)
-    # The variance of centered values: exact where the mean is many times the deviation.
-    var = jnp.mean((x - _last(mean, x)) ** 2, axis=axes)
-    # Of a constant channel nothing is left but rounding, which must not be blown up to 1.
-    moves = var > epsilon**2 * (1 + mean**2)
-    deviation = jnp.where(moves, jnp.sqrt(jnp.where(moves, var, 1)), 1)
-    return ActNormParams(-mean / deviation, -jnp.log(deviation))
-
-
+@checked
+@in_float32
 def invertible_linear(
     x: Float[Array, "*b c"], kernel: Float[Array, "c c"]
 ) -> tuple[Float[Array, "*b c"], Float[Array, "*b"]]:
@@ -162,6 +95,8 @@ def invertible_linear(
     return x @ kernel, jnp.broadcast_to(_log_abs_det(kernel), x.shape[:-1])
 
 
+@checked
+@in_float32
 def invertible_linear_inverse(
     y: Float[Array, "*b c"], kernel: Float[Array, "c c"]
 ) -> tuple[Float[Array, "*b c"], Float[Array, "*b"]]:
@@ -177,10 +112,11 @@ def invertible_linear_inverse(
     Source:
         Kingma & Dhariwal (2018), table 1.
     """
-    inverse = jnp.linalg.inv(upcast(kernel)).astype(kernel.dtype)
-    return y @ inverse, jnp.broadcast_to(-_log_abs_det(kernel), y.shape[:-1])
+    return y @ jnp.linalg.inv(kernel), jnp.broadcast_to(-_log_abs_det(kernel), y.shape[:-1])
 
 
+@checked
+@in_float32
 def lu_kernel(
     lower: Float[Array, "c c"],
     upper: Float[Array, "c c"],
@@ -210,6 +146,7 @@ def lu_kernel(
     return (unit @ triangular)[permutation]
 
 
+@checked
 def space_to_depth(x: Float[Array, "*b h w c"], *, factor: int = 2) -> Float[Array, "*b i j d"]:
     """Returns blocks of `factor × factor` cells as one cell: space becomes channels.
 
@@ -234,6 +171,7 @@ def space_to_depth(x: Float[Array, "*b h w c"], *, factor: int = 2) -> Float[Arr
     return jnp.moveaxis(x, -3, -4).reshape(*batch, h // factor, w // factor, factor**2 * c)
 
 
+@checked
 def depth_to_space(x: Float[Array, "*b h w c"], *, factor: int = 2) -> Float[Array, "*b i j d"]:
     """Returns every cell as a block of `factor × factor` cells, the inverse of `space_to_depth`.
 
@@ -279,19 +217,12 @@ def _mask_of(mask: Array, x: Array) -> Array:
     """Gives the mask as many axes as x has."""
     if mask.ndim > x.ndim or x.shape[x.ndim - mask.ndim :] != mask.shape:
         raise ValueError(f"mask must have the last axes of x, {x.shape}, got {mask.shape}.")
-    return mask.astype(bool)
+    return mask.reshape((1,) * (x.ndim - mask.ndim) + mask.shape)
 
 
-def _sum_of_changed(log_scale: Array, mask: Array) -> Array:
-    axes = tuple(range(log_scale.ndim - mask.ndim, log_scale.ndim))
-    lead = (1,) * (log_scale.ndim - mask.ndim)
-    return jnp.sum(jnp.where(mask.reshape(lead + mask.shape), 0, log_scale), axis=axes)
+def _sum_of_last(values: Array, axes: int) -> Array:
+    return jnp.sum(values, axis=tuple(range(values.ndim - axes, values.ndim)))
 
 
 def _log_abs_det(kernel: Array) -> Array:
-    return jnp.linalg.slogdet(upcast(kernel))[1].astype(kernel.dtype)
-
-
-def _last(values: Array, x: Array) -> Array:
-    """Shapes one value per channel so that it broadcasts against x."""
-    return values.reshape((1,) * (x.ndim - 1) + (-1,))
+    return jnp.linalg.slogdet(kernel)[1]

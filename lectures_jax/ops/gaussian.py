@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lectures_jax.typing import Key
+from lectures_jax.ops._precision import in_float32
+from lectures_jax.typing import Key, checked
 
 
+@checked
+@in_float32
 def gaussian_log_prob(
     x: Float[Array, "*b d"], mean: Float[Array, "*b d"], log_var: Float[Array, "*b d"]
 ) -> Float[Array, "*b"]:
@@ -31,6 +34,8 @@ def gaussian_log_prob(
     return -0.5 * jnp.sum(math.log(2 * math.pi) + log_var + squares, axis=-1)
 
 
+@checked
+@in_float32
 def standard_normal_log_prob(x: Float[Array, "*b d"]) -> Float[Array, "*b"]:
     """Returns `log N(x; 0, I)` in nats.
 
@@ -48,6 +53,8 @@ def standard_normal_log_prob(x: Float[Array, "*b d"]) -> Float[Array, "*b"]:
     return -0.5 * jnp.sum(x**2 + math.log(2 * math.pi), axis=-1)
 
 
+@checked
+@in_float32
 def reparameterize(
     key: Key, mean: Float[Array, "*b d"], log_var: Float[Array, "*b d"]
 ) -> Float[Array, "*b d"]:

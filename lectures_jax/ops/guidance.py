@@ -16,6 +16,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from lectures_jax.ops.diffusion import Denoised, denoised_from_velocity, noise_from_x0
+from lectures_jax.typing import checked
 
 Predictor = Callable[[Array, Array], Array | Denoised]
 """`(x_t, alpha_bar_t) -> noise`, or `Denoised`."""
@@ -56,6 +57,7 @@ def from_velocity_prediction(network: Callable[[Array, Array], Array]) -> Predic
     return Partial(_from_velocity, as_partial(network))
 
 
+@checked
 def classifier_free_guidance(
     conditional: Predictor, unconditional: Predictor, *, scale: float | Float[Array, ""]
 ) -> Predictor:

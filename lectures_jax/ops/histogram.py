@@ -7,8 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax.ops._bins import bin_mask, clip_to_unit, partial_sums, pick, with_ends
+from lectures_jax.ops._precision import in_float32
+from lectures_jax.typing import checked
 
 
+@checked
+@in_float32
 def piecewise_linear(
     x: Float[Array, "*b"], logits: Float[Array, "*b k"]
 ) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
@@ -40,6 +44,8 @@ def piecewise_linear(
     return jnp.where(inside, y, x), jnp.where(inside, log_share + math.log(bins), 0)
 
 
+@checked
+@in_float32
 def piecewise_linear_inverse(
     y: Float[Array, "*b"], logits: Float[Array, "*b k"]
 ) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:

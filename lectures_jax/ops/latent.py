@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from lectures_jax.ops._precision import upcast
+from lectures_jax.ops._precision import in_float32, upcast
+from lectures_jax.ops.linear import linear
+from lectures_jax.typing import checked
 
 
 class LatentMap(NamedTuple):
@@ -16,6 +18,7 @@ class LatentMap(NamedTuple):
     bias: Float[Array, "*n e"]
 
 
+@checked
 def fit_latent_map(
     source: Float[Array, "n d"],
     target: Float[Array, "n e"],
@@ -54,6 +57,7 @@ def fit_latent_map(
     return _latent_map(jnp.linalg.pinv(x) @ y, means, target.dtype)
 
 
+@checked
 def fit_rotation(
     source: Float[Array, "n d"], target: Float[Array, "n e"], *, intercept: bool = True
 ) -> LatentMap:
@@ -83,6 +87,7 @@ def fit_rotation(
     return _latent_map(u @ vt, means, target.dtype)
 
 
+@checked
 def apply_latent_map(map: LatentMap, z: Float[Array, "*b d"]) -> Float[Array, "*b e"]:  # noqa: A002
     """Returns the latents in the target space, `z · kernel + bias`.
 
@@ -93,12 +98,19 @@ def apply_latent_map(map: LatentMap, z: Float[Array, "*b d"]) -> Float[Array, "*
     Returns:
         One latent of the target space for each of `z`.
 
+    Raises:
+        ValueError: if the sizes do not fit, or the map does not hold floats.
+
     Source:
         Asperti & Tonelli (2023), sec. 4.
     """
-    return z @ map.kernel + map.bias.reshape((1,) * (z.ndim - 1) + (-1,))
+    if not all(jnp.issubdtype(a.dtype, jnp.floating) for a in map):
+        raise ValueError(f"map must hold floats, got {map.kernel.dtype} and {map.bias.dtype}.")
+    return linear(z, map.kernel, map.bias)
 
 
+@checked
+@in_float32
 def lerp(
     a: Float[Array, "*b d"], b: Float[Array, "*b d"], t: Float[Array, "*t"] | float
 ) -> Float[Array, "*_ d"]:
@@ -113,14 +125,18 @@ def lerp(
     Returns:
         One vector for each pair and number.
 
+    Raises:
+        ValueError: if there are pairs and `t` is neither one number nor one for each.
+
     Source:
         White (2016), sec. 2.
     """
-    t = jnp.asarray(t, a.dtype)[..., None]
-    a, b = _alike(a, t), _alike(b, t)
+    a, b, t = _aligned(a, b, t)
     return (1 - t) * a + t * b
 
 
+@checked
+@in_float32
 def slerp(
     a: Float[Array, "*b d"], b: Float[Array, "*b d"], t: Float[Array, "*t"] | float
 ) -> Float[Array, "*_ d"]:
@@ -138,11 +154,13 @@ def slerp(
     Returns:
         One vector for each pair and number.
 
+    Raises:
+        ValueError: if there are pairs and `t` is neither one number nor one for each.
+
     Source:
         Shoemake (1985), sec. 3.3; in latent spaces: White (2016), sec. 2.
     """
-    t = jnp.asarray(t, a.dtype)[..., None]
-    a, b = _alike(a, t), _alike(b, t)
+    a, b, t = _aligned(a, b, t)
     difference, total = _direction(a) - _direction(b), _direction(a) + _direction(b)
     near, far = jnp.sum(difference**2, -1, keepdims=True), jnp.sum(total**2, -1, keepdims=True)
     # They sum to 4, or to less where a vector is zero; one vanishes where there is no single arc.
@@ -155,6 +173,8 @@ def slerp(
     return weight_a * a + weight_b * b
 
 
+@checked
+@in_float32
 def mean_direction(z: Float[Array, "n d"], present: Bool[Array, " n"]) -> Float[Array, " d"]:
     """Returns the difference of the mean latent with an attribute and the mean without it.
 
@@ -176,6 +196,8 @@ def mean_direction(z: Float[Array, "n d"], present: Bool[Array, " n"]) -> Float[
     return with_it - without
 
 
+@checked
+@in_float32
 def fisher_direction(
     z: Float[Array, "n d"], present: Bool[Array, " n"], *, ridge: float = 1e-3
 ) -> Float[Array, " d"]:
@@ -200,14 +222,13 @@ def fisher_direction(
         Fisher (1936); Bishop (2006), eq. 4.30.
     """
     _check_latents(z)
-    z32 = upcast(z)
-    with_it, without = _class_means(z32, present)
-    centered = z32 - jnp.where(present[:, None], with_it[None], without[None])
+    with_it, without = _class_means(z, present)
+    centered = z - jnp.where(present[:, None], with_it[None], without[None])
     within = centered.T @ centered / len(z)
     d = z.shape[1]
     within += (ridge * jnp.trace(within) / d) * jnp.eye(d, dtype=within.dtype)
     normal = jnp.linalg.solve(within, with_it - without)
-    return (normal / jnp.linalg.norm(normal)).astype(z.dtype)
+    return normal / jnp.linalg.norm(normal)
 
 
 def _check_support(source: Array) -> None:
@@ -234,9 +255,17 @@ def _latent_map(kernel: Array, means: tuple[Array, Array], dtype: jnp.dtype) -> 
     return LatentMap(kernel.astype(dtype), bias.astype(dtype))
 
 
-def _alike(x: Array, t: Array) -> Array:
-    """Gives a single vector as many leading axes as there are of steps."""
-    return x.reshape((1,) * (t.ndim - x.ndim) + x.shape)
+def _aligned(a: Array, b: Array, t: Array | float) -> tuple[Array, Array, Array]:
+    """Gives vectors and steps the same number of axes."""
+    t = jnp.asarray(t, a.dtype)
+    if t.ndim and a.ndim > 1 and t.shape != a.shape[:-1]:
+        raise ValueError(
+            f"t must be one number, or of shape {a.shape[:-1]} for vectors of shape {a.shape}, "
+            f"got {t.shape}."
+        )
+    rank = max(t.ndim + 1, a.ndim)
+    a, b = (x.reshape((1,) * (rank - x.ndim) + x.shape) for x in (a, b))
+    return a, b, t.reshape(t.shape + (1,) * (rank - t.ndim))
 
 
 def _direction(x: Array) -> Array:

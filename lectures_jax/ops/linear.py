@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from lectures_jax.ops._precision import in_float32
+from lectures_jax.typing import checked
+
 
 class PerceptronFit(NamedTuple):
     """A trained perceptron.
@@ -24,6 +27,7 @@ class PerceptronFit(NamedTuple):
     separated: Bool[Array, ""]
 
 
+@checked
 def linear(
     x: Float[Array, "*b n"], kernel: Float[Array, "n m"], bias: Float[Array, " m"] | None = None
 ) -> Float[Array, "*b m"]:
@@ -43,16 +47,17 @@ def linear(
     Source:
         Rumelhart, Hinton & Williams (1986), eq. 1.
     """
-    if not x.ndim or kernel.ndim != 2 or kernel.shape[0] != x.shape[-1]:
-        raise ValueError(
-            f"kernel must be [inputs, outputs] for x of shape {x.shape}, got shape {kernel.shape}."
-        )
-    if bias is not None and bias.shape != kernel.shape[1:]:
-        raise ValueError(f"bias must have shape {kernel.shape[1:]}, got {bias.shape}.")
     y = x @ kernel
-    return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+    return y if bias is None else _with_bias(y, bias)
 
 
+@in_float32
+def _with_bias(y: Array, bias: Array) -> Array:
+    return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+@checked
+@in_float32
 def perceptron(
     x: Float[Array, "*b n"], weights: Float[Array, " n"], bias: Float[Array, ""]
 ) -> Float[Array, "*b"]:
@@ -73,6 +78,8 @@ def perceptron(
 
 
 @partial(jax.jit, static_argnames="max_passes")
+@checked
+@in_float32
 def train_perceptron(
     x: Float[Array, "m n"], y: Float[Array, " m"], *, max_passes: int = 1000
 ) -> PerceptronFit:

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Bool, Float, Int
 
 from lectures_jax.ops._greedy import ELSEWHERE, ON_CPU, float_bits, search
 from lectures_jax.ops._precision import upcast
 from lectures_jax.ops.boxes import iou
+from lectures_jax.typing import checked
 
 
 class Selection(NamedTuple):
@@ -31,6 +33,7 @@ class Selection(NamedTuple):
     exact: Bool[Array, "*b"]
 
 
+@checked
 def nms(
     boxes: Float[Array, "n 4"],
     scores: Float[Array, " n"],
@@ -54,7 +57,8 @@ def nms(
             labels all boxes do.
         max_outputs: size of the result; the search ends when so many boxes are kept.
         iou_threshold: in [0, 1]; two boxes overlap if their IoU is above it.
-        score_threshold: only boxes with a score above it are kept.
+        score_threshold: only boxes with a score above it, in the dtype of the scores, are kept: a
+            score of 0.3 is not above 0.3.
         candidates: suppress only among so many boxes of highest score; by default among all.
 
     Returns:
@@ -66,20 +70,21 @@ def nms(
     Source:
         Felzenszwalb et al. (2010), sec. 7.2.
     """
-    _check(boxes, scores, labels, max_outputs=max_outputs, candidates=candidates)
+    _check(max_outputs, candidates)
     if not scores.size:
         return _nothing(max_outputs, scores.dtype)
     return _nms(
         boxes,
         scores,
         labels,
-        _limit(iou_threshold, boxes),
-        _limit(score_threshold, scores),
+        _iou_limit(iou_threshold, boxes),
+        _number(score_threshold, scores.dtype),
         max_outputs=max_outputs,
         candidates=candidates,
     )
 
 
+@checked
 def soft_nms(
     boxes: Float[Array, "n 4"],
     scores: Float[Array, " n"],
@@ -96,22 +101,26 @@ def soft_nms(
         boxes: corners, in pixels or any other unit.
         scores: confidence of each box, not negative; boxes whose score is NaN are dropped.
         max_outputs: size of the result; the search ends when so many boxes are taken.
-        sigma: σ, width of the Gaussian; the smaller, the closer to hard suppression.
-        score_threshold: the search ends when no lowered score is above it.
+        sigma: σ, width of the Gaussian, positive; the smaller, the closer to hard suppression.
+        score_threshold: the search ends when no lowered score is above it, in the scores' dtype.
 
     Returns:
         The boxes in the order in which they were taken, with their lowered scores.
 
     Raises:
-        ValueError: if boxes and scores do not belong together, or `max_outputs` is below 1.
+        ValueError: if boxes and scores do not belong together, `max_outputs` is below 1, or sigma
+            is not positive.
 
     Source:
         Bodla et al. (2017), sec. 3, the Gaussian penalty.
     """
-    _check(boxes, scores, None, max_outputs=max_outputs, candidates=None)
+    _check(max_outputs, None)
     if not scores.size:
         return _nothing(max_outputs, scores.dtype)
-    return _soft_nms(boxes, scores, sigma, score_threshold, max_outputs=max_outputs)
+    if not _is_traced(sigma) and not sigma > 0:
+        raise ValueError(f"sigma must be positive, got {sigma}.")
+    limit = _number(score_threshold, scores.dtype)
+    return _soft_nms(boxes, scores, sigma, limit, max_outputs=max_outputs)
 
 
 @functools.partial(jax.jit, static_argnames="max_outputs")
@@ -119,12 +128,16 @@ def _soft_nms(
     boxes: Array,
     scores: Array,
     sigma: int | float | Float[Array, ""],
-    threshold: float | Float[Array, ""],
+    threshold: Array,
     *,
     max_outputs: int,
 ) -> Selection:
-    wide_boxes, wide_scores = upcast(boxes), upcast(scores)
     number = scores.shape[0]
+    is_open = ~jnp.isnan(scores)
+    # What is dropped is replaced before it is used, or its NaN would reach the gradient of others.
+    wide_boxes = upcast(jnp.where(is_open[:, None], boxes, 0))
+    wide_scores = upcast(jnp.where(is_open, scores, 0))
+    threshold = threshold.astype(wide_scores.dtype)
 
     def take(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
         current, is_open = carry
@@ -135,8 +148,7 @@ def _soft_nms(
         taken = best, jnp.where(valid, current[best], 0), valid
         return (lowered, is_open & (jnp.arange(number) != best)), taken
 
-    is_open = ~jnp.isnan(scores)
-    start = jnp.where(is_open, wide_scores, 0), is_open
+    start = wide_scores, is_open
     _, (indices, values, valid) = lax.scan(take, start, length=min(max_outputs, number))
     valid = _pad(valid, max_outputs)
     return Selection(
@@ -161,7 +173,8 @@ def _nms(
     number = scores.shape[0]
     considered = number if candidates is None else min(candidates, number)
     ranked = upcast(lax.stop_gradient(scores))
-    ranked = jnp.where(ranked > score_threshold, ranked, -jnp.inf)  # NaN is not above anything
+    above = ranked > score_threshold.astype(ranked.dtype)  # NaN is not above anything
+    ranked = jnp.where(above, ranked, -jnp.inf)
     total = jnp.sum(ranked > -jnp.inf, dtype=jnp.int32)
     find = functools.partial(
         search, considered=considered, max_outputs=min(max_outputs, considered)
@@ -201,12 +214,22 @@ def _positive_zero(x: Array) -> Array:
     return jnp.where(bits == jnp.iinfo(bits.dtype).min, 0, x)
 
 
-def _limit(limit: int | float | Array, like: Array) -> Array:
-    dtype = np.dtype(np.float64 if like.dtype.itemsize == 8 else np.float32)
+def _iou_limit(limit: int | float | Array, boxes: Array) -> Array:
+    dtype = np.dtype(np.float64 if boxes.dtype.itemsize == 8 else np.float32)
     return _at_most(limit, dtype) if isinstance(limit, int | float) else limit.astype(dtype)
 
 
+def _number(number: int | float | Array, dtype: np.dtype) -> Array:
+    return _rounded(number, dtype) if isinstance(number, int | float) else number.astype(dtype)
+
+
 @functools.lru_cache(maxsize=256)  # as arguments, Python's numbers cost more than a small search
+def _rounded(number: int | float, dtype: np.dtype) -> Array:
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(number, dtype)
+
+
+@functools.lru_cache(maxsize=256)
 def _at_most(limit: int | float, dtype: np.dtype) -> Array:
     """Returns the largest number of the dtype that is not above the limit.
 
@@ -220,14 +243,11 @@ def _at_most(limit: int | float, dtype: np.dtype) -> Array:
         return jnp.asarray(rounded)
 
 
-def _check(
-    boxes: Array, scores: Array, labels: Array | None, *, max_outputs: int, candidates: int | None
-) -> None:
-    number = boxes.shape[0]
-    if boxes.shape != (number, 4) or scores.shape != (number,):
-        raise ValueError(f"boxes must be [n, 4] and scores [n], got {boxes.shape}, {scores.shape}.")
-    if labels is not None and labels.shape != (number,):
-        raise ValueError(f"labels must have shape {(number,)}, got {labels.shape}.")
+def _is_traced(x: int | float | Array) -> bool:
+    return isinstance(x, Tracer)
+
+
+def _check(max_outputs: int, candidates: int | None) -> None:
     if max_outputs < 1:
         raise ValueError(f"max_outputs must be at least 1, got {max_outputs}.")
     if candidates is not None and candidates < 1:

@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lectures_jax.ops._precision import in_float32
+from lectures_jax.typing import checked
+
 
 class SpectralNormResult(NamedTuple):
     """The largest singular value of a kernel.
@@ -31,11 +34,13 @@ class Moments(NamedTuple):
     var: Float[Array, " c"]
 
 
+@checked
+@in_float32
 def batch_moments(x: Float[Array, "*b c"]) -> Moments:
     """Returns the mean and variance of each channel over all other axes.
 
-    `E[x]`, `E[x²] − E[x]²`: one pass over the data, at the price of precision where the mean is
-    many times the deviation.
+    The variance is `E[(x − c)²] − (E[x] − c)²` with the mean for the constant c, which is exact
+    where the mean is many times the deviation; with c = 0 nothing but rounding would be left there.
 
     Args:
         x: activations, at least one value per channel.
@@ -53,10 +58,14 @@ def batch_moments(x: Float[Array, "*b c"]) -> Moments:
         raise ValueError(f"x must hold at least one value per channel, got shape {x.shape}.")
     axes = tuple(range(x.ndim - 1))
     mean = jnp.mean(x, axis=axes)
-    var = jnp.mean(x * x, axis=axes) - mean * mean
-    return Moments(mean, jnp.maximum(var, 0))
+    # As a constant, so that the gradient needs no further sum.
+    center = jax.lax.stop_gradient(mean)
+    var = jnp.mean((x - _last(center, x)) ** 2, axis=axes) - (mean - center) ** 2
+    return Moments(mean, var)
 
 
+@checked
+@in_float32
 def batch_norm(
     x: Float[Array, "*b c"],
     mean: Float[Array, " c"],
@@ -68,9 +77,10 @@ def batch_norm(
 ) -> Float[Array, "*b c"]:
     """Returns `(x − mean) / √(var + ε) · scale + bias`, channel by channel.
 
-    Computed as `x · a + (bias − mean · a)` with `a = scale / √(var + ε)`: one multiplication and
-    one addition per value, and fewer sums in the gradient, which takes about a quarter off the
-    training step of a small convolutional network on CPU.
+    Computed as `(x − c) · a + (bias − (mean − c) · a)` with `a = scale / √(var + ε)` and the mean
+    for the constant c: exact where the mean is many times the deviation, and with fewer sums in the
+    gradient, which takes about a quarter off the training step of a small convolutional network on
+    CPU.
 
     Args:
         x: activations.
@@ -87,9 +97,12 @@ def batch_norm(
         Ioffe & Szegedy (2015), algorithms 1 and 2.
     """
     gain = scale * jax.lax.rsqrt(var + epsilon)
-    return x * _last(gain, x) + _last(bias - mean * gain, x)
+    center = jax.lax.stop_gradient(mean)
+    return (x - _last(center, x)) * _last(gain, x) + _last(bias - (mean - center) * gain, x)
 
 
+@checked
+@in_float32
 def layer_norm(
     x: Float[Array, "*b c"],
     scale: Float[Array, " c"],
@@ -116,6 +129,8 @@ def layer_norm(
     return _standardize(x, (x.ndim - 1,), epsilon) * _last(scale, x) + _last(bias, x)
 
 
+@checked
+@in_float32
 def instance_norm(
     x: Float[Array, "*b h w c"],
     scale: Float[Array, " c"],
@@ -148,6 +163,8 @@ def instance_norm(
     return y * _last(scale, x) + _last(bias, x)
 
 
+@checked
+@in_float32
 def group_norm(
     x: Float[Array, "*b h w c"],
     scale: Float[Array, " c"],
@@ -195,6 +212,8 @@ def group_norm(
     return centered * gain + _last(bias, x)
 
 
+@checked
+@in_float32
 def spectral_norm(
     kernel: Float[Array, "*i d"], direction: Float[Array, " d"], *, iterations: int = 1
 ) -> SpectralNormResult:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops._window import (
     Padding,
     Size,
@@ -18,8 +19,10 @@ from lectures_jax.ops._window import (
     pair,
     sliding_window,
 )
+from lectures_jax.typing import checked
 
 
+@checked
 def max_pool(
     x: Float[Array, "*b h w c"],
     *,
@@ -57,6 +60,8 @@ def max_pool(
     )
 
 
+@checked
+@in_float32
 def mean_pool(
     x: Float[Array, "*b h w c"],
     *,

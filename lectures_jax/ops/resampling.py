@@ -5,9 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops._window import Size, check_image, pair
+from lectures_jax.typing import checked
 
 
+@checked
+@in_float32
 def upsample_nearest(
     x: Float[Array, "*b h w c"], *, factor: Size = 2
 ) -> Float[Array, "*b h2 w2 c"]:
@@ -34,6 +38,8 @@ def upsample_nearest(
     return cells.reshape(*outer, h * fh, w * fw, c)
 
 
+@checked
+@in_float32
 def upsample_bilinear(
     x: Float[Array, "*b h w c"], *, factor: Size = 2
 ) -> Float[Array, "*b h2 w2 c"]:

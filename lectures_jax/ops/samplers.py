@@ -8,15 +8,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lectures_jax.ops._draws import draw
-from lectures_jax.ops._reverse import ddim_update, estimate
+from lectures_jax.ops._reverse import Limit, check_clip, check_eta, ddim_update, estimate
 from lectures_jax.ops.diffusion import add_noise
 from lectures_jax.ops.guidance import Predictor, as_partial
 from lectures_jax.ops.solvers import sampling_schedule, solve_dpm, solve_heun
-from lectures_jax.typing import Key
+from lectures_jax.typing import Key, checked
 
 
+@checked
 def per_sample_normal(
-    key: Key, shape: tuple[int, ...], *, first: Any = 0, dtype: Any = None
+    key: Key, shape: tuple[int, ...], *, first: int | Int[Array, ""] = 0, dtype: Any = None
 ) -> Float[Array, "*_"]:
     """Returns standard normal numbers, those of each sample drawn from a key of its own.
 
@@ -44,6 +45,7 @@ def _normal(key: Key, first: Any, *, shape: tuple[int, ...], dtype: Any) -> Arra
     return jax.vmap(lambda key: draw(jax.random.normal, key, shape[1:], dtype))(keys)
 
 
+@checked
 def sample_diffusion(
     key: Key,
     predict_noise: Predictor,
@@ -79,11 +81,14 @@ def sample_diffusion(
         Images of the given shape, in the dtype of `alpha_bar`.
 
     Raises:
-        ValueError: if steps is out of range, or both η and fresh noise are given.
+        ValueError: if steps or η is out of range, the clip is not positive, the ratios rise, or
+            both η and fresh noise are given.
 
     Source:
         Song et al. (2021a), eq. 12 and 16; Ho et al. (2020), algorithm 2.
     """
+    check_eta(eta)
+    check_clip(clip)
     if fresh_noise and eta:
         raise ValueError(f"fresh_noise replaces eta, got both (eta={eta}).")
     return _sample(
@@ -91,25 +96,25 @@ def sample_diffusion(
         as_partial(predict_noise),
         sampling_schedule(alpha_bar, steps=steps),
         first,
-        shape=tuple(shape),
-        eta=float(eta),
-        fresh_noise=fresh_noise,
+        eta=eta or None,
         clip=clip,
+        shape=tuple(shape),
+        fresh_noise=fresh_noise,
         recompute_noise=recompute_noise,
     )
 
 
-@partial(jax.jit, static_argnames=("shape", "eta", "fresh_noise", "clip", "recompute_noise"))
+@partial(jax.jit, static_argnames=("shape", "fresh_noise", "recompute_noise"))
 def _sample(
     key: Key,
     predict: Predictor,
     schedule: Array,
     first: Any,
     *,
+    eta: float | Array | None,
+    clip: Limit,
     shape: tuple[int, ...],
-    eta: float,
     fresh_noise: bool,
-    clip: float | None,
     recompute_noise: bool,
 ) -> Array:
     key_start, key_steps = jax.random.split(key)
@@ -118,10 +123,10 @@ def _sample(
     def step(x: Array, interval: tuple[Array, Array, Array]) -> tuple[Array, None]:
         number, ratio, ratio_next = interval
         denoised = estimate(predict, x, ratio, clip=clip, recompute_noise=recompute_noise)
-        if not (eta or fresh_noise):
+        if eta is None and not fresh_noise:
             return ddim_update(denoised, ratio, ratio_next), None
         noise = draw(jax.random.fold_in(key_steps, number))
-        if fresh_noise:
+        if eta is None:
             return add_noise(denoised.x0, noise, ratio_next), None
         return ddim_update(denoised, ratio, ratio_next, eta=eta, fresh_noise=noise), None
 
@@ -129,6 +134,7 @@ def _sample(
     return jax.lax.scan(step, draw(key_start), (numbers, schedule[:-1], schedule[1:]))[0]
 
 
+@checked
 def sample_heun(
     key: Key,
     predict_noise: Predictor,
@@ -154,7 +160,7 @@ def sample_heun(
         Images of the given shape, in the dtype of `alpha_bar`.
 
     Raises:
-        ValueError: if steps is out of range.
+        ValueError: if steps is out of range, the clip is not positive, or the ratios rise.
 
     Source:
         Karras et al. (2022), algorithm 1.
@@ -165,6 +171,7 @@ def sample_heun(
     return solve_heun(predict_noise, noise, schedule, clip=clip)
 
 
+@checked
 def sample_dpm(
     key: Key,
     predict_noise: Predictor,
@@ -190,7 +197,7 @@ def sample_dpm(
         Images of the given shape, in the dtype of `alpha_bar`.
 
     Raises:
-        ValueError: if steps is out of range.
+        ValueError: if steps is out of range, the clip is not positive, or the ratios rise.
 
     Source:
         Lu et al. (2022), algorithm 2.

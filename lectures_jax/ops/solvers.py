@@ -1,4 +1,4 @@
-"""Deterministic samplers of diffusion models: DDIM, Heun, DPM-Solver++(2M), and DDIM's inversion.
+"""Deterministic samplers of diffusion models: DDIM, Heun, DPM-Solver++(2M).
 
 A schedule is a row of signal ratios; a solver takes images from the first ratio to the last, as one
 compiled program. "The noise" of an image at a ratio is ε in `x_t = √ᾱ x0 + √(1 − ᾱ) ε`.
@@ -11,11 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lectures_jax.ops._reverse import clipped, ddim_update, estimate
-from lectures_jax.ops.diffusion import Denoised, log_snr, noise_from_x0, predict_x0, roots
+from lectures_jax.ops._precision import in_float32
+from lectures_jax.ops._reverse import Limit, check_clip, check_eta, clipped, ddim_update, estimate
+from lectures_jax.ops.diffusion import (
+    Denoised,
+    check_falling,
+    log_snr,
+    noise_from_x0,
+    predict_x0,
+)
 from lectures_jax.ops.guidance import Predictor, as_partial
+from lectures_jax.typing import checked
 
 
+@checked
+@in_float32
 def ddim_step(
     x_t: Float[Array, "*s"],
     noise: Float[Array, "*s"],
@@ -46,18 +56,23 @@ def ddim_step(
         Images of the shape and dtype of `x_t`.
 
     Raises:
-        ValueError: if η is not 0 and there is no fresh noise.
+        ValueError: if η is not in [0, 1], or not 0 and there is no fresh noise, or the clip is not
+            positive.
 
     Source:
         Song et al. (2021a), eq. 12 and 16.
     """
+    check_eta(eta)
+    check_clip(clip)
     if eta and fresh_noise is None:
         raise ValueError(f"fresh_noise must be given where eta is not 0, got eta={eta}.")
     denoised = Denoised(predict_x0(x_t, noise, alpha_bar), noise)
     denoised = clipped(denoised, x_t, alpha_bar, clip=clip, recompute_noise=recompute_noise)
+    fresh_noise = fresh_noise if eta else None
     return ddim_update(denoised, alpha_bar, alpha_bar_next, eta=eta, fresh_noise=fresh_noise)
 
 
+@checked
 def solve_ddim(
     predict_noise: Predictor,
     x: Float[Array, "*s"],
@@ -79,20 +94,20 @@ def solve_ddim(
         The images at all n ratios; and the x0 estimated at each of them but the last.
 
     Raises:
-        ValueError: if the schedule is empty.
+        ValueError: if the schedule is empty, or the clip not positive.
 
     Source:
         Song et al. (2021a), eq. 13.
     """
-    _check_schedule(schedule)
+    _check(schedule, clip)
     return _solve_ddim(
         as_partial(predict_noise), x, schedule, clip=clip, recompute_noise=recompute_noise
     )
 
 
-@partial(jax.jit, static_argnames=("clip", "recompute_noise"))
+@partial(jax.jit, static_argnames="recompute_noise")
 def _solve_ddim(
-    predict: Predictor, x: Array, schedule: Array, *, clip: float | None, recompute_noise: bool
+    predict: Predictor, x: Array, schedule: Array, *, clip: Limit, recompute_noise: bool
 ) -> tuple[Array, Array]:
     def step(x: Array, ratios: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
         denoised = estimate(predict, x, ratios[0], clip=clip, recompute_noise=recompute_noise)
@@ -102,6 +117,7 @@ def _solve_ddim(
     return jnp.concatenate([images, last[None]]), x0
 
 
+@checked
 def solve_heun(
     predict_noise: Predictor,
     x: Float[Array, "*s"],
@@ -127,17 +143,17 @@ def solve_heun(
         Images of the shape and dtype of `x`.
 
     Raises:
-        ValueError: if the schedule is empty.
+        ValueError: if the schedule is empty, or the clip not positive.
 
     Source:
         Karras et al. (2022), algorithm 1.
     """
-    _check_schedule(schedule)
+    _check(schedule, clip)
     return _solve_heun(as_partial(predict_noise), x, schedule, clip=clip)
 
 
-@partial(jax.jit, static_argnames="clip")
-def _solve_heun(predict: Predictor, x: Array, schedule: Array, *, clip: float | None) -> Array:
+@jax.jit
+def _solve_heun(predict: Predictor, x: Array, schedule: Array, *, clip: Limit) -> Array:
     def step(x: Array, ratios: tuple[Array, Array]) -> tuple[Array, None]:
         ratio, ratio_next = ratios
         start = estimate(predict, x, ratio, clip=clip, recompute_noise=True)
@@ -150,6 +166,7 @@ def _solve_heun(predict: Predictor, x: Array, schedule: Array, *, clip: float | 
     return jax.lax.scan(step, x, (schedule[:-1], schedule[1:]))[0]
 
 
+@checked
 def solve_dpm(
     predict_noise: Predictor,
     x: Float[Array, "*s"],
@@ -173,17 +190,17 @@ def solve_dpm(
         Images of the shape and dtype of `x`.
 
     Raises:
-        ValueError: if the schedule is empty.
+        ValueError: if the schedule is empty, or the clip not positive.
 
     Source:
         Lu et al. (2022), algorithm 2.
     """
-    _check_schedule(schedule)
+    _check(schedule, clip)
     return _solve_dpm(as_partial(predict_noise), x, schedule, clip=clip)
 
 
-@partial(jax.jit, static_argnames="clip")
-def _solve_dpm(predict: Predictor, x: Array, schedule: Array, *, clip: float | None) -> Array:
+@jax.jit
+def _solve_dpm(predict: Predictor, x: Array, schedule: Array, *, clip: Limit) -> Array:
     level = log_snr(schedule)
     length = level[1:] - level[:-1]
     before = jnp.concatenate([jnp.full_like(length[:1], jnp.inf), length[:-1]])
@@ -204,57 +221,7 @@ def _solve_dpm(predict: Predictor, x: Array, schedule: Array, *, clip: float | N
     return jax.lax.scan(step, (x, jnp.zeros_like(x)), (schedule[:-1], schedule[1:], share))[0][0]
 
 
-def invert_diffusion(
-    predict_noise: Predictor,
-    x0: Float[Array, "*s"],
-    alpha_bar: Float[Array, " t"],
-    *,
-    steps: int,
-    iterations: int = 3,
-) -> Float[Array, "*s"]:
-    """Returns the noise from which DDIM makes these images in the same number of steps.
-
-    Each step solves `ddim_step(x_t, ε(x_t), ᾱ, ᾱ') = x'` for x_t by repeated substitution.
-
-    Args:
-        predict_noise: `(x_t, alpha_bar_t) -> noise`, or `Denoised`.
-        x0: images without noise.
-        alpha_bar: signal ratios of the training, falling.
-        steps: number of steps of the sampler that is inverted.
-        iterations: substitutions per step, each a call of the network. 1 is the usual inversion,
-            which predicts the noise from the less noisy image; more come closer to the inverse.
-
-    Returns:
-        Images at the last signal ratio, of the shape and dtype of `x0`.
-
-    Raises:
-        ValueError: if steps is out of range, or there is no iteration.
-
-    Source:
-        Song et al. (2021a), sec. 5.4; substitution: Pan et al. (2023), sec. 3.2.
-    """
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, got {iterations}.")
-    schedule = sampling_schedule(alpha_bar, steps=steps)
-    return _invert(as_partial(predict_noise), x0, schedule[::-1], iterations=iterations)
-
-
-@partial(jax.jit, static_argnames="iterations")
-def _invert(predict: Predictor, x: Array, schedule: Array, *, iterations: int) -> Array:
-    def step(x: Array, ratios: tuple[Array, Array]) -> tuple[Array, None]:
-        ratio, ratio_next = ratios
-        signal, spread = roots(ratio, x)
-        signal_next, spread_next = roots(ratio_next, x)
-
-        def substitute(estimated: Array, _: None) -> tuple[Array, None]:
-            noise = estimate(predict, estimated, ratio_next).noise
-            return signal_next * (x - spread * noise) / signal + spread_next * noise, None
-
-        return jax.lax.scan(substitute, x, length=iterations)[0], None
-
-    return jax.lax.scan(step, x, (schedule[:-1], schedule[1:]))[0]
-
-
+@checked
 def sampling_schedule(alpha_bar: Float[Array, " t"], *, steps: int) -> Float[Array, " {steps}+1"]:
     """Returns the signal ratios of a sampler: evenly spaced ones of the training, then 1.
 
@@ -266,7 +233,8 @@ def sampling_schedule(alpha_bar: Float[Array, " t"], *, steps: int) -> Float[Arr
         Rising ratios, the first one the last of the training.
 
     Raises:
-        ValueError: if steps is not between 1 and the length of the schedule.
+        ValueError: if steps is not between 1 and the length of the schedule, or the ratios are
+            known, as outside of `jit`, and do not fall.
 
     Source:
         Lin et al. (2024), sec. 3.3 ("trailing"): the first step is always the noisiest.
@@ -274,10 +242,12 @@ def sampling_schedule(alpha_bar: Float[Array, " t"], *, steps: int) -> Float[Arr
     count = len(alpha_bar)
     if not 1 <= steps <= count:
         raise ValueError(f"steps must be between 1 and len(alpha_bar) = {count}, got {steps}.")
+    check_falling(alpha_bar)
     chosen = np.rint(count * np.arange(steps, 0, -1) / steps).astype(np.int32) - 1
     return jnp.append(alpha_bar[chosen], jnp.ones((), alpha_bar.dtype))
 
 
-def _check_schedule(schedule: Array) -> None:
+def _check(schedule: Array, clip: float | None) -> None:
+    check_clip(clip)
     if not len(schedule):
         raise ValueError("schedule must hold at least one ratio, got none.")

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax.ops._bins import bin_mask, clip_to_unit, partial_sums, pick, with_ends
+from lectures_jax.ops._precision import in_float32
+from lectures_jax.typing import checked
 
 
 class _Knots(NamedTuple):
@@ -46,6 +48,8 @@ class _Bin(NamedTuple):
         return self.delta_k + self.delta_next - 2 * s_k
 
 
+@checked
+@in_float32
 def rq_spline(
     x: Float[Array, "*b"],
     widths: Float[Array, "*b k"],
@@ -96,6 +100,8 @@ def rq_spline(
     return jnp.where(inside, y, x), jnp.where(inside, _log_derivative(part, xi), 0)
 
 
+@checked
+@in_float32
 def rq_spline_inverse(
     y: Float[Array, "*b"],
     widths: Float[Array, "*b k"],

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops.boxes import cxcywh_to_xyxy, iou, xyxy_to_cxcywh
+from lectures_jax.typing import checked
 
 
 class Predictions(NamedTuple):
@@ -44,6 +46,7 @@ class YoloTarget(NamedTuple):
     true_valid: Bool[Array, "*b m"]
 
 
+@checked
 def split_head(raw: Float[Array, "*b h w f"], *, num_anchors: int) -> Float[Array, "*b h w a e"]:
     """Returns the head's channels by anchor: `t_x, t_y, t_w, t_h`, objectness, one logit per class.
 
@@ -75,6 +78,8 @@ def _cell_corners(height: int, width: int, dtype: jnp.dtype) -> Float[Array, "h 
     return jnp.stack([column, row], axis=-1)[:, :, None]
 
 
+@checked
+@in_float32
 def yolo_boxes(
     offsets: Float[Array, "*b h w a 4"], anchors: Float[Array, "a 2"], *, stride: int
 ) -> Float[Array, "*b h w a 4"]:
@@ -102,6 +107,7 @@ def yolo_boxes(
     return cxcywh_to_xyxy(jnp.concatenate([center, size], axis=-1))
 
 
+@checked
 def yolo_decode(
     raw: Float[Array, "*b h w f"], anchors: Float[Array, "a 2"], *, stride: int
 ) -> Predictions:
@@ -133,6 +139,7 @@ def yolo_decode(
     )
 
 
+@checked
 def shape_iou(a: Float[Array, "n 2"], b: Float[Array, "m 2"]) -> Float[Array, "n m"]:
     """Returns the IoU of every pair of sizes, as boxes with a common center.
 
@@ -198,11 +205,12 @@ def _assign(
     return YoloTarget(box_target, responsible, class_target, collided, boxes, valid)
 
 
+@checked
 def yolo_encode(
     boxes: Float[Array, "m 4"],
     labels: Int[Array, " m"],
     valid: Bool[Array, " m"],
-    anchors: Float[Array, "..."],
+    anchors: Float[Array, "s a 2"] | Float[Array, "n 2"],
     *,
     image_size: tuple[int, int],
     strides: Sequence[int],
@@ -217,9 +225,10 @@ def yolo_encode(
 
     Args:
         boxes: corners of the objects, in pixels; invalid rows are padding.
-        labels: class of each object, in [0, `num_classes`).
-        valid: which rows are objects. Boxes without area, and boxes whose center is outside the
-            image, are left out too.
+        labels: class of each object, in [0, `num_classes`); readers of data check it. A label
+            outside is no class, and its vector all zeros.
+        valid: which rows are objects; what other rows hold has no effect. Boxes without area, and
+            boxes whose center is outside the image, are left out too.
         anchors: widths and heights in pixels, `[s, a, 2]` or flat `[s * a, 2]`, those of each head
             in the order of `strides`.
         image_size: height and width of the image in pixels, multiples of every stride.
@@ -242,7 +251,7 @@ def yolo_encode(
         raise ValueError(
             f"image_size must be a multiple of every stride {tuple(strides)}, got {image_size}."
         )
-    if anchors.size == 0 or anchors.shape[-1] != 2 or anchors.size % (2 * len(strides)):
+    if not anchors.size or anchors.size % (2 * len(strides)):
         raise ValueError(
             f"anchors must be [{len(strides)}, a, 2], a row per stride, got {anchors.shape}."
         )
@@ -254,6 +263,7 @@ def yolo_encode(
     x, y, box_width, box_height = xyxy_to_cxcywh(boxes).T
     inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
     valid = valid & inside & (box_width > 0) & (box_height > 0)
+    boxes = jnp.where(valid[:, None], boxes, 0)  # or a NaN in the padding would reach a loss
     classes = jax.nn.one_hot(labels, num_classes, dtype=boxes.dtype)
     best, good = _candidate_anchors(boxes, valid, anchors, anchor_iou)
     return tuple(

@@ -7,6 +7,7 @@
 runs a law under chex's variants. These two need the extra "test", the contract needs neither.
 """
 
-from lectures_jax.testing.contract import check_op, count_traces
+from lectures_jax.testing._compiling import count_traces
+from lectures_jax.testing.contract import check_op
 
 __all__ = ["check_op", "count_traces"]

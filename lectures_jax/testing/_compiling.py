@@ -1,14 +1,18 @@
-"""Compilation that costs little, for programs that run once."""
+"""Compilation that costs little, for programs that run once; and how often JAX traces."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.monitoring
 
 UNOPTIMIZED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 # A loop nest for each fused kernel, generated directly, compiles in a third of the time.
 DIRECT = {"xla_cpu_use_fusion_emitters": False}
+
+TRACE_EVENT = "/jax/core/compile/jaxpr_trace_duration"
 
 
 def cheap_jit(fn: Callable[..., Any], **options: Any) -> Any:
@@ -31,3 +35,19 @@ def cheap_options() -> dict[str, Any]:
             continue  # this XLA does not know an option
         return options
     return {}
+
+
+@contextlib.contextmanager
+def count_traces() -> Iterator[list[str]]:
+    """Gives a list that grows by one entry whenever JAX traces a function inside of the context."""
+    traces: list[str] = []
+
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
+        if event == TRACE_EVENT:
+            traces.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield traces
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)

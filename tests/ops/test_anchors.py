@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lectures_jax import ops
+from lectures_jax.testing import count_traces
 from tests.contract import Contract
 
 SIZES = np.array([[10, 12], [11, 12], [30, 60], [33, 58], [80, 40], [78, 44]], np.float32)
@@ -67,3 +68,13 @@ def test_no_sizes_and_no_anchors_are_refused():
         ops.kmeans_anchors(jax.random.key(0), jnp.ones((3, 2)), k=0)
     with pytest.raises(ValueError, match="anchors must hold"):
         ops.best_anchor_iou(jnp.ones((3, 2)), jnp.zeros((0, 2)))
+
+
+def test_another_number_of_iterations_is_not_compiled_anew():
+    fit = lambda n: ops.kmeans_anchors(jax.random.key(0), jnp.asarray(SIZES), k=3, iterations=n)
+    fit(2)
+    with count_traces() as traces:
+        fit(5)
+    assert not traces
+    with pytest.raises(ValueError, match="iterations not negative"):
+        fit(-1)

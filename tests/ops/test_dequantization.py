@@ -87,3 +87,11 @@ def test_the_ends_stay_finite():
 def test_bad_hyperparameters_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+def test_dequantized_values_are_below_one(dtype):
+    y = ops.dequantize(KEY, jnp.ones(4_000_000, dtype), levels=256)
+    assert y.dtype == dtype
+    assert float(y.max()) < 1
+    assert float(ops.quantize(y.max(), levels=256)) == 1

@@ -21,9 +21,11 @@ ENDS = np.float32([0, 1])
 CONTRACT = {
     "linear_schedule": "takes no arrays",
     "cosine_schedule": "takes no arrays",
-    "zero_terminal_snr": Contract([(SCHEDULE,)]),
+    "zero_terminal_snr": Contract([(SCHEDULE,)], edges=[(0 * SCHEDULE + 0.5,)]),
     "log_snr": Contract([(SCHEDULE,)], edges=[(ENDS,)]),
-    "sinusoidal_embedding": Contract([(SCHEDULE,)], op=partial(ops.sinusoidal_embedding, dim=6)),
+    "sinusoidal_embedding": Contract(
+        [(SCHEDULE,)], edges=[(1000 * SCHEDULE,)], op=partial(ops.sinusoidal_embedding, dim=6)
+    ),
     "signal_embedding": Contract(
         [(SCHEDULE,)], edges=[(ENDS,)], op=partial(ops.signal_embedding, dim=6)
     ),
@@ -144,9 +146,19 @@ def test_predictors_of_x0_and_velocity_give_both_parts():
         (lambda: ops.cosine_schedule(3, offset=-1.0), "offset must be at least 0"),
         (lambda: ops.zero_terminal_snr(jnp.ones(1)), "alpha_bar must have at least 2 steps"),
         (lambda: ops.sinusoidal_embedding(jnp.ones(1), dim=3), "dim must be even"),
-        (lambda: ops.add_noise(jnp.ones(2), jnp.ones(2), jnp.ones((2, 1))), "at most 1 axes"),
+        (lambda: ops.add_noise(jnp.ones(2), jnp.ones(2), jnp.ones((2, 1))), "must be one number"),
+        (lambda: ops.add_noise(*[jnp.ones((1, 3))] * 2, jnp.ones(3)), "must be one number"),
     ],
 )
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_schedule_that_does_not_fall_gets_a_last_ratio_of_zero():
+    got = ops.zero_terminal_snr(jnp.full(4, 0.5))
+    np.testing.assert_array_equal(got, [0.5, 0.5, 0.5, 0])
+
+
+def test_without_a_limit_the_cosine_schedule_ends_at_zero():
+    assert float(ops.cosine_schedule(1000, max_beta=1.0)[-1]) == 0

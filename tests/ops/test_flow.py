@@ -22,13 +22,25 @@ LU = (
     np.array([1, -1, 1, -1, 1], np.float32),
     np.array([3, 0, 4, 1, 2]),
 )
+SHIFTED = RNG.normal(30, 1, (1000, 5)).astype(np.float32)
+MANY = (*(RNG.normal(size=(2, 3000)).astype(np.float32) for _ in range(3)), np.arange(3000) % 2 < 1)
+
+
+def hide(value, x, shift, log_scale, mask):
+    return (
+        x,
+        np.where(mask, np.float32(value), shift),
+        np.where(mask, np.float32(value), log_scale),
+        mask,
+    )
+
 
 CONTRACT = {
-    "affine_coupling": Contract([(X, SHIFT, SCALE, MASK)]),
-    "affine_coupling_inverse": Contract([(X, SHIFT, SCALE, MASK)]),
-    "actnorm": Contract([(X, C_SHIFT, C_SCALE)]),
-    "actnorm_inverse": Contract([(X, C_SHIFT, C_SCALE)]),
-    "actnorm_statistics": Contract([(X,)], edges=[(np.ones_like(X),)]),
+    "affine_coupling": Contract([(X, SHIFT, SCALE, MASK)], edges=[MANY], hide=hide),
+    "affine_coupling_inverse": Contract([(X, SHIFT, SCALE, MASK)], edges=[MANY], hide=hide),
+    "actnorm": Contract([(X, C_SHIFT, C_SCALE)], edges=[(SHIFTED, C_SHIFT, C_SCALE)]),
+    "actnorm_inverse": Contract([(X, C_SHIFT, C_SCALE)], edges=[(SHIFTED, C_SHIFT, C_SCALE)]),
+    "actnorm_statistics": Contract([(X,)], edges=[(np.ones_like(X),), (SHIFTED,)]),
     "invertible_linear": Contract([(X, KERNEL)], shared=(1,)),
     "invertible_linear_inverse": Contract([(X, KERNEL)], shared=(1,)),
     "lu_kernel": Contract([LU], differentiable=(0, 1, 2)),

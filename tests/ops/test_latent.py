@@ -39,7 +39,9 @@ CONTRACT = {
         [(A, B, T)],
         edges=[(E1, E1, np.float32(0.3)), (E1, -E1, np.float32(0.5)), (E1, 0 * E1, T)],
     ),
-    "mean_direction": Contract([(SOURCE, PRESENT)]),
+    "mean_direction": Contract(
+        [(SOURCE, PRESENT)], edges=[(np.tile(SOURCE + 30, (99, 1)), np.tile(PRESENT, 99))]
+    ),
     "fisher_direction": Contract([(SOURCE, PRESENT)]),
 }
 
@@ -165,3 +167,13 @@ def test_no_latents_have_no_direction():
     for direction in (ops.mean_direction, ops.fisher_direction):
         with pytest.raises(ValueError, match="z must hold at least one latent"):
             direction(jnp.zeros((0, 3)), jnp.zeros(0, bool))
+
+
+@pytest.mark.parametrize("interpolate", [ops.lerp, ops.slerp])
+def test_one_number_serves_all_pairs_of_a_batch(interpolate):
+    a, b = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 3)), jnp.float32)
+    expected = [interpolate(x, y, 0.25) for x, y in zip(a, b, strict=True)]
+    for t in (0.25, jnp.float32(0.25), jnp.full(8, 0.25)):
+        np.testing.assert_allclose(interpolate(a, b, t), expected, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"t must be one number, or of shape \(8,\)"):
+        interpolate(a, b, jnp.full((8, 1), 0.25))

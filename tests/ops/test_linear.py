@@ -1,7 +1,5 @@
 """The dense layer and the perceptron: gates by hand, the training rule, and Novikoff's bound."""
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +17,10 @@ ANSWERS = np.array([0, 1, 1, 0], np.float32)
 CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
 
 CONTRACT = {
-    "linear": Contract([(X, KERNEL, BIAS), (X, KERNEL)]),
+    "linear": Contract(
+        [(X, KERNEL, BIAS), (X, KERNEL)],
+        edges=[(np.ones((600, 700), np.float32), np.ones((700, 2), np.float32), BIAS)],
+    ),
     "perceptron": Contract([(X, KERNEL[:, 0], np.float32(0.3))]),
     "train_perceptron": Contract([(X, ANSWERS)], differentiable=False),
 }
@@ -96,13 +97,12 @@ def test_no_pass_is_refused():
         (
             (4, 2),
             (2,),
-            r"kernel must be .* for x of shape \(5, 3\), got .*\(4, 2\)",
+            r"kernel must be floats of shape \(n, m\) beside x float32\[5,3\], got float32\[4,2\]",
         ),
         ((3,), (2,), "kernel must be"),
-        ((3, 2), (3,), r"bias must have shape \(2,\), got \(3,\)"),
+        ((3, 2), (3,), r"bias must be .* got float32\[3\]"),
     ],
 )
 def test_sizes_that_do_not_fit_are_named(kernel, bias, message):
-    unchecked = inspect.unwrap(ops.linear)  # without the annotations' own checks
     with pytest.raises(ValueError, match=message):
-        unchecked(jnp.ones((5, 3)), jnp.ones(kernel), jnp.ones(bias))
+        ops.linear(jnp.ones((5, 3)), jnp.ones(kernel), jnp.ones(bias))

@@ -1,6 +1,5 @@
 """Suppression equals torchvision's and a plain loop, also where libraries are known to err."""
 
-import inspect
 from functools import partial
 from pathlib import Path
 
@@ -258,14 +257,42 @@ def test_no_boxes_give_no_results(search):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"scores": jnp.zeros(3)}, "boxes must be"),
-        ({"labels": jnp.zeros(3, jnp.int32)}, "labels must have shape"),
+        ({"scores": jnp.zeros(3)}, "scores must be floats"),
+        ({"labels": jnp.zeros(3, jnp.int32)}, "labels must be integers"),
         ({"max_outputs": 0}, "max_outputs must be at least 1, got 0"),
         ({"candidates": 0}, "candidates must be at least 1, got 0"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(change, message):
     good = {"boxes": jnp.zeros((2, 4)), "scores": jnp.zeros(2), "max_outputs": 1}
-    without_shape_checks = inspect.unwrap(ops.nms)  # those of the suite, which users do not have
     with pytest.raises(ValueError, match=message):
-        without_shape_checks(**(good | change))
+        ops.nms(**(good | change))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("search", [ops.nms, ops.soft_nms])
+def test_a_score_equal_to_the_threshold_is_not_above_it(search, dtype):
+    box, score = jnp.array([[0, 0, 1, 1]], dtype), jnp.array([0.3], dtype)
+    for threshold in (0.3, jnp.float32(0.3)):
+        assert not search(box, score, max_outputs=1, score_threshold=threshold).valid[0]
+    assert search(box, score, max_outputs=1, score_threshold=0.29).valid[0]
+
+
+def test_soft_suppression_needs_a_positive_width():
+    for sigma in (-1.0, 0.0, np.nan):
+        with pytest.raises(ValueError, match=f"sigma must be positive, got {sigma}"):
+            ops.soft_nms(jnp.ones((1, 4)), jnp.ones(1), max_outputs=1, sigma=sigma)
+
+
+@pytest.mark.parametrize("hidden", [1e30, np.inf, np.nan])
+def test_a_box_that_was_dropped_does_not_reach_the_gradients(hidden):
+    def total(boxes, scores):
+        return ops.soft_nms(boxes, scores, max_outputs=3).scores.sum()
+
+    boxes = jnp.asarray(BOXES).at[1].set(hidden)
+    scores = jnp.asarray(SCORES).at[1].set(jnp.nan)
+    got = jax.grad(total, (0, 1))(boxes, scores)
+    expected = jax.grad(total, (0, 1))(boxes.at[1].set(0), scores)
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a[1], 0)

@@ -16,22 +16,30 @@ GOLDEN = np.load(Path(__file__).parent.parent / "golden" / "convolution.npz")
 X = np.random.default_rng(0).normal(2, 3, (4, 5, 3)).astype(np.float32)
 MEAN, VAR = np.array([1, 2, 3], np.float32), np.array([0.5, 1, 4], np.float32)
 SCALE, BIAS = np.array([1, 0.5, 2], np.float32), np.array([0, 1, -1], np.float32)
+# Many values around a mean of many deviations, and values whose squares exceed float16.
+SHIFTED = np.random.default_rng(1).normal(30, 1, (2, 20, 20, 3)).astype(np.float32)
+HUGE = np.random.default_rng(2).normal(0, 1000, (2, 20, 20, 3)).astype(np.float32)
+MANY = [(SHIFTED, SCALE, BIAS), (HUGE, SCALE, BIAS)]
 
 CONTRACT = {
-    "batch_moments": Contract([(X,)], edges=[(np.ones_like(X),)]),
-    "batch_norm": Contract([(X, MEAN, VAR, SCALE, BIAS)], edges=[(X, MEAN, 0 * VAR, SCALE, BIAS)]),
-    "layer_norm": Contract([(X, SCALE, BIAS)], edges=[(0 * X, SCALE, BIAS)]),
+    "batch_moments": Contract([(X,)], edges=[(np.ones_like(X),), (SHIFTED,)]),
+    "batch_norm": Contract(
+        [(X, MEAN, VAR, SCALE, BIAS)],
+        edges=[(X, MEAN, 0 * VAR, SCALE, BIAS), (SHIFTED, 0 * MEAN + 30, VAR, SCALE, BIAS)],
+    ),
+    "layer_norm": Contract([(X, SCALE, BIAS)], edges=[(0 * X, SCALE, BIAS), *MANY]),
     "spectral_norm": Contract(
         [(X[0], np.float32([1, 0.5, -1]))],
         # power iteration counts its vectors as constants, which finite differences do not
         differentiable=False,
-        edges=[(0 * X[0], np.float32([1, 0.5, -1]))],
+        edges=[(0 * X[0], np.float32([1, 0.5, -1])), (HUGE, np.float32([1, 0.5, -1]))],
     ),
-    "instance_norm": Contract([(X, SCALE, BIAS)], edges=[(0 * X, SCALE, BIAS)]),
+    "instance_norm": Contract([(X, SCALE, BIAS)], edges=[(0 * X, SCALE, BIAS), *MANY]),
     "group_norm": Contract(
         [(X.reshape(4, 1, 3, 5)[..., :4], np.float32([1, 2, 3, 4]), np.float32([4, 3, 2, 1]))],
         op=partial(ops.group_norm, groups=2),
     ),
+    "group_norm of many cells": Contract([], edges=MANY, op=partial(ops.group_norm, groups=3)),
 }
 
 
@@ -149,3 +157,22 @@ def test_the_norm_of_a_vanishing_kernel_is_finite(scale):
 def test_a_spectral_norm_needs_values_and_iterations():
     with pytest.raises(ValueError, match="kernel must hold values and iterations"):
         ops.spectral_norm(jnp.zeros((0, 2)), jnp.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "mean", "tolerance"), [(jnp.bfloat16, 30, 0.02), (jnp.float32, 1e4, 1e-3)]
+)
+def test_the_variance_is_exact_where_the_mean_is_many_deviations(dtype, mean, tolerance):
+    x = jnp.asarray(np.random.default_rng(0).normal(mean, 1, (4000, 2)), dtype)
+    exact = np.asarray(x, np.float64)
+    moments = ops.batch_moments(x)
+    np.testing.assert_allclose(np.asarray(moments.var, float), exact.var(0), rtol=tolerance)
+    y = ops.batch_norm(x, *ops.batch_moments(x.astype(jnp.float32)), jnp.ones(2), jnp.zeros(2))
+    expected = (exact - exact.mean(0)) / exact.std(0)
+    np.testing.assert_allclose(np.asarray(y, float), expected, atol=10 * tolerance)
+
+
+def test_half_precision_of_large_values_is_normalized():
+    x = jnp.asarray(np.random.default_rng(0).normal(0, 1000, (8, 64)), jnp.float16)
+    y = ops.layer_norm(x, jnp.ones(64, jnp.float16), jnp.zeros(64, jnp.float16))
+    np.testing.assert_allclose(np.asarray(y, float).std(1), 1, atol=1e-2)

@@ -20,6 +20,9 @@ CONTRACT = {
         [(X,)], edges=[(0 * X,)], exact=True, op=partial(ops.max_pool, size=3, stride=2, padding=1)
     ),
     "mean_pool": Contract([(X,)], op=partial(ops.mean_pool, size=(2, 3), padding="SAME")),
+    "mean_pool of many cells": Contract(
+        [], edges=[(np.ones((1, 64, 64, 1), np.float32),)], op=partial(ops.mean_pool, size=64)
+    ),
 }
 
 
@@ -83,3 +86,8 @@ def test_the_global_mean_is_the_mean():
 def test_bad_input_is_named(op, options, message):
     with pytest.raises(ValueError, match=message):
         op(jnp.asarray(X), **options)
+
+
+def test_the_mean_of_many_ones_in_half_precision_is_one():
+    y = ops.mean_pool(jnp.ones((1, 64, 64, 1), jnp.bfloat16), size=64)
+    np.testing.assert_array_equal(np.asarray(y, float), 1)

@@ -16,6 +16,12 @@ X = np.random.default_rng(0).normal(size=(2, 4, 5, 3)).astype(np.float32)
 
 CONTRACT = {
     "upsample_nearest": Contract([(X,)], exact=True),
+    "upsample_nearest by many cells": Contract(
+        [], edges=[(X,)], op=partial(ops.upsample_nearest, factor=32)
+    ),
+    "upsample_bilinear by many cells": Contract(
+        [], edges=[(X,)], op=partial(ops.upsample_bilinear, factor=32)
+    ),
     "upsample_bilinear": Contract([(X,)], op=partial(ops.upsample_bilinear, factor=(2, 3))),
     "bilinear_kernel": "takes no arrays",
 }

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lectures_jax import ops
+from lectures_jax.testing import count_traces
 from tests.contract import Contract
 
 GOLDEN = np.load(Path(__file__).parent.parent / "golden" / "diffusion.npz")
@@ -291,3 +292,49 @@ def test_parameters_of_a_partial_do_not_compile_again():
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(jnp.asarray(SCHEDULE))
+
+
+RISING = jnp.array([0.1, 0.5, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda a: ops.sampling_schedule(a[::-1], steps=2), "alpha_bar must fall, got 0.1 before"),
+        (
+            lambda a: ops.sample_dpm(jax.random.key(0), lambda x, _: x, (2, 3), a[::-1], steps=2),
+            "alpha_bar must fall",
+        ),
+        (
+            lambda a: ops.sample_diffusion(
+                jax.random.key(0), lambda x, _: x, (2, 3), a, steps=2, eta=1.5
+            ),
+            r"eta must be in \[0, 1\], got 1.5",
+        ),
+        (
+            lambda a: ops.ddim_step(a, a, a, a, eta=-0.5, fresh_noise=a),
+            r"eta must be in \[0, 1\], got -0.5",
+        ),
+        (
+            lambda a: ops.solve_heun(lambda x, _: x, a, a, clip=0.0),
+            "clip must be positive, got 0.0",
+        ),
+    ],
+)
+def test_numbers_out_of_range_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(RISING[::-1])
+
+
+def test_another_eta_or_clip_is_not_compiled_anew():
+    predict = lambda x, _: x
+    sample = lambda **options: ops.sample_diffusion(
+        jax.random.key(0), predict, (2, 3), RISING[::-1], steps=2, **options
+    )
+    start = jnp.ones((2, 3))
+    sample(eta=0.5, clip=1.0)
+    ops.solve_dpm(predict, start, RISING, clip=1.0)
+    with count_traces() as traces:
+        sample(eta=0.25, clip=2.0)
+        ops.solve_dpm(predict, start, RISING, clip=2.0)
+    assert not traces

@@ -19,6 +19,7 @@ ANCHORS = np.array(
 BOXES = np.array([[10, 20, 40, 64], [5, 5, 16, 18], [30, 2, 126, 90]], np.float32)
 LABELS = np.array([1, 0, 2], np.int32)
 VALID = np.array([True, True, True])
+PADDED = np.array([True, False, True])
 OPTIONS = {"image_size": (96, 128), "strides": STRIDES, "num_classes": 3}
 encode = jax.jit(partial(ops.yolo_encode, **OPTIONS))
 encode_several = jax.jit(partial(ops.yolo_encode, **OPTIONS, anchor_iou=0.3))
@@ -29,13 +30,23 @@ HEAD = np.array([[10, 12], [20, 16], [30, 40]], np.float32)
 
 CONTRACT = {
     "split_head": Contract([(RAW,)], op=partial(ops.split_head, num_anchors=3)),
-    "yolo_boxes": Contract([(SLOTS[..., :4], HEAD)], op=partial(ops.yolo_boxes, stride=8)),
+    "yolo_boxes": Contract(
+        [(SLOTS[..., :4], HEAD)],
+        edges=[(np.zeros((2, 20, 20, len(HEAD), 4), np.float32), HEAD)],
+        op=partial(ops.yolo_boxes, stride=8),
+    ),
     "yolo_decode": Contract([(RAW, HEAD)], op=partial(ops.yolo_decode, stride=8)),
     "shape_iou": Contract([(HEAD, np.concatenate([HEAD, HEAD]) + 1.5)]),
     "yolo_encode": Contract(
         [(BOXES, LABELS, VALID, ANCHORS)],
         op=partial(ops.yolo_encode, **OPTIONS),
         differentiable=False,
+        hide=lambda value, boxes, labels, valid, anchors: (
+            np.where(PADDED[:, None], boxes, np.float32(value)),
+            labels,
+            PADDED,
+            anchors,
+        ),
     ),
     "yolo_encode to several anchors": Contract(
         [(BOXES, LABELS, VALID, ANCHORS)],
