@@ -88,7 +88,10 @@ def cause(error: Exception) -> str:
 
 
 def quiet_threads() -> tuple[ThreadHook, ThreadHook]:
-    """Returns the hook for exceptions of threads, and one without those that Orbax raises twice."""
+    """Returns the hook for exceptions of threads, and one without those that come up elsewhere.
+
+    What Orbax's and TensorBoard's threads meet, the calls that wait for them raise as well.
+    """
     hook = threading.excepthook
 
     def report(arguments: threading.ExceptHookArgs) -> None:
@@ -96,7 +99,7 @@ def quiet_threads() -> tuple[ThreadHook, ThreadHook]:
         while trace is not None:
             modules.add(trace.tb_frame.f_globals.get("__name__", "").partition(".")[0])
             trace = trace.tb_next
-        if "orbax" not in modules:
+        if not {"orbax", "tensorboardX"} & modules:
             hook(arguments)
 
     return hook, report

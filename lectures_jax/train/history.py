@@ -4,12 +4,15 @@ import json
 import logging
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from lectures_jax.runtime import atomic_write, sync
 from lectures_jax.runtime.files import finite_or_none
+
+_LOG = logging.getLogger(__name__)
 
 Row = dict[str, int | float]
 """What was measured at one step: `step`, then scalars by name."""
@@ -45,19 +48,27 @@ class History:
         self._events = _event_writer(out / "tensorboard", step)
 
     def append(self, row: Row) -> None:
-        """Adds a row and writes it out; a second row of the last step completes the first."""
+        """Adds a row and writes it out; a second row of the last step completes the first.
+
+        Raises:
+            OSError: if `metrics.jsonl` cannot be written. Event files that cannot are given up.
+        """
         same = bool(self.rows) and self.rows[-1]["step"] == row["step"]
         self.rows.append(self.rows.pop() | row if same else row)
-        if self._file and same:
-            self._rewrite()
-        elif self._file:
-            self._file.write(_line(row))
-            self._file.flush()
-        if self._events:
-            for name, value in row.items():
-                if name != "step" and math.isfinite(value):
-                    self._events.add_scalar(name, value, int(row["step"]))
-            self._events.flush()
+        try:
+            if self._file and same:
+                self._rewrite()
+            elif self._file:
+                self._file.write(_line(row))
+                self._file.flush()
+        except OSError as error:
+            raise OSError(f"{error.strerror}: {self._path} cannot be written.") from error
+        try:
+            self._add_events(row)
+        except OSError as error:
+            _LOG.warning("%s: no more event files for TensorBoard.", error.strerror)
+            _close_events(self._events)
+            self._events = None
 
     def sync(self) -> None:
         """Waits until the rows are on the disk, before a checkpoint that counts on them."""
@@ -66,10 +77,18 @@ class History:
 
     def close(self) -> None:
         """Closes the files."""
-        if self._file:
-            self._file.close()
+        with suppress(OSError):  # what is in their buffers could not be written before
+            if self._file:
+                self._file.close()
         if self._events:
-            self._events.close()
+            _close_events(self._events)
+
+    def _add_events(self, row: Row) -> None:
+        if self._events:
+            for name, value in row.items():
+                if name != "step" and math.isfinite(value):
+                    self._events.add_scalar(name, value, int(row["step"]))
+            self._events.flush()
 
     def _rewrite(self) -> None:
         if self._file:
@@ -121,13 +140,20 @@ def _read(path: Path) -> list[Row]:
     return rows
 
 
+def _close_events(events: Any) -> None:
+    """Closes a writer, also one that cannot write: its own close would fail again at exit."""
+    writer = events.file_writer.event_writer
+    with suppress(OSError):
+        events.close()
+    writer._closed = True
+
+
 def _event_writer(folder: Path, step: int):
     """Opens TensorBoard's writer, which hides older events after `step`; None if missing."""
     if find_spec("tensorboardX") is None:
-        logging.getLogger(__name__).warning(
-            "tensorboardX is not installed: no event files in %s.", folder
-        )
+        _LOG.warning("tensorboardX is not installed: no event files in %s.", folder)
         return None
     from tensorboardX import SummaryWriter
 
-    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+    # Its thread ends when it cannot write; a queue without a limit does not wait for it then.
+    return SummaryWriter(str(folder), purge_step=step + 1 if step else None, max_queue=0)

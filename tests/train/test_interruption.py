@@ -1,5 +1,6 @@
 """Training loses nothing: errors, signals, other processes, and what it says about earlier runs."""
 
+import errno
 import json
 import math
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 from flax import nnx
 
 from lectures_jax import runtime, train
+from lectures_jax.train.history import History
 from lectures_jax.train.progress import open_progress
 from tests.train.nets import Affine, Net, arrays, assert_same, points, squared
 
@@ -195,11 +198,13 @@ with folder_lock(Path(sys.argv[1])):
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "locked\n"
-        with pytest.raises(ValueError, match=f"without a run in progress.*process {other.pid}"):
-            fit(points(2), out=tmp_path)
-        assert not (tmp_path / "metrics.jsonl").exists()
-        other.kill()
+        try:
+            assert other.stdout.readline() == "locked\n"
+            with pytest.raises(ValueError, match=f"without a run in progress.*process {other.pid}"):
+                fit(points(2), out=tmp_path)
+            assert not (tmp_path / "metrics.jsonl").exists()
+        finally:
+            other.kill()
     fit(points(2), out=tmp_path)
     with runtime.folder_lock(tmp_path), runtime.folder_lock(tmp_path):
         fit(points(2), out=tmp_path)  # the same thread may
@@ -266,6 +271,55 @@ def test_a_line_that_is_no_row_ends_the_rows(tmp_path, line):
     path.write_text(f"{first}\n{line}\n{second}\n")
     _, rows = fit(points(3), steps=3, out=tmp_path)
     assert [row["step"] for row in rows] == [1, 3], "and the last is the checkpoint's"
+
+
+class Full:
+    """A file, and a writer of event files, on a full disk."""
+
+    def write(self, *_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    add_scalar = write
+    file_writer = SimpleNamespace(event_writer=SimpleNamespace())
+
+    def close(self):
+        self.write()
+
+
+def test_rows_that_cannot_be_written_name_the_cause_and_event_files_are_given_up(tmp_path, caplog):
+    history = History(tmp_path, step=0)
+    history._events.close()
+    history._events = Full()
+    history.append({"step": 1, "loss": 1.0})
+    history.append({"step": 2, "loss": 1.0})
+    assert caplog.messages == ["No space left on device: no more event files for TensorBoard."]
+    history._file.close()
+    history._file = Full()
+    with pytest.raises(OSError, match=r"^No space left on device: .*metrics.jsonl cannot be writ"):
+        history.append({"step": 3, "loss": 1.0})
+    history.close()
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_writer_of_event_files_that_has_died_is_not_waited_for(tmp_path):
+    code = """
+import resource, sys
+from pathlib import Path
+from lectures_jax.train.arrays import quiet_threads
+from lectures_jax.train.history import History
+import threading
+from contextlib import closing
+_, threading.excepthook = quiet_threads()
+history = History(Path(sys.argv[1]), step=0)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+with closing(history):
+    for step in range(1, 20):
+        history.append({"step": step} | {f"{step}-{n}": 1.0 for n in range(200)})
+"""
+    done = in_process(code, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("OSError: File too large: ")
+    assert "Exception in thread" not in done.stderr
 
 
 def test_a_metric_named_step_is_refused_before_the_first_step():
