@@ -86,6 +86,7 @@ def write_report(
             report.confusion(np.asarray(counts), figures / "confusion.svg", classes=splits.classes),
             report.worst_mistakes(images, labels, probabilities, classes=splits.classes),
             training_batch(splits, config),
+            *data_set(splits),
             report.timing(trained.history, batch_size=config.training.batch_size),
             report.configuration(asdict(config)),
         ],
@@ -96,6 +97,14 @@ def write_report(
         "standard_error": (accuracy * (1 - accuracy) / len(labels)) ** 0.5,
         "loss": float(-np.mean(np.log(confidence + 1e-12))),
     }
+
+
+def data_set(splits: data.Splits) -> list[Section]:
+    """What was trained and measured on."""
+    both = (("train", splits.train), ("test", splits.test))
+    train, test = (data.split_of_examples(name, split) for name, split in both)
+    seen = data.inspect_splits(splits.classes, train, test, boxes=False)
+    return report.dataset(seen.tables, faults=seen.faults, warnings=seen.warnings)
 
 
 def training_batch(splits: data.Splits, config: Config) -> Section:

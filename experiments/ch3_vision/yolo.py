@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lectures_jax import metrics, ops, report, runtime
+from lectures_jax import data, metrics, ops, report, runtime
 from lectures_jax.models.yolo import Yolo, YoloSize
 from lectures_jax.nn.parameters import count_parameters
 from lectures_jax.recipes import detection_data, detector
 from lectures_jax.report.detection import PaddedBoxes
-from lectures_jax.report.page import Figure, Section, Table
+from lectures_jax.report.page import Figure, Section
 
 TINY = {
     "scenes": 2,
@@ -66,7 +66,9 @@ def run(config: Config, out: Path) -> dict[str, float]:
 
 def with_defaults(config: Config) -> Config:
     """The configuration with what depends on the data."""
-    names = None if config.data == "digits" else detection_data.split_names(config.data)
+    names = (
+        None if config.data == "digits" else detection_data.split_names(config.data, config.root)
+    )
     return replace(
         config,
         splits=config.splits or names,
@@ -127,7 +129,7 @@ def write_report(
             training_batch(splits, config),
             anchors(model, splits, figures),
             report.timing(history, batch_size=config.training.batch_size),
-            left_out(splits),
+            *data_set(splits),
             report.configuration(asdict(config)),
         ],
         footer=runtime.environment(),
@@ -200,11 +202,11 @@ def anchors(model: Yolo, splits: detection_data.Splits, figures: Path) -> Sectio
     )
 
 
-def left_out(splits: detection_data.Splits) -> Section:
-    """The records that could not be read."""
-    problems = [(p,) for split in (splits.train, splits.test) for p in split.problems]
-    return Section(
-        "Left out",
-        f"{len(problems)} faulty records were left out while reading.",
-        table=Table(("record",), problems) if problems else None,
+def data_set(splits: detection_data.Splits) -> list[Section]:
+    """What was trained and measured on, and what was left out of it."""
+    both = (("train", splits.train), ("test", splits.test))
+    train, test = (data.split_of_dataset(name, split) for name, split in both)
+    seen = data.inspect_splits(splits.train.classes, train, test, boxes=True)
+    return report.dataset(
+        seen.tables, faults=seen.faults, warnings=seen.warnings, problems=seen.problems
     )

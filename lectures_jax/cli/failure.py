@@ -21,6 +21,7 @@ _IN_EXTRA = {
     "sklearn",
     "tensorboardX",
     "tyro",
+    "yaml",
 }
 _NO_SUCH_INPUT = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 
