@@ -22,8 +22,8 @@ def _lazy_files(package: str) -> tuple[Callable[[str], Any], Callable[[], list[s
     import sys
 
     def files() -> set[str]:
-        found = pkgutil.iter_modules(sys.modules[package].__path__)
-        return {module.name for module in found if not module.name.startswith("_")}
+        modules = pkgutil.iter_modules(sys.modules[package].__path__)
+        return {module.name for module in modules if not module.name.startswith("_")}
 
     def load(name: str) -> Any:
         if name not in files():

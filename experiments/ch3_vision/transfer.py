@@ -274,18 +274,15 @@ def strategies(config: Config, accuracies: dict[str, np.ndarray], path: Path) ->
     with plot(path, height=3.4) as (ax,):
         for number, (name, values) in enumerate(accuracies.items()):
             shift = 0.03 * (number - len(accuracies) / 2)
-            mean = values.mean(axis=0)
-            spread = values.std(axis=0, ddof=1) if len(values) > 1 else 0 * mean
+            mean, deviation = values.mean(axis=0), values.std(axis=0, ddof=min(1, len(values) - 1))
             style = {"color": color(number), "marker": "o", "markersize": 3, "capsize": 2}
-            ax.errorbar(positions + shift, mean, spread, label=name, **style)
+            ax.errorbar(positions + shift, mean, deviation, label=name, **style)
         ax.set_xticks(positions, heads)
         ax.set(xlabel="per new class", ylabel="test accuracy", ylim=(0, 1.02))
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     fewest = {name: values[:, 0] for name, values in accuracies.items()}
-    rows = [
-        (name, *(report.mean_and_deviation(v, digits=3) for v in values.T))
-        for name, values in accuracies.items()
-    ]
+    spread = report.mean_and_deviation
+    rows = [(n, *(spread(v, digits=3) for v in values.T)) for n, values in accuracies.items()]
     return Section(
         "Strategies for the new classes",
         f"Mean and standard deviation over {config.seeds} seeds, after {config.steps} steps each. "
@@ -298,6 +295,5 @@ def strategies(config: Config, accuracies: dict[str, np.ndarray], path: Path) ->
 def examples(old: Task, new: Task) -> Section:
     """Some images of both tasks."""
     grids = [report.sheet(t.train["image"][:16], columns=8, width=72) for t in (old, new)]
-    return Section(
-        "Images", figures=[Figure(grids[0], "Old classes."), Figure(grids[1], "New classes.")]
-    )
+    figures = [Figure(grids[0], "Old classes."), Figure(grids[1], "New classes.")]
+    return Section("Images", figures=figures)

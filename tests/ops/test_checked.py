@@ -60,6 +60,6 @@ def test_what_would_promote_or_broadcast_is_refused(call, message):
         call()
 
 
-def test_the_functions_with_arrays_are_found():
+def test_there_are_functions_with_arrays():
     assert {"iou", "conv2d", "nms", "kmeans_anchors", "per_sample_normal"} <= set(TAKES_ARRAYS)
     assert not {"count_conv", "linear_schedule"} & set(TAKES_ARRAYS)
