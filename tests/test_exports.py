@@ -111,8 +111,8 @@ def test_type_checkers_and_editors_resolve_the_installed_package(tmp_path):
     (tmp_path / "use.py").write_text(USE)
     command = [pyright, "--outputjson", "--pythonpath", sys.executable, "use.py"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    said = [entry["message"] for entry in json.loads(done.stdout)["generalDiagnostics"]]
-    assert not [message for message in said if "could not be resolved" in message]
-    assert any("Detections" in message for message in said)
-    assert any('missing for parameters "key", "model"' in message for message in said)
-    assert any('"nothing" is not a known attribute' in message for message in said)
+    messages = [entry["message"] for entry in json.loads(done.stdout)["generalDiagnostics"]]
+    assert not [message for message in messages if "could not be resolved" in message]
+    assert any("Detections" in message for message in messages)
+    assert any('missing for parameters "key", "model"' in message for message in messages)
+    assert any('"nothing" is not a known attribute' in message for message in messages)

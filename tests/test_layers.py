@@ -138,11 +138,11 @@ def test_the_library_never_imports_its_users():
     assert not importers("experiments", "benchmarks", "tests")
 
 
-def test_the_package_tells_type_checkers_of_every_layer():
+def test_the_package_names_every_layer_to_type_checkers():
     source = (PACKAGE / "__init__.py").read_text()
-    told = imports(source, "lectures_jax") - imports(executed(source), "lectures_jax")
+    named = imports(source, "lectures_jax") - imports(executed(source), "lectures_jax")
     layers = {f"lectures_jax.{name}" for name in NAMES if not name.startswith("_")}
-    assert told - {"lectures_jax"} == layers
+    assert named - {"lectures_jax"} == layers
 
 
 LAZY = """

@@ -280,12 +280,9 @@ def write_report(config: Config, out: Path, results: dict) -> None:
 def row(name: str, result: dict) -> tuple[str, ...]:
     """A remedy's line in the table."""
     training, accuracy = (100 * result[split]["accuracy"] for split in ("train", "test"))
-    return (
-        name,
-        f"{np.mean(training):.1f}",
-        report.mean_and_deviation(accuracy, digits=1),
-        report.mean_and_deviation(result["test"]["loss"], digits=3),
-    )
+    spread = report.mean_and_deviation
+    loss = spread(result["test"]["loss"], digits=3)
+    return name, f"{np.mean(training):.1f}", spread(accuracy, digits=1), loss
 
 
 def draw_curves(path: Path, config: Config, results: dict) -> None:

@@ -35,7 +35,7 @@ def best_by_seeds(scores: Mapping[str, Sequence[float] | np.ndarray], *, than: s
     """
     values = {name: np.asarray(v, float) for name, v in scores.items()}
     if any(len(v) < 2 for v in values.values()):
-        return "One seed has no spread, so that no difference can be told from chance."
+        return "One seed has no spread, so that every difference may be chance."
     base = values.pop(than)
     better = [name for name, v in values.items() if _difference(v, base) > 2]
     worse = [name for name, v in values.items() if _difference(v, base) < -2]

@@ -1,4 +1,4 @@
-"""`ljx compare`: runs as they are found, finished or killed, on one page."""
+"""`ljx compare`: runs that finished or were killed, on one page."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def test_a_single_run_and_one_without_rows_will_do():
         ({"config.json": "{"}, "config.json: expected JSON, got '{'"),
     ],
 )
-def test_what_is_no_run_is_told_in_one_line(capsys, files, message):
+def test_what_is_no_run_is_refused_in_one_line(capsys, files, message):
     Path("x").mkdir()
     for name, text in files.items():
         (Path("x") / name).write_text(text)

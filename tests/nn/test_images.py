@@ -115,7 +115,7 @@ wrong = {
     "gray": jnp.ones((2, 32, 32, 1)),
     "gray without its axis": jnp.ones((2, 32, 32)),
 }
-said = {}
+messages = {}
 for name, (build, use) in networks.items():
     structure, state = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
 
@@ -125,11 +125,11 @@ for name, (build, use) in networks.items():
     for what, images in wrong.items():
         try:
             jax.eval_shape(run, state, images)
-            said[f"{name}: {what}"] = "accepted"
+            messages[f"{name}: {what}"] = "accepted"
         except Exception as error:
-            said[f"{name}: {what}"] = f"{type(error).__name__}: {error}"
+            messages[f"{name}: {what}"] = f"{type(error).__name__}: {error}"
     jax.eval_shape(run, state, jnp.ones((2, 32, 32, 3)))
-print(json.dumps(said))
+print(json.dumps(messages))
 """
 
 
@@ -138,9 +138,9 @@ def test_every_network_refuses_bytes_one_image_and_gray_ones(root):
     command = [sys.executable, "-c", PROGRAM]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert len(said) == 14 * 5
-    for case, message in said.items():
+    messages = json.loads(done.stdout.splitlines()[-1])
+    assert len(messages) == 14 * 5
+    for case, message in messages.items():
         line, *more = message.split("\n")
         assert line.startswith(("ValueError: images must be floats", "ValueError: x")), case
         assert "must be floats" in line, case

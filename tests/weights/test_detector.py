@@ -46,10 +46,12 @@ def test_a_file_and_an_array_give_the_same_objects(run, detector, image, tmp_pat
 
 
 def test_the_boxes_are_those_of_the_model_in_the_image_s_pixels(detector, image):
-    found = detector(image, score_threshold=0.0, iou_threshold=0.9)
-    assert 0 < len(found.boxes) == len(found.scores) == len(found.labels) == len(found.names)
-    assert found.names == [DETECTOR["classes"][label] for label in found.labels]
-    assert (np.diff(found.scores) <= 0).all()
+    objects = detector(image, score_threshold=0.0, iou_threshold=0.9)
+    assert (
+        0 < len(objects.boxes) == len(objects.scores) == len(objects.labels) == len(objects.names)
+    )
+    assert objects.names == [DETECTOR["classes"][label] for label in objects.labels]
+    assert (np.diff(objects.scores) <= 0).all()
     canvas, transform = data.letterbox(image, image_size=(64, 96))
     assert transform.scale == pytest.approx((0.48, 0.48), abs=0.01)
     predicted = detector.model.predict(
@@ -59,9 +61,9 @@ def test_the_boxes_are_those_of_the_model_in_the_image_s_pixels(detector, image)
         class_agnostic=True,
     )
     boxes, scores, _, valid = (np.asarray(array)[0] for array in predicted)
-    np.testing.assert_array_equal(found.scores, scores[valid])
+    np.testing.assert_array_equal(objects.scores, scores[valid])
     middle = (boxes[valid] - np.tile(transform.shift, 2)) / np.tile(transform.scale, 2)
-    np.testing.assert_allclose(found.boxes, np.clip(middle, 0, (200, 90) * 2), atol=1e-3)
+    np.testing.assert_allclose(objects.boxes, np.clip(middle, 0, (200, 90) * 2), atol=1e-3)
     assert not len(detector(image, score_threshold=0.999).boxes)
 
 
