@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax.losses._precision import in_float32
+from lectures_jax.losses._ranges import check_range
 from lectures_jax.typing import checked
 
 
@@ -95,9 +96,13 @@ def min_snr_weights(alpha_bar: Float[Array, "*b"], *, gamma: float = 5.0) -> Snr
     Returns:
         `min(SNR, γ)` over SNR for the noise, over 1 for x0, over SNR + 1 for the velocity.
 
+    Raises:
+        ValueError: if `gamma` is negative.
+
     Source:
         Hang et al. (2023), sec. 3.4.
     """
+    check_range(gamma=gamma)
     # With ᾱ and 1 − ᾱ in place of the ratio, both ends are finite.
     rest = 1 - alpha_bar
     capped = jnp.minimum(alpha_bar, gamma * rest)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from lectures_jax.losses._precision import in_float32
+from lectures_jax.losses._ranges import check_range
 from lectures_jax.losses.classification import binary_cross_entropy
 from lectures_jax.ops.boxes import ciou, pairwise_iou, xyxy_to_cxcywh
 from lectures_jax.ops.yolo import YoloTarget, split_head, yolo_boxes
@@ -98,9 +99,14 @@ def ignored_slots(
     Returns:
         True for ignored slots; never for responsible ones.
 
+    Raises:
+        ValueError: if the boxes are not those of the target's head, or `ignore_threshold` is out of
+            [0, 1].
+
     Source:
         Redmon & Farhadi (2018), sec. 2.1.
     """
+    check_range(ignore_threshold=ignore_threshold, high=1)
     _check_target(target, slots=boxes.shape[:-1])
     batch = boxes.shape[:-4]
     flat = boxes.reshape(*batch, -1, 4)
@@ -136,6 +142,10 @@ def yolo_v3_terms(
 
     Returns:
         Sums over the slots, one value per image, in nats (that of the sizes in squared log units).
+
+    Raises:
+        ValueError: if the target has other slots or classes than the head, or `ignore_threshold` is
+            out of [0, 1].
 
     Source:
         Redmon & Farhadi (2018), sec. 2.1 and 2.2; the weight 2 − w h and the ½ are Darknet's.
@@ -184,6 +194,10 @@ def yolo_v3(
     Returns:
         One value per image, in nats.
 
+    Raises:
+        ValueError: if the target has other slots or classes than the head, or `ignore_threshold` is
+            out of [0, 1].
+
     Source:
         Redmon & Farhadi (2018), sec. 2.1 and 2.2; see `yolo_v3_terms`.
     """
@@ -213,6 +227,9 @@ def yolo_overlap(
 
     Returns:
         One value per image, at least 0.
+
+    Raises:
+        ValueError: if the target has other slots or classes than the head.
 
     Source:
         Zheng et al. (2020), eq. 10; on YOLO heads: Bochkovskiy et al. (2020), sec. 3.4.
@@ -253,9 +270,13 @@ def yolo_v1_style(
     Returns:
         One value per image, at least 0.
 
+    Raises:
+        ValueError: if the target has other slots or classes than the head, or a weight is negative.
+
     Source:
         Redmon et al. (2016), eq. 3.
     """
+    check_range(coord=coord, no_object=no_object)
     slots, assigned = _split(raw, target, anchors)
     responsible = target.responsible.astype(raw.dtype)
     position, size, anchor = _slot_geometry(target, anchors, stride=stride)

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax import losses, metrics
+from lectures_jax.losses._ranges import check_range
+from lectures_jax.ops._precision import upcast
 from lectures_jax.typing import Batch, Key, Metrics
 
 
@@ -22,10 +24,14 @@ def classification(
     Returns:
         The loss, and `loss` and `accuracy`.
 
+    Raises:
+        ValueError: if `smoothing` is out of [0, 1].
+
     Source:
         Bishop (2006), eq. 4.108; smoothing: Szegedy et al. (2016), sec. 7.
     """
-    logits = model(batch["image"], key=key)
+    check_range(smoothing=smoothing, high=1)
+    logits = upcast(model(batch["image"], key=key))
     loss = jnp.mean(losses.cross_entropy(logits, batch["labels"]))
     if smoothing:
         # Against the even distribution the cross-entropy is -mean(log p).

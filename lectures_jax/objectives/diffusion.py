@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lectures_jax import losses, ops
+from lectures_jax.losses._ranges import check_range
+from lectures_jax.ops._precision import upcast
 from lectures_jax.typing import Batch, Key, Metrics
 
 
@@ -47,6 +49,9 @@ def diffusion_noise(
     Returns:
         The loss, and `loss` and `error`, the same without weights.
 
+    Raises:
+        ValueError: if `class_dropout` is out of [0, 1], or `gamma` is negative.
+
     Source:
         Ho et al. (2020), algorithm 1; Hang et al. (2023).
     """
@@ -77,6 +82,9 @@ def diffusion_x0(
 
     Returns:
         The loss, and `loss` and `error`, the same without weights.
+
+    Raises:
+        ValueError: if `class_dropout` is out of [0, 1], or `gamma` is negative.
 
     Source:
         Salimans & Ho (2022), sec. 4; Hang et al. (2023).
@@ -109,6 +117,9 @@ def diffusion_velocity(
     Returns:
         The loss, and `loss` and `error`, the same without weights.
 
+    Raises:
+        ValueError: if `class_dropout` is out of [0, 1], or `gamma` is negative.
+
     Source:
         Salimans & Ho (2022), sec. 4; Hang et al. (2023).
     """
@@ -120,6 +131,7 @@ def diffusion_velocity(
 
 def _predict(model, batch: Batch, key: Key, alpha_bar: Array, class_dropout: float) -> _Noisy:
     """Adds noise to the images, drops labels, and calls the model."""
+    check_range(class_dropout=class_dropout, high=1)
     x0 = 2 * batch["image"] - 1
     key_noise, key_level, key_class, key_model = jax.random.split(key, 4)
     noise = ops.per_sample_normal(key_noise, x0.shape, dtype=x0.dtype)
@@ -129,7 +141,8 @@ def _predict(model, batch: Batch, key: Key, alpha_bar: Array, class_dropout: flo
         dropped = jax.random.bernoulli(key_class, class_dropout, (len(x0),))
         labels = jnp.where(dropped, model.num_classes, batch["labels"])
     x_t = ops.add_noise(x0, noise, ratio)
-    return _Noisy(x0, noise, ratio, model(x_t, ratio, labels, key=key_model))
+    noisy = _Noisy(x0, noise, ratio, model(x_t, ratio, labels, key=key_model))
+    return _Noisy(*map(upcast, noisy))
 
 
 def _levels(key: Key, count: int, steps: int) -> Int[Array, " count"]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax import losses, ops
+from lectures_jax.ops._precision import upcast
 from lectures_jax.typing import Batch, Key, Metrics
 
 
@@ -25,7 +26,7 @@ def flow(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metrics]:
         Dinh et al. (2017), eq. 3.
     """
     z, log_det = model.forward(batch["x"], batch.get("condition"), key=key)
-    loss = jnp.mean(losses.flow_nll(z, log_det))
+    loss = jnp.mean(losses.flow_nll(upcast(z), upcast(log_det)))
     return loss, {"loss": loss}
 
 
@@ -50,8 +51,6 @@ def flow_bits_per_dim(
     key_noise, key_dropout = jax.random.split(key)
     x = ops.dequantize(key_noise, batch["image"], levels=levels)
     z, log_det = model.forward(x, batch["labels"] if conditional else None, key=key_dropout)
-    bits = losses.bits_per_dim(
-        losses.flow_nll(z, log_det), dims=math.prod(x.shape[1:]), levels=levels
-    )
-    loss = jnp.mean(bits)
+    nll = losses.flow_nll(upcast(z), upcast(log_det))
+    loss = jnp.mean(losses.bits_per_dim(nll, dims=math.prod(x.shape[1:]), levels=levels))
     return loss, {"loss": loss}

@@ -8,6 +8,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax import losses
+from lectures_jax.losses._ranges import check_range
+from lectures_jax.ops._precision import upcast
 from lectures_jax.typing import Batch, Key, Metrics
 
 
@@ -37,15 +39,19 @@ def gan_discriminator(
         The loss, and `real` and `fake`, the mean predicted probability of being real of real and of
         generated images, and `penalty`, where there is one.
 
+    Raises:
+        ValueError: if a weight is negative.
+
     Source:
         Goodfellow et al. (2014), eq. 1; Mescheder et al. (2018), eq. 9 and 10; Gulrajani et al.
         (2017), eq. 3.
     """
+    check_range(r1=r1, r2=r2, gradient_penalty=gradient_penalty)
     key_z, key_penalty = jax.random.split(key)
     real = batch["image"]
     fake = jax.lax.stop_gradient(_draw(model, key_z, len(real)))
     # Two calls: batch normalization, where there is any, normalizes either by itself.
-    logits = model.logits(real), model.logits(fake)
+    logits = upcast(model.logits(real)), upcast(model.logits(fake))
     total = jnp.mean(loss(*logits))
     metrics = {
         "real": jnp.mean(jax.nn.sigmoid(logits[0])),
@@ -83,7 +89,7 @@ def gan_generator(
         Goodfellow et al. (2014), sec. 3.
     """
     fake = _draw(model, key, len(batch["image"]))
-    return jnp.mean(loss(model.logits(fake))), {}
+    return jnp.mean(loss(upcast(model.logits(fake)))), {}
 
 
 def gan_generator_relativistic(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metrics]:
@@ -99,7 +105,7 @@ def gan_generator_relativistic(model, batch: Batch, key: Key) -> tuple[Float[Arr
         Jolicoeur-Martineau (2019), eq. 8.
     """
     fake = _draw(model, key, len(batch["image"]))
-    real_logits, fake_logits = model.logits(batch["image"]), model.logits(fake)
+    real_logits, fake_logits = upcast(model.logits(batch["image"])), upcast(model.logits(fake))
     return jnp.mean(losses.discriminator_relativistic(fake_logits, real_logits)), {}
 
 

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax import losses
+from lectures_jax.ops._precision import upcast
 from lectures_jax.typing import Batch, Key, Metrics
 
 
@@ -23,5 +24,6 @@ def regression(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metrics
     Source:
         Bishop (2006), eq. 1.2, without its factor ½ and divided by the number of examples.
     """
-    loss = jnp.mean(losses.squared_error(model(batch["x"], key=key), batch["y"]))
+    predicted = upcast(model(batch["x"], key=key))
+    loss = jnp.mean(losses.squared_error(predicted, upcast(batch["y"])))
     return loss, {"loss": loss}

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lectures_jax import losses, metrics, ops
+from lectures_jax.losses._ranges import check_range
 from lectures_jax.ops._draws import draw
+from lectures_jax.ops._precision import upcast
 from lectures_jax.typing import Batch, Key, Metrics
 
 Reconstruction = Callable[[Any, Array, Array], Float[Array, " b"]]
@@ -33,7 +35,7 @@ def autoencoder(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metric
         Hinton & Salakhutdinov (2006).
     """
     x = batch["image"]
-    loss = jnp.mean(losses.squared_error(_flat(model(x)), _flat(x)))
+    loss = jnp.mean(losses.squared_error(_flat(upcast(model(x))), _flat(upcast(x))))
     return loss, {"loss": loss}
 
 
@@ -49,7 +51,8 @@ def gaussian_nll(model, x: Float[Array, "b *shape"], z: Float[Array, "b z"]) -> 
         Kingma & Welling (2014), appendix C.2; one learned variance: Rybkin et al. (2021), sec. 3.
     """
     log_var = model.pixel_log_var[...]
-    return losses.gaussian_reconstruction(_flat(x), _flat(model.decode(z)), log_var)
+    x, mean, log_var = upcast(x), upcast(model.decode(z)), upcast(log_var)
+    return losses.gaussian_reconstruction(_flat(x), _flat(mean), log_var)
 
 
 def optimal_sigma_nll(
@@ -67,12 +70,16 @@ def optimal_sigma_nll(
         z: codes.
         momentum: of the moving average.
 
+    Raises:
+        ValueError: if `momentum` is out of [0, 1].
+
     Source:
         Asperti & Trentin (2020), sec. 5.
     """
-    mean = model.decode(z)
+    check_range(momentum=momentum, high=1)
+    x, mean = upcast(x), upcast(model.decode(z))
     error = jax.lax.stop_gradient(jnp.mean((x - mean) ** 2))
-    variance = jnp.exp(model.pixel_log_var[...])
+    variance = jnp.exp(upcast(model.pixel_log_var[...]))
     average = momentum * variance + (1 - momentum) * error
     log_var = jnp.log(jnp.minimum(variance, average))
     model.pixel_log_var[...] = log_var
@@ -90,7 +97,7 @@ def bernoulli_nll(model, x: Float[Array, "b *shape"], z: Float[Array, "b z"]) ->
     Source:
         Kingma & Welling (2014), appendix C.1.
     """
-    return losses.bernoulli_reconstruction(_flat(x), _flat(model.logits(z)))
+    return losses.bernoulli_reconstruction(_flat(upcast(x)), _flat(upcast(model.logits(z))))
 
 
 def elbo(
@@ -117,12 +124,16 @@ def elbo(
         The loss, and `loss`, `reconstruction`, `divergence` (both in nats, before β and free bits),
         `active_units` (of more than 0.01 nats) and `beta`.
 
+    Raises:
+        ValueError: if `free_bits` is negative.
+
     Source:
         Kingma & Welling (2014), eq. 10; β: Higgins et al. (2017), eq. 4; warm-up: Sønderby et al.
         (2016), sec. 2.3; free bits: Kingma et al. (2016), eq. 15.
     """
+    check_range(free_bits=free_bits)
     x = batch["image"]
-    mean, log_var = model.posterior(x)
+    mean, log_var = map(upcast, model.posterior(x))
     z = ops.reparameterize(key, mean, log_var)
     error = jnp.mean(reconstruction(model, x, z))
     units = jnp.mean(losses.gaussian_kl(mean[..., None], log_var[..., None]), axis=0)
@@ -158,10 +169,14 @@ def iwae(
     Returns:
         The loss, and `loss`, `log_likelihood` (the bound, in nats) and `effective_samples`.
 
+    Raises:
+        ValueError: if `samples` is not positive.
+
     Source:
         Burda et al. (2016), eq. 8.
     """
-    mean, log_var = model.posterior(batch["image"])
+    check_range(samples=samples, low=1)
+    mean, log_var = map(upcast, model.posterior(batch["image"]))
     shape = (samples, *mean.shape)
     mean, log_var = jnp.broadcast_to(mean, shape), jnp.broadcast_to(log_var, shape)
     z = ops.reparameterize(key, mean, log_var)
@@ -191,9 +206,13 @@ def naive_likelihood(
     Returns:
         The loss, and `loss`, `log_likelihood` (in nats) and `effective_samples`.
 
+    Raises:
+        ValueError: if `samples` is not positive.
+
     Source:
         Doersch (2016), sec. 2.
     """
+    check_range(samples=samples, low=1)
     size = jax.eval_shape(model.encode, batch["image"])
     z = draw(jax.random.normal, key, (samples, *size.shape), size.dtype)
     return _bound(model, batch["image"], z, jnp.zeros(z.shape[:-1]), reconstruction)

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax import losses, ops
+from lectures_jax.losses._ranges import check_range
+from lectures_jax.ops._precision import upcast
 from lectures_jax.ops.yolo import YoloTarget
 from lectures_jax.typing import Batch, Key, Metrics
 
@@ -39,11 +41,16 @@ def yolo(
         The loss, and `loss`, its terms `box`, `overlap`, `objectness`, `classes` before their
         weights, and `collided`, the objects per image whose slot went to an earlier one.
 
+    Raises:
+        ValueError: if a threshold is out of [0, 1], or a weight negative.
+
     Source:
         Redmon & Farhadi (2018), sec. 2.
     """
+    check_range(anchor_iou=anchor_iou, ignore_threshold=ignore_threshold, high=1)
+    check_range(box_weight=box_weight, overlap_weight=overlap_weight)
     targets = _encode(model, batch, anchor_iou)
-    heads = model(batch["image"], key=key)
+    heads = map(upcast, model(batch["image"], key=key))
     scales = [
         (raw, target, jnp.asarray(anchors, raw.dtype), stride)
         for raw, target, anchors, stride in zip(
@@ -61,7 +68,10 @@ def yolo(
             for raw, target, anchors, stride in scales
         )
     )
-    loss = box_weight * box + overlap_weight * overlap + objectness + classes
+    loss = objectness + classes
+    for weight, term in ((box_weight, box), (overlap_weight, overlap)):
+        if weight:  # 0 · inf is NaN: a term that does not count must not reach the gradient
+            loss = loss + weight * term
     collided = sum(jnp.mean(target.collided, dtype=jnp.float32) for target in targets)
     metrics = {
         "loss": loss,

@@ -212,8 +212,8 @@ def test_a_detection_whose_score_is_nan_is_left_out(metric, seed):
 
 def test_one_object_and_a_nan_score_by_hand():
     box, label, valid = np.float32([[[0, 0, 9, 9]]]), np.array([[0]]), np.array([[True]])
-    found = (np.tile(box, (1, 2, 1)), np.float32([[np.nan, 0.5]]), np.tile(label, 2))
-    average = metrics.voc_ap(*found, np.tile(valid, 2), box, label, valid, num_classes=1)
+    detections = (np.tile(box, (1, 2, 1)), np.float32([[np.nan, 0.5]]), np.tile(label, 2))
+    average = metrics.voc_ap(*detections, np.tile(valid, 2), box, label, valid, num_classes=1)
     assert average == 1
 
 

@@ -71,3 +71,29 @@ def test_training_on_one_batch_makes_the_loss_fall(model):
         state, metrics = step(state, batch())
         losses.append(float(metrics["loss"]))
     assert losses[-1] < 0.3 * losses[0]
+
+
+@pytest.mark.parametrize("size", [90.0, 1e20])
+def test_a_term_without_weight_cannot_reach_the_gradient(size):
+    """A box of infinite size, in a slot that is responsible, has no overlap with anything."""
+    example = batch()
+
+    class Heads:
+        anchors, strides, num_classes = ANCHORS, (32, 16, 8), 2
+
+        def __init__(self, heads):
+            self.heads = heads
+
+        def __call__(self, image, *, key):
+            return self.heads
+
+    shapes = [(2, 32 // stride, 32 // stride, 7 * len(ANCHORS[0])) for stride in Heads.strides]
+    heads = [jnp.zeros(shape).at[..., 2::7].set(size) for shape in shapes]
+
+    def loss(heads):
+        weights = {"box_weight": 0.0, "overlap_weight": 0.0}
+        return objectives.yolo(Heads(heads), example, jax.random.key(0), **weights)[0]
+
+    value, grads = jax.value_and_grad(loss)(heads)
+    assert np.isfinite(value)
+    assert all(np.isfinite(g).all() for g in grads)
