@@ -342,7 +342,7 @@ def test_a_checkpoint_is_trusted_only_if_all_of_it_agrees(folder, caplog, damage
     assert re.search(message, line)
 
 
-def test_what_is_no_checkpoint_is_neither_read_nor_removed(folder, tmp_path):
+def test_what_is_no_checkpoint_is_neither_read_nor_removed(folder, tmp_path, caplog):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "kept").touch()
     for name in ("²", "saving-x", "saving-00000040", "00000050"):
@@ -356,6 +356,7 @@ def test_what_is_no_checkpoint_is_neither_read_nor_removed(folder, tmp_path):
     for step in (80, 90):
         store.save(step, state_at(step), {"step": step}, None)
     store.close()
+    assert not caplog.messages
     assert {path.name for path in folder.iterdir()} == foreign | {"00000080", "00000090"}
     assert (tmp_path / "mine" / "kept").exists()
 
