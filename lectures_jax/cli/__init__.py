@@ -15,7 +15,8 @@ from lectures_jax.cli.failure import tell
 
 EPILOG = """\
 exit codes: 0 done; 1 the run failed; 2 bad arguments or input; 75 stopped by a signal (Ctrl-C,
-SIGHUP, SIGTERM) after a checkpoint, run again to resume; 130 interrupted. LJX_TRACEBACK=1 shows a failure's traceback."""
+SIGHUP, SIGTERM) after a checkpoint, run again to resume; 130 interrupted.
+LJX_TRACEBACK=1 shows a failure's traceback."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
