@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lectures_jax.losses._precision import in_float32
+from lectures_jax.ops._precision import in_float32
 from lectures_jax.typing import checked
 
 

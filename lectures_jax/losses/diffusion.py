@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lectures_jax.losses._precision import in_float32
 from lectures_jax.losses._ranges import check_range
+from lectures_jax.ops._precision import in_float32
 from lectures_jax.typing import checked
 
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lectures_jax.losses._precision import in_float32
+from lectures_jax.ops._precision import in_float32
 from lectures_jax.typing import checked
 
 

@@ -4,7 +4,7 @@ import math
 
 from jaxtyping import Array, Float
 
-from lectures_jax.losses._precision import in_float32
+from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops.gaussian import standard_normal_log_prob
 from lectures_jax.typing import checked
 

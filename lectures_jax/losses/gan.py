@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lectures_jax.losses._precision import in_float32
+from lectures_jax.ops._precision import in_float32, upcast
 from lectures_jax.typing import Key, checked
 
 Discriminator = Callable[[Float[Array, "b *_"]], Float[Array, " b"]]
@@ -160,7 +160,6 @@ def discriminator_relativistic(
 
 
 @checked
-@in_float32
 def r1_penalty(discriminator: Discriminator, x: Float[Array, "b *_"]) -> Float[Array, " b"]:
     """Returns `‖∇ discriminator(x)‖²`, of which R1 and R2 are the mean times γ/2.
 
@@ -179,12 +178,12 @@ def r1_penalty(discriminator: Discriminator, x: Float[Array, "b *_"]) -> Float[A
     Source:
         Mescheder et al. (2018), eq. 9 and 10, without the factor γ/2 and the mean.
     """
-    gradient = jax.grad(lambda x: jnp.sum(discriminator(x)))(x)
-    return jnp.sum(gradient**2, axis=tuple(range(1, x.ndim)))
+    # Not `in_float32`, which would widen a discriminator that is a tree of arrays.
+    gradient = jax.grad(lambda x: jnp.sum(discriminator(x)))(upcast(x))
+    return jnp.sum(gradient**2, axis=tuple(range(1, x.ndim))).astype(x.dtype)
 
 
 @checked
-@in_float32
 def gradient_penalty(
     key: Key, discriminator: Discriminator, real: Float[Array, "b *d"], fake: Float[Array, "b *d"]
 ) -> Float[Array, " b"]:
@@ -206,9 +205,10 @@ def gradient_penalty(
     Source:
         Gulrajani et al. (2017), eq. 3.
     """
-    share = jax.random.uniform(key, (len(real),) + (1,) * (real.ndim - 1), real.dtype)
-    squared = r1_penalty(discriminator, real + share * (fake - real))
+    a, b = upcast(real), upcast(fake)
+    share = jax.random.uniform(key, (len(a),) + (1,) * (a.ndim - 1), a.dtype)
+    squared = r1_penalty(discriminator, a + share * (b - a))
     # Where the gradient is zero, the root has no derivative.
     flat = squared == 0
     norm = jnp.where(flat, 0, jnp.sqrt(jnp.where(flat, 1, squared)))
-    return (norm - 1) ** 2
+    return ((norm - 1) ** 2).astype(real.dtype)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax import ops
-from lectures_jax.losses._precision import in_float32
 from lectures_jax.losses.classification import binary_cross_entropy
+from lectures_jax.ops._precision import in_float32
 from lectures_jax.typing import checked
 
 NARROW = 0.1  # of a level's width in deviations, beyond which Φ at its two sides is subtracted

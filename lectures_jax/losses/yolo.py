@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from lectures_jax.losses._precision import in_float32
 from lectures_jax.losses._ranges import check_range
 from lectures_jax.losses.classification import binary_cross_entropy
+from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops.boxes import ciou, pairwise_iou, xyxy_to_cxcywh
 from lectures_jax.ops.yolo import YoloTarget, split_head, yolo_boxes
 from lectures_jax.typing import checked

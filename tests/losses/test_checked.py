@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from lectures_jax import losses
-from lectures_jax.losses._precision import in_float32
 from lectures_jax.typing import checked
 
 CHECK = checked(lambda: None).__code__
@@ -69,10 +68,9 @@ def test_half_precision_is_rounded_once(dtype):
         np.testing.assert_allclose(np.float64(result), np.float64(wide), **near)
 
 
-def test_float32_and_networks_are_left_as_they_are():
-    function = in_float32(lambda network, x: (network(x), x.dtype))
-    network = jax.tree_util.Partial(lambda weight, x: weight.dtype, jnp.ones(2, jnp.bfloat16))
-    assert function(network, jnp.ones(2)) == (jnp.bfloat16, jnp.float32)
-    assert function(network, jnp.ones(2, jnp.float16)) == (jnp.bfloat16, jnp.float32)
-    with jax.enable_x64(True):
-        assert function(network, jnp.ones(2)) == (jnp.bfloat16, jnp.float64)
+def test_a_discriminator_keeps_its_own_precision():
+    weight = jnp.ones(3, jnp.bfloat16)
+    network = jax.tree_util.Partial(lambda w, x: x @ (1 + 1 / 256 * w.astype(x.dtype)), weight)
+    penalty = losses.r1_penalty(network, ONES.astype(jnp.bfloat16))
+    assert penalty.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(penalty, jnp.bfloat16(3 * (1 + 1 / 256) ** 2))
