@@ -36,10 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever reads the output, such as `head`, has what it wants
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except SystemExit as stop:  # of the parsers, which have printed why
-        return stop.code if isinstance(stop.code, int) else 0
+    except SystemExit as stop:  # of the parsers, which have printed why, or of an experiment
+        if isinstance(stop.code, str):
+            print(f"ljx: {stop.code}", file=sys.stderr)
+            return 1
+        return stop.code or 0
     except KeyboardInterrupt:
         print("ljx: interrupted.", file=sys.stderr)
         return 130

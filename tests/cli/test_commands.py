@@ -126,3 +126,10 @@ def test_compiled_programs_are_kept_where_the_user_wants(tmp_path):
 def test_importing_the_command_line_imports_nothing_heavy(python):
     code = "import lectures_jax.cli, sys; print({'jax', 'numpy', 'tyro'} & set(sys.modules))"
     assert python("-c", code).stdout == "set()\n"
+
+
+def test_an_experiment_that_gives_up_in_words_has_failed(course, capsys):
+    file = course / "ch1_toys" / "idle.py"
+    file.write_text(EXPERIMENT.replace("BODY", 'raise SystemExit("no data here")'))
+    assert main(["run", str(file)]) == 1
+    assert "ljx: no data here" in capsys.readouterr().err
