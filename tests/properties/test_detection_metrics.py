@@ -69,6 +69,18 @@ class MatchesTest(LawTest):
         missed = jnp.sum(matches.missed, axis=1)
         equal(hits + missed, jnp.sum(scene["true_valid"], axis=1))
 
+    @law(scene=SCENES, nan=VALID)
+    def test_a_score_that_is_nan_is_padding(self, scene, nan):
+        nans = scene | {"scores": jnp.where(nan, jnp.nan, scene["scores"])}
+        padding = scene | {"valid": scene["valid"] & ~nan}
+        got, expected = (self.apply(metrics.match_detections, *arrays(s)) for s in (nans, padding))
+        equal(got, expected)
+        averages = [
+            self.apply(metrics.voc_ap, *arrays(s), num_classes=CLASSES) for s in (nans, padding)
+        ]
+        equal(*averages)
+        between(averages[0], -1, 1)
+
     @law(scene=SCENES)
     def test_a_stricter_threshold_finds_no_more(self, scene):
         loose, strict = (

@@ -99,17 +99,17 @@ class DistanceTest(LawTest):
         equal((scores.precision, scores.recall, scores.coverage), (jnp.ones(()),) * 3)
         assert scores.density >= 1
 
-    @law(variants=False, train=A, held_out=B)
+    @law(train=A, held_out=B)
     def test_copies_are_at_distance_0(self, train, held_out):
         held_out = held_out + 50
-        ratio = lambda x: metrics.nearest_neighbor_ratio(x, train, held_out)
+        ratio = lambda x: self.apply(metrics.nearest_neighbor_ratio, x, train, held_out)
         equal(ratio(train[::-1]), jnp.zeros(()))
         close(ratio(held_out), jnp.ones(()))
 
-    @law(variants=False, points=strategies.reals((COUNT, 2)), order=ORDER)
+    @law(points=strategies.reals((COUNT, 2)), order=ORDER)
     def test_modes_and_good_samples_are_counted_whatever_the_order(self, points, order):
         modes = jnp.array([[0.0, 0], [5, 5], [-5, 5]])
-        coverage = lambda x: metrics.mode_coverage(x, modes, deviation=0.5)
+        coverage = lambda x: self.apply(metrics.mode_coverage, x, modes, deviation=0.5)
         scores = coverage(points)
         between(scores.quality, 0, 1, atol=0)
         between(scores.modes, 0, 3, atol=0)
