@@ -1,13 +1,43 @@
 """What every sampler of a diffusion model does at a step: estimate image and noise, then update."""
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from lectures_jax.ops._precision import upcast
 from lectures_jax.ops.diffusion import Denoised, noise_from_x0, predict_x0, roots
 from lectures_jax.ops.guidance import Predictor
 
 Limit = float | Array | None
 """Of the estimated images' absolute values; None is no limit."""
+
+
+def steps_in_float32(solve: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a solver whose images are float32 between steps, where the network takes 16 bits.
+
+    Otherwise each step would round them anew.
+
+    Args:
+        solve: called with a predictor, images, a schedule, and options.
+    """
+
+    @functools.wraps(solve)
+    def call(predict: Predictor, x: Array, schedule: Array, **options: Any) -> Any:
+        if x.dtype.itemsize >= 4:
+            return solve(predict, x, schedule, **options)
+
+        def wide(x_t: Array, ratio: Array) -> Array | Denoised:
+            predicted = predict(x_t.astype(x.dtype), ratio.astype(schedule.dtype))
+            return jax.tree.map(upcast, predicted)
+
+        results = solve(wide, upcast(x), upcast(schedule), **options)
+        return jax.tree.map(lambda y: y.astype(x.dtype), results)
+
+    return call
 
 
 def estimate(

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 from jaxtyping import Array, Float
 
-from lectures_jax.ops._reverse import estimate
+from lectures_jax.ops._reverse import estimate, steps_in_float32
 from lectures_jax.ops.diffusion import roots
 from lectures_jax.ops.guidance import Predictor, as_partial
 from lectures_jax.ops.solvers import sampling_schedule
@@ -49,6 +49,7 @@ def invert_diffusion(
 
 
 @partial(jax.jit, static_argnames="iterations")
+@steps_in_float32
 def _invert(predict: Predictor, x: Array, schedule: Array, *, iterations: int) -> Array:
     def step(x: Array, ratios: tuple[Array, Array]) -> tuple[Array, None]:
         ratio, ratio_next = ratios

@@ -5,10 +5,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt
 
 from lectures_jax.ops._draws import draw
-from lectures_jax.ops._reverse import Limit, check_clip, check_eta, ddim_update, estimate
+from lectures_jax.ops._reverse import (
+    Limit,
+    check_clip,
+    check_eta,
+    ddim_update,
+    estimate,
+    steps_in_float32,
+)
 from lectures_jax.ops.diffusion import add_noise
 from lectures_jax.ops.guidance import Predictor, as_partial
 from lectures_jax.ops.solvers import sampling_schedule, solve_dpm, solve_heun
@@ -17,7 +24,11 @@ from lectures_jax.typing import Key, checked
 
 @checked
 def per_sample_normal(
-    key: Key, shape: tuple[int, ...], *, first: int | Int[Array, ""] = 0, dtype: Any = None
+    key: Key,
+    shape: tuple[int, ...],
+    *,
+    first: int | Int[Array, ""] | UInt[Array, ""] = 0,
+    dtype: Any = None,
 ) -> Float[Array, "*_"]:
     """Returns standard normal numbers, those of each sample drawn from a key of its own.
 
@@ -42,7 +53,9 @@ def per_sample_normal(
 def _normal(key: Key, first: Any, *, shape: tuple[int, ...], dtype: Any) -> Array:
     numbers = jnp.arange(shape[0], dtype=jnp.uint32) + jnp.asarray(first, jnp.uint32)
     keys = jax.vmap(partial(jax.random.fold_in, key))(numbers)
-    return jax.vmap(lambda key: draw(jax.random.normal, key, shape[1:], dtype))(keys)
+    # 16 bits have too few values for the tails.
+    wide = dtype if jnp.dtype(dtype).itemsize >= 4 else jnp.float32
+    return jax.vmap(lambda key: draw(jax.random.normal, key, shape[1:], wide))(keys).astype(dtype)
 
 
 @checked
@@ -57,7 +70,7 @@ def sample_diffusion(
     fresh_noise: bool = False,
     clip: float | None = None,
     recompute_noise: bool = False,
-    first: int | Int[Array, ""] = 0,
+    first: int | Int[Array, ""] | UInt[Array, ""] = 0,
 ) -> Float[Array, "*_"]:
     """Returns samples of a diffusion model, as one compiled program.
 
@@ -118,20 +131,24 @@ def _sample(
     recompute_noise: bool,
 ) -> Array:
     key_start, key_steps = jax.random.split(key)
-    draw = partial(per_sample_normal, shape=shape, first=first, dtype=schedule.dtype)
+    draw = partial(per_sample_normal, shape=shape, first=first)
 
-    def step(x: Array, interval: tuple[Array, Array, Array]) -> tuple[Array, None]:
-        number, ratio, ratio_next = interval
-        denoised = estimate(predict, x, ratio, clip=clip, recompute_noise=recompute_noise)
-        if eta is None and not fresh_noise:
-            return ddim_update(denoised, ratio, ratio_next), None
-        noise = draw(jax.random.fold_in(key_steps, number))
-        if eta is None:
-            return add_noise(denoised.x0, noise, ratio_next), None
-        return ddim_update(denoised, ratio, ratio_next, eta=eta, fresh_noise=noise), None
+    @steps_in_float32
+    def solve(predict: Predictor, start: Array, schedule: Array) -> Array:
+        def step(x: Array, interval: tuple[Array, Array, Array]) -> tuple[Array, None]:
+            number, ratio, ratio_next = interval
+            denoised = estimate(predict, x, ratio, clip=clip, recompute_noise=recompute_noise)
+            if eta is None and not fresh_noise:
+                return ddim_update(denoised, ratio, ratio_next), None
+            noise = draw(jax.random.fold_in(key_steps, number), dtype=x.dtype)
+            if eta is None:
+                return add_noise(denoised.x0, noise, ratio_next), None
+            return ddim_update(denoised, ratio, ratio_next, eta=eta, fresh_noise=noise), None
 
-    numbers = jnp.arange(len(schedule) - 1, dtype=jnp.uint32)
-    return jax.lax.scan(step, draw(key_start), (numbers, schedule[:-1], schedule[1:]))[0]
+        numbers = jnp.arange(len(schedule) - 1, dtype=jnp.uint32)
+        return jax.lax.scan(step, start, (numbers, schedule[:-1], schedule[1:]))[0]
+
+    return solve(predict, draw(key_start, dtype=schedule.dtype), schedule)
 
 
 @checked
@@ -143,7 +160,7 @@ def sample_heun(
     *,
     steps: int,
     clip: float | None = None,
-    first: int | Int[Array, ""] = 0,
+    first: int | Int[Array, ""] | UInt[Array, ""] = 0,
 ) -> Float[Array, "*_"]:
     """Returns samples of a diffusion model by Heun's method: two calls a step, second order.
 
@@ -180,7 +197,7 @@ def sample_dpm(
     *,
     steps: int,
     clip: float | None = None,
-    first: int | Int[Array, ""] = 0,
+    first: int | Int[Array, ""] | UInt[Array, ""] = 0,
 ) -> Float[Array, "*_"]:
     """Returns samples of a diffusion model by DPM-Solver++(2M): one call a step, second order.
 

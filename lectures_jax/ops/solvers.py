@@ -12,7 +12,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lectures_jax.ops._precision import in_float32
-from lectures_jax.ops._reverse import Limit, check_clip, check_eta, clipped, ddim_update, estimate
+from lectures_jax.ops._reverse import (
+    Limit,
+    check_clip,
+    check_eta,
+    clipped,
+    ddim_update,
+    estimate,
+    steps_in_float32,
+)
 from lectures_jax.ops.diffusion import (
     Denoised,
     check_falling,
@@ -106,6 +114,7 @@ def solve_ddim(
 
 
 @partial(jax.jit, static_argnames="recompute_noise")
+@steps_in_float32
 def _solve_ddim(
     predict: Predictor, x: Array, schedule: Array, *, clip: Limit, recompute_noise: bool
 ) -> tuple[Array, Array]:
@@ -153,6 +162,7 @@ def solve_heun(
 
 
 @jax.jit
+@steps_in_float32
 def _solve_heun(predict: Predictor, x: Array, schedule: Array, *, clip: Limit) -> Array:
     def step(x: Array, ratios: tuple[Array, Array]) -> tuple[Array, None]:
         ratio, ratio_next = ratios
@@ -200,6 +210,7 @@ def solve_dpm(
 
 
 @jax.jit
+@steps_in_float32
 def _solve_dpm(predict: Predictor, x: Array, schedule: Array, *, clip: Limit) -> Array:
     level = log_snr(schedule)
     length = level[1:] - level[:-1]

@@ -19,7 +19,7 @@ from lectures_jax.testing._compiling import cheap_jit
 from lectures_jax.testing._derivatives import gradient, is_float, split_floats
 
 HALVES = (jnp.float16, jnp.bfloat16)
-HALF_ROUNDING = 2.0  # units in the last place that a few roundings in 16 bits may be off
+HALF_ROUNDING = 4.0  # units in the last place that a few roundings in 16 bits may be off
 NOISE = 1 / 8  # of such a unit, of all results together: float32's own rounding, where they cancel
 HIDDEN = (100.0, 1e30, np.nan)  # an exponential of them overflows, a square, and anything
 

@@ -9,11 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jaxtyping import Array, Float
 
 from lectures_jax import ops
 from lectures_jax.ops import _fast_convolution as fast
 from lectures_jax.ops import _winograd as winograd
+from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops._window import sliding_window
+from lectures_jax.typing import checked
 from tests.contract import Contract
 
 GOLDEN = np.load(Path(__file__).parent.parent / "golden" / "convolution.npz")
@@ -24,7 +27,9 @@ def normal(*shape: int) -> np.ndarray:
     return RNG.normal(size=shape).astype(np.float32)
 
 
-def many_channels(x, kernel):
+@checked
+@in_float32
+def many_channels(x: Float[Array, "n h w c"], kernel: Float[Array, "k k c d"]):
     """What `conv2d` does on CPU with larger images, which would take a test long."""
     window = sliding_window(x.shape, kernel.shape, stride=1, padding="SAME", dilation=1)
     return winograd.convolution(x, kernel, window)

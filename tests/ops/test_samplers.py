@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lectures_jax import ops
+from lectures_jax.ops._precision import in_float32
 from lectures_jax.testing import count_traces
 from tests.contract import Contract
 
@@ -34,6 +35,8 @@ def gaussian_parts(x, alpha_bar):
     return ops.Denoised(MEAN + gain * (x - jnp.sqrt(alpha_bar) * MEAN), noise)
 
 
+exact_network = in_float32(gaussian)  # the contract is of the samplers, not of their network
+
 CONTRACT = {
     "per_sample_normal": Contract(
         [(KEY,)], op=lambda key: ops.per_sample_normal(key, (2, 3)), differentiable=False
@@ -43,8 +46,15 @@ CONTRACT = {
     "ddim_step with fresh noise": Contract(
         [(X, NOISE, HALF, np.float32(0.7), FRESH)],
         edges=[(X, NOISE, 0 * HALF, HALF, FRESH)],
-        op=lambda x, noise, a, b, fresh_noise: ops.ddim_step(
-            x, noise, a, b, eta=0.5, fresh_noise=fresh_noise, clip=2.0, recompute_noise=True
+        op=lambda x_t, noise, alpha_bar, alpha_bar_next, fresh_noise: ops.ddim_step(
+            x_t,
+            noise,
+            alpha_bar,
+            alpha_bar_next,
+            eta=0.5,
+            fresh_noise=fresh_noise,
+            clip=2.0,
+            recompute_noise=True,
         ),
     ),
     "sample_diffusion": Contract(
@@ -62,17 +72,17 @@ CONTRACT = {
         op=lambda key, alpha_bar: ops.sample_dpm(key, gaussian, (2, 3), alpha_bar, steps=4),
     ),
     "solve_ddim": Contract(
-        [(X, SCHEDULE[::-1])], op=lambda x, schedule: ops.solve_ddim(gaussian, x, schedule)
+        [(X, SCHEDULE[::-1])], op=lambda x, schedule: ops.solve_ddim(exact_network, x, schedule)
     ),
     "solve_heun": Contract(
-        [(X, SCHEDULE[::-1])], op=lambda x, schedule: ops.solve_heun(gaussian, x, schedule)
+        [(X, SCHEDULE[::-1])], op=lambda x, schedule: ops.solve_heun(exact_network, x, schedule)
     ),
     "solve_dpm": Contract(
-        [(X, SCHEDULE[::-1])], op=lambda x, schedule: ops.solve_dpm(gaussian, x, schedule)
+        [(X, SCHEDULE[:0:-1])], op=lambda x, schedule: ops.solve_dpm(exact_network, x, schedule)
     ),
     "invert_diffusion": Contract(
         [(X, SCHEDULE)],
-        op=lambda x0, alpha_bar: ops.invert_diffusion(gaussian, x0, alpha_bar, steps=3),
+        op=lambda x0, alpha_bar: ops.invert_diffusion(exact_network, x0, alpha_bar, steps=3),
     ),
 }
 
