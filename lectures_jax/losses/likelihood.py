@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lectures_jax import ops
 from lectures_jax.losses.classification import binary_cross_entropy
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.typing import checked
@@ -35,7 +34,9 @@ def gaussian_reconstruction(
     Source:
         Bishop (2006), eq. 1.54; the variance: Asperti & Trentin (2020), sec. 4.
     """
-    return -ops.gaussian_log_prob(x, mean, jnp.broadcast_to(log_var, x.shape))
+    # Not exp(−log_var), which overflows long before it is multiplied by the square of 0.
+    squares = jnp.sum(((x - mean) * jnp.exp(-log_var / 2)) ** 2, axis=-1)
+    return 0.5 * (squares + x.shape[-1] * (math.log(2 * math.pi) + log_var))
 
 
 @checked

@@ -39,6 +39,17 @@ def test_the_squared_error_s_constants_by_hand():
     np.testing.assert_allclose(result, 0.75 + 1.5 * np.log(4 * np.pi), rtol=1e-6)
 
 
+@pytest.mark.parametrize("log_var", [-100.0, -15.0, 0.0, 15.0, 100.0])
+@pytest.mark.parametrize("deviations", [0.0, 1.0, 30.0])
+def test_the_squared_error_is_finite_under_any_variance(log_var, deviations):
+    mean = jnp.full(3, deviations * np.exp(log_var / 2), jnp.float32)
+    loss = jax.value_and_grad(lambda v: losses.gaussian_reconstruction(0 * mean, mean, v))
+    value, gradient = loss(jnp.float32(log_var))
+    expected = 1.5 * (deviations**2 + np.log(2 * np.pi) + log_var)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(gradient, 1.5 * (1 - deviations**2), rtol=1e-5, atol=1e-6)
+
+
 def test_the_best_variance_is_the_mean_squared_error():
     x, mean = jnp.asarray(X), jnp.asarray(MEAN)
     best = jnp.log(jnp.mean((x - mean) ** 2))
