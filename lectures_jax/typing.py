@@ -35,6 +35,8 @@ Objective = Callable[..., tuple[Float[Array, ""], Metrics]]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MOST_KEPT = 1024  # sets of shapes that a function remembers as correct
+
 KINDS = {Float: "floats", Int: "integers", Bool: "booleans"}
 
 
@@ -74,15 +76,36 @@ def checked(fn: F) -> F:
             earlier.append(f"{name} {_shown(value)}")
         return None
 
+    passed: set[Any] = set()  # a loop calls with the same shapes: a lookup is all that it costs
+
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        with jaxtyped("context"):  # which remembers the sizes of the axes by name
-            message = problem(signature.bind(*args, **kwargs).arguments)
-        if message:
-            raise ValueError(f"{fn.__name__}: {message}")
+        key = _kinds_of(args, kwargs)
+        if key is None or key not in passed:
+            with jaxtyped("context"):  # which remembers the sizes of the axes by name
+                message = problem(signature.bind(*args, **kwargs).arguments)
+            if message:
+                raise ValueError(f"{fn.__name__}: {message}")
+            if key is not None:
+                if len(passed) == MOST_KEPT:
+                    passed.clear()
+                passed.add(key)
         return fn(*args, **kwargs)
 
     return call  # pyright: ignore[reportReturnType]
+
+
+def _kinds_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
+    """Returns all that a check depends on; None where something must not be kept, as a function."""
+    values: list[Any] = [len(args), *kwargs]
+    for value in (*args, *kwargs.values()):
+        if hasattr(value, "shape") and hasattr(value, "dtype"):
+            values.append((value.shape, value.dtype))
+        elif value is None or isinstance(value, (bool, int, float, str)):
+            values.append((type(value), value))
+        else:
+            return None
+    return tuple(values)
 
 
 def _arrays(annotation: Any) -> tuple[Any, ...]:

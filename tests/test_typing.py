@@ -84,3 +84,13 @@ def test_a_compiled_program_holds_nothing_of_the_check():
     with count_traces() as traces:
         compiled(X)
     assert not traces
+
+
+def test_what_passed_once_says_nothing_of_other_shapes_values_or_names():
+    labels = jnp.ones(4, jnp.int32)
+    for _ in range(2):
+        op(X, labels)
+        op(X, weights=jnp.ones(2), k=2)
+        for wrong in ({"labels": labels[:3]}, {"weights": jnp.ones(2)}, {"mask": jnp.ones(3)}):
+            with pytest.raises(ValueError, match="op: "):
+                op(X, **wrong)

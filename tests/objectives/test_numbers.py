@@ -89,6 +89,6 @@ def test_weights_and_thresholds_of_losses_are_named():
         losses.min_snr_weights(jnp.ones(2), gamma=-1.0)
     with pytest.raises(ValueError, match="x must be at least 1, got nan"):
         check_range(x=float("nan"), low=1)
-    with pytest.raises(ValueError, match="momentum must be in .0, 1., got 2.0"):
+    with pytest.raises(ValueError, match=r"momentum must be in .0, 1., got 2.0"):
         objectives.optimal_sigma_nll(SimpleNamespace(), X, X, momentum=2.0)
     check_range(x=None)
