@@ -1,6 +1,7 @@
 """The folder of a run: whose it is, and what is kept there."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +20,12 @@ WRITTEN = (
     "checkpoints",
     "figures",
     "tensorboard",
+    "predictions",
+    "numbers.json",
 )
-"""What a run leaves in its folder, and `--fresh` deletes. Other files there are not touched."""
+"""What a run and `ljx predict` leave in its folder, and `--fresh` deletes; other files stay."""
+TRAINED = {"checkpoints", "metrics.jsonl", "numbers.json"}
+"""By one of these a folder below is known as that of a network which the run trained."""
 RESULTS = ("metrics.json", "report.html", "model.safetensors")
 
 
@@ -126,8 +131,13 @@ def _compare(out: Path, before: dict[str, Any], now: dict[str, Any]) -> Claimed:
 
 
 def _clear(out: Path) -> None:
-    for path in map(out.joinpath, WRITTEN):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    """Deletes what a run wrote, also into the folders of the networks that it trained."""
+    for folder, _, _ in os.walk(out, topdown=False):
+        entries = {path.name: path for path in Path(folder).iterdir()}
+        if Path(folder) != out and not TRAINED & entries.keys():
+            continue
+        for path in (entries[name] for name in WRITTEN if name in entries):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()

@@ -86,6 +86,20 @@ def test_fresh_deletes_what_a_run_wrote_and_nothing_else(toy):
     assert Path("runs/toy/notes.txt").read_text() == "mine"
 
 
+def test_fresh_deletes_the_networks_that_a_run_trained_below(toy):
+    file = toy()
+    assert main(["run", file]) == 0
+    out = Path("runs") / Path(file).stem
+    part, own = out / "vae" / "seed-0", out / "mine" / "figures"
+    for folder in (part / "checkpoints" / "00000014", own):
+        folder.mkdir(parents=True)
+    for kept in (part / "notes.txt", part / "numbers.json", own / "a.svg"):
+        kept.touch()
+    assert main(["run", file, "--fresh"]) == 0
+    assert [path.name for path in part.iterdir()] == ["notes.txt"]
+    assert (own / "a.svg").exists()
+
+
 def test_fresh_does_not_follow_a_link_out_of_the_folder(toy):
     file = toy()
     main(["run", file])
