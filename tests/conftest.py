@@ -1,6 +1,7 @@
 """Settings of the whole suite: strict shapes, strict promotion, warnings as errors."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -40,6 +41,19 @@ CHEAPLY_COMPILED = {
 }
 """Folders and files whose tests run programs once: compiling costs them more than running. The
 contract and the properties prove ops, losses and metrics as users compile them."""
+
+
+@pytest.fixture
+def heard():
+    """Signals are as in a terminal: what starts the tests in the background may ignore some."""
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in names}
+    for number in names:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, usual)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -234,19 +234,6 @@ def test_the_defaults_of_all_experiments_are_in_range(root):
         assert out_of_range(config) is None, file
 
 
-@pytest.fixture
-def heard():
-    """Signals are as in a terminal: what starts the tests in the background may ignore some."""
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in names}
-    for number in names:
-        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-        signal.signal(number, usual)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_in_the_report_lets_it_be_finished(heard, toy, capfd, name):
     before = signal.getsignal(signal.Signals[name])

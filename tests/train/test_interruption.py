@@ -23,6 +23,8 @@ from lectures_jax.train.history import History
 from lectures_jax.train.progress import open_progress
 from tests.train.nets import Affine, Net, arrays, assert_same, points, squared
 
+pytestmark = pytest.mark.usefixtures("heard")
+
 
 def fit(batches, *, key=1, **options):
     return train.fit(
