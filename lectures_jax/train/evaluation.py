@@ -114,10 +114,14 @@ def _sums(
 
 
 def _as_ratios(metrics: Metrics, count: Array) -> dict[str, Ratio]:
-    return {
+    sums = {
         name: x if isinstance(x, Ratio) else Ratio(jnp.asarray(x) * count, count)
         for name, x in metrics.items()
     }
+    # Counts of pixels over many batches would leave the range of int32.
+    return jax.tree.map(
+        lambda x: jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32)), sums
+    )
 
 
 def _number(ratio: Ratio) -> Any:

@@ -148,3 +148,12 @@ def test_rows_of_training_add_ratios_and_leave_arrays_out():
         {"dice": Ratio(np.float32(3), np.float32(8)), "loss": np.float32(2), "m": np.ones((2, 2))},
     ]
     assert mean_row(steps) == {"dice": pytest.approx(0.4), "loss": 1.5}
+
+
+def test_counts_of_many_pixels_do_not_overflow():
+    def objective(model, batch, key):
+        right = Ratio(jnp.sum(batch["right"]), jnp.sum(batch["all"]))
+        return jnp.float32(0), {"dice": right}
+
+    batch = {name: np.full(4, 2**n, np.int32) for name, n in (("right", 27), ("all", 28))}
+    assert train.evaluate(Affine(rngs=nnx.Rngs(0)), objective, 3 * [batch])["dice"] == 0.5
