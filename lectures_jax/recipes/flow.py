@@ -142,7 +142,7 @@ def sample(model: Flow, settings: Mapping[str, Any], key: Key, count: int) -> np
     return np.concatenate(parts)[:count]
 
 
-@partial(jax.jit, static_argnames=("structure", "count", "levels"))
+@partial(jax.jit, static_argnames=("structure", "count", "levels", "temperature"))
 def _draw(
     structure: nnx.GraphDef,
     arrays: Any,
