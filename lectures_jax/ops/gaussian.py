@@ -30,7 +30,7 @@ def gaussian_log_prob(
     Source:
         Bishop (2006), eq. 2.43.
     """
-    squares = (x - mean) ** 2 * jnp.exp(-log_var)
+    squares = ((x - mean) * jnp.exp(-log_var / 2)) ** 2  # exp(−log σ²) alone is infinite sooner
     return -0.5 * jnp.sum(math.log(2 * math.pi) + log_var + squares, axis=-1)
 
 

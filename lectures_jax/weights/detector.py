@@ -9,7 +9,6 @@ import numpy as np
 
 from lectures_jax import data
 from lectures_jax.data.images import decode_image
-from lectures_jax.models.yolo import Yolo
 from lectures_jax.weights.saved import load_model
 
 
@@ -34,12 +33,12 @@ class Detector:
     """A trained detector: `detector(image)` gives the objects in it.
 
     Attributes:
-        model: in evaluation mode.
+        model: a network with the `predict` of `Yolo`, in evaluation mode.
         classes: their names, in the order of the labels.
         image_size: height and width of the canvas that images are fitted into.
     """
 
-    model: Yolo
+    model: Any
     classes: tuple[str, ...]
     image_size: tuple[int, int]
 

@@ -51,3 +51,12 @@ def test_the_gradient_reaches_both_parameters():
     noise = ops.reparameterize(key, mean, log_var) - mean
     np.testing.assert_allclose(grads[0], [1])
     np.testing.assert_allclose(grads[1], noise / 2, rtol=1e-6)  # d exp(v / 2) ε at v = 0
+
+
+def test_a_point_on_the_mean_is_finite_under_a_tiny_variance():
+    x = jnp.ones(2)
+    value, derivative = jax.value_and_grad(lambda v: ops.gaussian_log_prob(x, x, v))(
+        jnp.full(2, -100.0)
+    )
+    np.testing.assert_allclose(value, 100 - np.log(2 * np.pi), rtol=1e-6)
+    np.testing.assert_allclose(derivative, -0.5)

@@ -3,26 +3,18 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from lectures_jax import data, report
+from lectures_jax import report
 from lectures_jax.cli.predict.ids import Ids, number
 from lectures_jax.cli.predict.images import Inputs, Reader
 from lectures_jax.data.images import decode_image
 from lectures_jax.runtime import atomic_write, write_json
 from lectures_jax.weights import SavedModel
-
-
-class Objects(NamedTuple):
-    """The objects of one image, boxes in its pixels."""
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
+from lectures_jax.weights.detector import Detector, Objects
 
 
 def detect(
@@ -54,36 +46,22 @@ def detect(
     """
     classes = saved.settings["classes"]
     height, width = saved.settings["image_size"]
+    detector = Detector(saved.model, tuple(classes), (height, width))
     ids = number([inputs.name(file) for file in inputs.files], classes, annotations)
     out.mkdir(parents=True, exist_ok=True)
     results: list[dict[str, Any]] = []
     reader = Reader(inputs.files, decode_image)
     for file, image in reader:
-        objects = _detect(saved.model, image, (height, width), score=score)
+        objects = detector(image, score_threshold=score)
         name = inputs.name(file)
         if draw:
             _draw(inputs.drawing(out, file), image, objects, classes)
-        results += _coco(name, objects, classes, ids)
-        counts = Counter(classes[label] for label in objects.labels).most_common()
+        results += _coco(name, objects, ids)
+        counts = Counter(objects.names).most_common()
         print(f"{name}: {', '.join(f'{n} {what}' for what, n in counts) or 'nothing'}")
     write_json(out / "predictions.json", results, indent=None)
     print(f"{len(results)} objects: {out / 'predictions.json'}")
     return 2 if reader.failed else 0
-
-
-def _detect(model: Any, image: np.ndarray, image_size: tuple[int, int], *, score: float) -> Objects:
-    """Compiled for the first image only: every image is brought to the size of the canvas."""
-    canvas, transform = data.letterbox(image, image_size=image_size)
-    detections = model.predict(
-        jnp.asarray(canvas[None], jnp.float32) / 255,
-        score_threshold=score,
-        iou_threshold=0.45,
-        class_agnostic=True,
-    )
-    boxes, scores, labels, valid = (np.asarray(array)[0] for array in detections)
-    boxes = data.unletterbox_boxes(boxes[valid], transform)
-    height, width = image.shape[:2]
-    return Objects(np.clip(boxes, 0, (width, height) * 2), scores[valid], labels[valid])
 
 
 def _draw(path: Path, image: np.ndarray, objects: Objects, classes: Sequence[str]) -> None:
@@ -97,16 +75,16 @@ def _draw(path: Path, image: np.ndarray, objects: Objects, classes: Sequence[str
         Image.fromarray(drawn).save(scratch, format="PNG")
 
 
-def _coco(name: str, objects: Objects, classes: Sequence[str], ids: Ids) -> list[dict[str, Any]]:
+def _coco(name: str, objects: Objects, ids: Ids) -> list[dict[str, Any]]:
     """The objects of one image, as COCO's evaluation takes them."""
     return [
         {
             "image_id": ids.images[name],
             "file_name": name,
             "category_id": ids.categories[int(label)],
-            "category_name": classes[label],
+            "category_name": category,
             "bbox": [round(float(v), 2) for v in (x1, y1, x2 - x1, y2 - y1)],
             "score": round(float(score), 5),
         }
-        for (x1, y1, x2, y2), score, label in zip(*objects, strict=True)
+        for (x1, y1, x2, y2), score, label, category in zip(*objects, strict=True)
     ]
