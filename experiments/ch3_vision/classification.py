@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lectures_jax import data, metrics, report, runtime
-from lectures_jax.data.files import lines_of
+from lectures_jax.data.files import class_names, lines_of
 from lectures_jax.recipes import classifier
 from lectures_jax.recipes.settings import require
 from lectures_jax.report.page import Figure, Section
@@ -47,7 +47,7 @@ class Config:
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains, measures on the test split, and writes the report."""
     config = replace(config, training=classifier.with_defaults(config.training, config.data))
-    classes = lines_of(config.classes) if config.classes else None
+    classes = class_names(lines_of(config.classes), config.classes) if config.classes else None
     splits = data.read_classified(
         config.data, config.root, classes=classes, image_size=config.image_size
     )

@@ -44,6 +44,9 @@ class Config:
     splits: tuple[str, str] | None = None
     """names of the splits to train on and to measure on; None: train and test, or VOC's own
     trainval and test. Nothing is chosen by the measured split: the last step's model counts"""
+    classes: Path | None = None
+    """file of class names, one per line, of VOC or COCO annotations: their order, and all there
+    are; None: the names in the training split, sorted, or the COCO file's"""
     strict: bool = True
     """stop at the first faulty record; otherwise leave it out and list it in the report"""
     scenes: int = 6000
@@ -80,12 +83,19 @@ def read(config: Config) -> detection_data.Splits:
     """The images, brought to one size."""
     image_size = config.training.image_size
     if config.data == "digits":
+        if config.classes:
+            raise ValueError(f"--classes: expected none for --data digits, got {config.classes}.")
         key = jax.random.split(jax.random.key(config.seed), 4)[0]  # the others: `detector.train`
         return detection_data.draw_scenes(
             key, count=config.scenes, test_count=config.evaluated, image_size=image_size
         )
     return detection_data.read_files(
-        config.data, config.root, splits=config.splits, strict=config.strict, image_size=image_size
+        config.data,
+        config.root,
+        splits=config.splits,
+        classes=config.classes,
+        strict=config.strict,
+        image_size=image_size,
     )
 
 

@@ -73,7 +73,13 @@ def _run(arguments: argparse.Namespace) -> int:
             from lectures_jax.cli.check import check
 
             splits = arguments.splits and (arguments.splits[0], arguments.splits[1])
-            return check(arguments.data, arguments.root, splits=splits, out=arguments.out)
+            return check(
+                arguments.data,
+                arguments.root,
+                splits=splits,
+                classes=arguments.classes,
+                out=arguments.out,
+            )
         case "predict":
             from lectures_jax.cli.predict import predict
 
@@ -167,6 +173,12 @@ def _add_check(commands: Any) -> None:
         metavar="NAME",
         nargs=2,
         help="the two to train and to measure on (default: the usual ones)",
+    )
+    check.add_argument(
+        "--classes",
+        metavar="FILE",
+        type=Path,
+        help="class names, one per line: their order, and all there are (voc, coco, idx)",
     )
     check.add_argument("--out", metavar="FILE", type=Path, help="an HTML page of the same")
 

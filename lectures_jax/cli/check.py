@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any, cast
 
 KINDS = ("voc", "coco", "yolo", "idx", "images")
+BOXES = ("voc", "coco", "yolo")
+NAMED = ("voc", "coco", "idx")
+"""Kinds whose classes a file of names can order and limit."""
 SHOWN = 20
 """Records with a problem that are printed; the page has all that are kept."""
 
@@ -15,6 +18,7 @@ def check(
     root: Path,
     *,
     splits: tuple[str, str] | None = None,
+    classes: Path | None = None,
     out: Path | None = None,
 ) -> int:
     """Prints what a data set holds; on standard error a line per fault and per warning.
@@ -30,16 +34,20 @@ def check(
         The exit code: 0, or 1 if a training would be in vain.
 
     Raises:
-        ValueError: if there is no such folder.
+        ValueError: if there is no such folder, or an option is not for this kind.
     """
     from lectures_jax import data
     from lectures_jax.data.problems import BadInputError
 
     if not root.exists():
         raise ValueError(f"--root: expected a folder, got {root}, which does not exist.")
-    boxes = kind in ("voc", "coco", "yolo")
+    boxes = kind in BOXES
+    if splits is not None and not boxes:
+        raise ValueError(f"--splits: expected none for --data {kind}, got {' '.join(splits)}.")
+    if classes is not None and kind not in NAMED:
+        raise ValueError(f"--classes: expected none for --data {kind}, got {classes}.")
     try:
-        classes, (train, test) = _read(kind, root, splits)
+        classes, (train, test) = _read(kind, root, splits, classes)
     except BadInputError as error:
         print(f"fault: {error}", file=sys.stderr)
         return 1
@@ -60,20 +68,27 @@ def check(
     return 1 if inspection.faults else 0
 
 
-def _read(kind: str, root: Path, names: tuple[str, str] | None) -> tuple[Sequence[str], Any]:
+def _read(
+    kind: str, root: Path, names: tuple[str, str] | None, classes: Path | None
+) -> tuple[Sequence[str], Any]:
     """The classes and the two splits, without what is faulty."""
     from lectures_jax import data
+    from lectures_jax.data.files import class_names, lines_of
 
     if kind == "images":
         return data.splits_of_class_folders(root)
     if kind == "idx":
-        names, datasets = ("train", "t10k"), data.read_idx_splits(root, strict=False)
+        listed = None if classes is None else class_names(lines_of(classes), classes)
+        names = ("train", "t10k")
+        datasets = data.read_idx_splits(root, classes=listed, strict=False)
     else:
         from lectures_jax.recipes import detection_data
 
         kind = cast(detection_data.Kind, kind)
         names = names or detection_data.split_names(kind, root)
-        datasets = detection_data.read_splits(kind, root, splits=names, strict=False)
+        datasets = detection_data.read_splits(
+            kind, root, splits=names, classes=classes, strict=False
+        )
     pairs = zip(names, datasets, strict=True)
     return datasets[0].classes, [data.split_of_dataset(name, dataset) for name, dataset in pairs]
 

@@ -54,8 +54,11 @@ def read_classified(
             96 pixels.
 
     Raises:
-        ValueError: if there is no root where one is needed, or a file is not what it should be.
+        ValueError: if there is no root where one is needed, a file is not what it should be, or
+            there are `classes` for another kind than "idx".
     """
+    if classes is not None and kind != "idx":
+        raise ValueError(f"classes must be None for kind={kind!r}, got {len(classes)} names.")
     if kind == "digits":
         return Splits(digits(split="train"), digits(split="test"), tuple("0123456789"), 17)
     if root is None:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from lectures_jax import data
-from lectures_jax.data.files import is_inside, unwrap
+from lectures_jax.data.files import class_names, is_inside, lines_of, unwrap
 from lectures_jax.data.images import THREADS, upright_size
 from lectures_jax.data.problems import BadInputError
 from lectures_jax.data.records import Dataset
@@ -58,15 +58,17 @@ def read_files(
     root: Path | None,
     *,
     splits: tuple[str, str] | None = None,
+    classes: Path | None = None,
     strict: bool = True,
     image_size: tuple[int, int] | None = None,
 ) -> Splits:
-    """Returns annotated images from files; the classes are those of the first split.
+    """Returns annotated images from files.
 
     Args:
         kind: "voc", "coco" or "yolo".
         root: folder of the images and annotations, as the readers of `data` expect it.
         splits: names of the splits to train and to measure on; None: see `split_names`.
+        classes: file of class names; see `read_splits`.
         strict: stop at the first faulty record; otherwise leave it out, clip boxes that stick out,
             and list it.
         image_size: height and width, multiples of 32; None: see `common_size`.
@@ -74,7 +76,7 @@ def read_files(
     Raises:
         ValueError: if there is no root, or a file is not what it should be.
     """
-    train, test = read_splits(kind, root, splits=splits, strict=strict)
+    train, test = read_splits(kind, root, splits=splits, classes=classes, strict=strict)
     return keep_in_memory(train, test, image_size=image_size or common_size(train))
 
 
@@ -83,6 +85,7 @@ def read_splits(
     root: Path | None,
     *,
     splits: tuple[str, str] | None = None,
+    classes: Path | None = None,
     strict: bool = True,
 ) -> tuple[Dataset, Dataset]:
     """Returns the two data sets as they are in their files; see `read_files`.
@@ -91,11 +94,17 @@ def read_splits(
         kind: "voc", "coco" or "yolo".
         root: folder of the images and annotations, or one that holds nothing but it.
         splits: names of the splits to train and to measure on; None: see `split_names`.
-        strict: stop at the first faulty record.
+        classes: file of class names, one per line, of VOC or COCO annotations: the order of the
+            labels, and all that an object may have. None: the names in the first split, sorted, or
+            those of the COCO file, in its order.
+        strict: stop at the first faulty record, such as an object of another class.
 
     Raises:
-        ValueError: if there is no root, or a file is not what it should be.
+        ValueError: if there is no root, a file is not what it should be, or YOLO annotations, whose
+            files number the classes, get another file of them.
     """
+    if classes is not None and kind not in ("voc", "coco"):
+        raise ValueError(f"--classes: expected none for --data {kind}, got {classes}.")
     if root is None:
         raise ValueError(f"--root must name a folder for --data {kind}, got none.")
     if kind not in ("voc", "coco", "yolo"):
@@ -106,12 +115,13 @@ def read_splits(
     usual = split_names(kind, root)
     # The names that are usual stand for those that are there.
     first, second = usual if splits in (None, USUAL[kind][0]) else splits
+    names = None if classes is None else class_names(lines_of(classes), classes)
     match kind:
         case "voc":
-            train = data.read_voc(root, split=first, strict=strict)
+            train = data.read_voc(root, split=first, classes=names, strict=strict)
             test = data.read_voc(root, split=second, classes=train.classes, strict=strict)
         case "coco":
-            train = data.read_coco(*_coco_paths(root, first), strict=strict)
+            train = data.read_coco(*_coco_paths(root, first), classes=names, strict=strict)
             paths = _coco_paths(root, second)
             test = data.read_coco(*paths, classes=train.classes, strict=strict)
         case _:

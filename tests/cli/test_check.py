@@ -229,3 +229,37 @@ def test_splits_may_be_named(tmp_path, capsys):
     (tmp_path / "labels" / "test").rename(tmp_path / "labels" / "night")
     assert check(tmp_path, "yolo", "--splits", "train", "night") == 0
     assert "objects in night" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("yolo", "--classes", "names.txt"), "--classes: expected none for --data yolo"),
+        (("images", "--classes", "names.txt"), "--classes: expected none for --data images"),
+        (("idx", "--splits", "a", "b"), "--splits: expected none for --data idx, got a b."),
+    ],
+)
+def test_an_option_that_the_kind_has_no_use_for_is_refused(tmp_path, error_line, options, message):
+    assert check(tmp_path, *options) == 2
+    assert message in error_line()
+
+
+def test_a_file_of_names_tells_which_objects_are_not_meant(tmp_path, capsys):
+    for split in ("train", "test"):
+        for i in range(2):
+            scene(tmp_path / "JPEGImages" / f"{split}{i}.png", len(split) + i)
+            objects = "".join(
+                f"<object><name>{name}</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>{side}</xmax>"
+                f"<ymax>{side}</ymax></bndbox></object>"
+                for name, side in (("dog", 20), ("cat", 30))
+            )
+            text(
+                tmp_path / "Annotations" / f"{split}{i}.xml", f"<annotation>{objects}</annotation>"
+            )
+        text(tmp_path / "ImageSets" / "Main" / f"{split}.txt", f"{split}0\n{split}1\n")
+    names = text(tmp_path / "names.txt", "dog\nbird\n")
+    assert check(tmp_path, "voc", "--classes", str(names)) == 0
+    output, errors = capsys.readouterr()
+    assert list(rows(output, "Classes")) == ["dog", "bird"]
+    assert "got cat" in output
+    assert "warning: train: 2 unknown classes." in errors

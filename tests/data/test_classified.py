@@ -154,3 +154,8 @@ def test_what_is_wrong_with_images_is_one_line(make, message, tmp_path):
     with pytest.raises(ValueError, match=message) as error:
         data.read_classified("images", make(tmp_path))
     assert "\n" not in str(error.value)
+
+
+def test_names_are_for_files_that_only_number_their_classes():
+    with pytest.raises(ValueError, match="classes must be None for kind='digits', got 2 names"):
+        data.read_classified("digits", classes=["a", "b"])

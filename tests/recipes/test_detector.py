@@ -1,5 +1,6 @@
 """A detector trained the usual way, and the images that it is trained on."""
 
+import re
 from dataclasses import replace
 
 import jax
@@ -160,6 +161,46 @@ def test_files_are_read_by_their_kind(tmp_path, write):
     assert splits.image_size == (128, 256)
     for dataset in (splits.train, splits.test):
         np.testing.assert_allclose(dataset[0].boxes, [[0, 0, 128, 64]], rtol=1e-6)
+
+
+def test_a_file_of_names_orders_the_classes(tmp_path):
+    names = text(tmp_path / "names.txt", "wall\n\ncell\n")
+    for write in (voc, coco):
+        root = tmp_path / write.__name__
+        write(root)
+        splits = detection_data.read_files(write.__name__, root, classes=names)
+        assert splits.train.classes == splits.test.classes == ("wall", "cell")
+        assert [record.labels.tolist() for record in (*splits.train, *splits.test)] == [[1], [1]]
+
+
+def test_an_object_of_a_class_that_is_not_listed_is_an_error_or_a_problem(tmp_path):
+    voc(tmp_path)
+    file = tmp_path / "Annotations" / "trainval.xml"
+    one = file.read_text()
+    other = one.partition("<object>")[2].replace("cell", "wall").replace("<ymax>10", "<ymax>20")
+    text(file, one.replace("</annotation>", f"<object>{other}"))
+    names = text(tmp_path / "names.txt", "cell\n")
+    message = r"trainval.xml: object 1: expected a class among \['cell'\], got wall"
+    with pytest.raises(ValueError, match=message):
+        detection_data.read_files("voc", tmp_path, classes=names)
+    splits = detection_data.read_files("voc", tmp_path, classes=names, strict=False)
+    assert splits.train.classes == ("cell",)
+    assert len(splits.train[0].boxes) == 1
+    assert re.search(message, splits.train.problems[0])
+
+
+@pytest.mark.parametrize("content", ["", "cell\ncell\n"])
+def test_a_file_of_names_holds_each_once(tmp_path, content):
+    voc(tmp_path)
+    names = text(tmp_path / "names.txt", content)
+    with pytest.raises(ValueError, match=r"names.txt: list: expected"):
+        detection_data.read_files("voc", tmp_path, classes=names)
+
+
+def test_yolo_files_number_their_own_classes(tmp_path):
+    yolo(tmp_path)
+    with pytest.raises(ValueError, match="--classes: expected none for --data yolo"):
+        detection_data.read_files("yolo", tmp_path, classes=tmp_path / "classes.txt")
 
 
 def test_a_size_that_was_chosen_is_taken(tmp_path):
