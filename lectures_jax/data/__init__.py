@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from lectures_jax.data.arrays import batches, in_batches
 from lectures_jax.data.augmentation import affine_transform, augment_detection, color_jitter
 from lectures_jax.data.classification_augmentation import augment_classification
 from lectures_jax.data.idx import read_idx
@@ -36,7 +37,7 @@ try:
         letterbox_mask,
         unletterbox_boxes,
     )
-    from lectures_jax.data.loader import batches, in_memory, loader
+    from lectures_jax.data.loader import in_memory, loader
     from lectures_jax.data.masks import read_masks
     from lectures_jax.data.voc import read_voc
     from lectures_jax.data.yolo_txt import find_yolo_split, read_yolo
@@ -70,6 +71,7 @@ __all__ = [
     "find_yolo_split",
     "gaussian_grid",
     "grid_modes",
+    "in_batches",
     "in_memory",
     "inspect_splits",
     "letterbox",

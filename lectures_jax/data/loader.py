@@ -1,6 +1,6 @@
-"""Batches of fixed shape from a data set, by Grain."""
+"""Batches of images of fixed shape from a data set, by Grain."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 
 from lectures_jax.data.images import THREADS, decode_image, decode_mask
 from lectures_jax.data.letterbox import letterbox, letterbox_boxes, letterbox_mask
+from lectures_jax.data.order import Order
 from lectures_jax.data.records import Dataset, Record
 from lectures_jax.typing import Batch
 
@@ -44,7 +45,7 @@ def loader(
         image_size: height and width of the canvas.
         batch_size: examples per batch and process.
         max_boxes: rows for boxes; at least the largest number in a record.
-        seed: for the order.
+        seed: for the order, at least 0.
         shuffle: draws a new order for each epoch; otherwise the records keep their order.
         repeat: makes the stream endless, for training; otherwise it is one pass, whose last batch
             is filled up, for evaluation.
@@ -54,7 +55,8 @@ def loader(
         An iterator with `get_state` and `set_state`, which Orbax saves as it is.
 
     Raises:
-        ValueError: if the data set is empty or a record holds more than `max_boxes` boxes.
+        ValueError: if the data set is empty, a record holds more than `max_boxes` boxes, or `seed`
+            is below 0.
     """
     n = len(dataset)
     if not n:
@@ -65,48 +67,16 @@ def loader(
             f"max_boxes must be at least {len(most.boxes)} (record {most.id}), got {max_boxes}."
         )
     make = _ExampleMaker(dataset, image_size, max_boxes)
-    index = grain.MapDataset.range(n).seed(seed)
-    if shuffle:
-        index = index.shuffle()
+    order = Order(n, seed=seed if shuffle else None)
     if repeat:
-        index = index.repeat()
+        index = grain.MapDataset.source(order)
     else:
-        step = batch_size * jax.process_count()
-        index = grain.MapDataset.concatenate([index, grain.MapDataset.source([-1] * (-n % step))])
+        fill = -n % (batch_size * jax.process_count())
+        index = grain.MapDataset.source(order.span(0, n).tolist() + [-1] * fill)
     index = index.slice(slice(jax.process_index(), None, jax.process_count()))
     batches = index.map(make).batch(batch_size, drop_remainder=True, batch_fn=_stack)
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
     return iter(batches.to_iter_dataset(options))
-
-
-def batches(
-    examples: Mapping[str, np.ndarray], *, batch_size: int, seed: int = 0
-) -> grain.DatasetIterator[Batch]:
-    """Returns batches of arrays without end, each epoch in another order.
-
-    Batches cross from one epoch to the next, so nothing is dropped. Their order depends on the seed
-    alone.
-
-    Args:
-        examples: arrays whose rows belong together.
-        batch_size: rows per batch.
-        seed: for the order.
-
-    Returns:
-        An iterator with `get_state` and `set_state`, which Orbax saves as it is.
-
-    Raises:
-        ValueError: if the arrays differ in length or are empty, or `batch_size` is below 1.
-    """
-    lengths = {name: len(value) for name, value in examples.items()}
-    if len(set(lengths.values())) != 1 or 0 in lengths.values():
-        raise ValueError(f"examples must be arrays of one length, not empty, got {lengths}.")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-    order = grain.MapDataset.range(min(lengths.values())).seed(seed).shuffle().repeat()
-    rows = order.batch(batch_size, drop_remainder=True, batch_fn=np.array)
-    # One look-up for the whole batch: a call for each row would take longer than a small step.
-    return iter(rows.map(lambda i: {k: v[i] for k, v in examples.items()}).to_iter_dataset())
 
 
 class _ExampleMaker:
