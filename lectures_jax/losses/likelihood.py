@@ -7,10 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax.losses.classification import binary_cross_entropy
+from lectures_jax.ops._exponential import bounded_exp
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.typing import checked
 
 NARROW = 0.1  # of a level's width in deviations, beyond which Φ at its two sides is subtracted
+FARTHEST = 1e19  # deviations from the mean, whose square float32 can hold
 
 
 @checked
@@ -35,7 +37,7 @@ def gaussian_reconstruction(
         Bishop (2006), eq. 1.54; the variance: Asperti & Trentin (2020), sec. 4.
     """
     # Not exp(−log_var), which overflows long before it is multiplied by the square of 0.
-    squares = jnp.sum(((x - mean) * jnp.exp(-log_var / 2)) ** 2, axis=-1)
+    squares = jnp.sum(((x - mean) * bounded_exp(-log_var / 2)) ** 2, axis=-1)
     return 0.5 * (squares + x.shape[-1] * (math.log(2 * math.pi) + log_var))
 
 
@@ -71,7 +73,7 @@ def discretized_gaussian_reconstruction(
 
     The probability of a level is the Gaussian's mass within half a level of it; the first and the
     last level have the tails besides. The probabilities of all levels sum to one, so it is a
-    likelihood of the image file.
+    likelihood of the image file. More than 10¹⁹ deviations from the mean count as that many.
 
     Args:
         x: data whose values are among `levels` evenly spaced ones from 0 to 1.
@@ -91,7 +93,7 @@ def discretized_gaussian_reconstruction(
     if levels < 2:
         raise ValueError(f"levels must be at least 2, got {levels}.")
     half = 0.5 / (levels - 1)
-    scale = jnp.exp(-log_var / 2)
+    scale = bounded_exp(-log_var / 2)
     middle = (x - mean) * scale
     upper, lower = (x - mean + half) * scale, (x - mean - half) * scale
     inner = (x >= half) & (x <= 1 - half)
@@ -138,8 +140,10 @@ def iwae_bound(log_weights: Float[Array, "*b k"]) -> Float[Array, "*b"]:
 def _log_mass(low: Array, high: Array) -> Array:
     """`log (Φ(high) − Φ(low))` for low < high, exact far out in the lower tail."""
     log_high = _log_ndtr(high)
-    difference = _log_ndtr(jnp.maximum(low, jnp.minimum(high, 0) - 100)) - log_high
-    return log_high + jnp.log(-jnp.expm1(difference))
+    # Far out the clipping has to grow, or it would round to `high` itself.
+    difference = _log_ndtr(jnp.maximum(low, 1.001 * jnp.minimum(high, 0) - 100)) - log_high
+    # A level that is not narrow has more than this of the tail, whatever rounding leaves.
+    return log_high + jnp.log(-jnp.expm1(jnp.minimum(difference, -NARROW / 10)))
 
 
 def _log_mass_of_narrow(middle: Array, log_width: Array) -> Array:
@@ -151,7 +155,7 @@ def _log_mass_of_narrow(middle: Array, log_width: Array) -> Array:
 def _log_ndtr(x: Array) -> Array:
     """`log Φ(x)`, whose derivative JAX takes as a quotient of densities, which underflow."""
     far = x < -20
-    tail = jnp.where(far, x, -20)
+    tail = jnp.where(far, jnp.maximum(x, -FARTHEST), -20)
     r = (1 / tail) ** 2
     series = jnp.log1p(-r + 3 * r**2 - 15 * r**3)
     log_tail = -0.5 * (tail**2 + math.log(2 * math.pi)) - jnp.log(-tail) + series

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from lectures_jax.losses._ranges import check_range
 from lectures_jax.losses.classification import binary_cross_entropy
+from lectures_jax.ops._exponential import MOST_LOG_SIZE, bounded_exp
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops.boxes import ciou, pairwise_iou, xyxy_to_cxcywh
 from lectures_jax.ops.yolo import YoloTarget, split_head, yolo_boxes
@@ -217,7 +218,8 @@ def yolo_overlap(
     """Returns `Σ (1 − CIoU)` between the predicted and the true box of the responsible slots.
 
     It is not part of YOLOv3. It optimizes the overlap itself, which mean average precision
-    measures, and corrects boxes that the logistic loss leaves a pixel off.
+    measures, and corrects boxes that the logistic loss leaves a pixel off. A box whose side is more
+    than e¹⁰ anchors counts as one of that size, so that value and gradient are finite.
 
     Args:
         raw: output of the head.
@@ -257,7 +259,8 @@ def yolo_v1_style(
     `λ_coord Σ_obj [(x − x̂)² + (y − ŷ)² + (√w − √ŵ)² + (√h − √ĥ)²]`
     `+ Σ_obj (C − 1)² + λ_noobj Σ_noobj C² + Σ_obj Σ_c (p_c − p̂_c)²`
 
-    with `x, y` in cells, `w, h` as shares of the image, `C` and `p` after the sigmoid.
+    with `x, y` in cells, `w, h` as shares of the image, at most e¹⁰ anchors, `C` and `p` after the
+    sigmoid.
 
     Args:
         raw: output of the head.
@@ -284,7 +287,7 @@ def yolo_v1_style(
     image = jnp.array([width * stride, height * stride], raw.dtype)
     image = image.reshape((1,) * (size.ndim - 1) + (2,))
     # √(anchor · exp(t)) = √anchor · exp(t / 2), whose derivative is finite everywhere.
-    root = jnp.sqrt(anchor / image) * jnp.exp(assigned[..., 2:4] / 2)
+    root = jnp.sqrt(anchor / image) * bounded_exp(assigned[..., 2:4] / 2, most=MOST_LOG_SIZE / 2)
     xy = jnp.sum((jax.nn.sigmoid(assigned[..., :2]) - position) ** 2, axis=-1)
     wh = jnp.sum((root - jnp.sqrt(size / image)) ** 2, axis=-1)
     confidence = (jax.nn.sigmoid(slots[..., 4]) - responsible) ** 2

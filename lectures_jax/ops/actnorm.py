@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lectures_jax.ops._exponential import bounded_exp
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.typing import checked
 
@@ -34,7 +35,7 @@ def actnorm(
     Source:
         Kingma & Dhariwal (2018), sec. 3.1.
     """
-    y = x * _last(jnp.exp(log_scale), x) + _last(shift, x)
+    y = x * _last(bounded_exp(log_scale), x) + _last(shift, x)
     return y, jnp.broadcast_to(jnp.sum(log_scale), x.shape[:-1])
 
 
@@ -56,7 +57,7 @@ def actnorm_inverse(
     Source:
         Kingma & Dhariwal (2018), table 1.
     """
-    x = (y - _last(shift, y)) * _last(jnp.exp(-log_scale), y)
+    x = (y - _last(shift, y)) * _last(bounded_exp(-log_scale), y)
     return x, jnp.broadcast_to(-jnp.sum(log_scale), y.shape[:-1])
 
 

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from lectures_jax.ops._exponential import bounded_exp
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.typing import checked
 
@@ -38,7 +39,7 @@ def affine_coupling(
     hidden = _mask_of(mask, x)
     # Before they are used: an infinity that the outer `where` drops would still reach the gradient.
     shift, log_scale = jnp.where(hidden, 0, shift), jnp.where(hidden, 0, log_scale)
-    y = jnp.where(hidden, x, x * jnp.exp(log_scale) + shift)
+    y = jnp.where(hidden, x, x * bounded_exp(log_scale) + shift)
     return y, _sum_of_last(log_scale, mask.ndim)
 
 
@@ -71,7 +72,7 @@ def affine_coupling_inverse(
     """
     hidden = _mask_of(mask, y)
     shift, log_scale = jnp.where(hidden, 0, shift), jnp.where(hidden, 0, log_scale)
-    x = jnp.where(hidden, y, (y - shift) * jnp.exp(-log_scale))
+    x = jnp.where(hidden, y, (y - shift) * bounded_exp(-log_scale))
     return x, -_sum_of_last(log_scale, mask.ndim)
 
 
@@ -142,7 +143,7 @@ def lu_kernel(
         Kingma & Dhariwal (2018), eq. 10 and 11.
     """
     unit = jnp.tril(lower, -1) + jnp.eye(lower.shape[0], dtype=lower.dtype)
-    triangular = jnp.triu(upper, 1) + jnp.diag(sign * jnp.exp(log_diagonal))
+    triangular = jnp.triu(upper, 1) + jnp.diag(sign * bounded_exp(log_diagonal))
     return (unit @ triangular)[permutation]
 
 

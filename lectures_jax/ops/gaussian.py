@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lectures_jax.ops._exponential import bounded_exp
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.typing import Key, checked
 
@@ -30,7 +31,7 @@ def gaussian_log_prob(
     Source:
         Bishop (2006), eq. 2.43.
     """
-    squares = ((x - mean) * jnp.exp(-log_var / 2)) ** 2  # exp(−log σ²) alone is infinite sooner
+    squares = ((x - mean) * bounded_exp(-log_var / 2)) ** 2  # exp(−log σ²) alone is infinite sooner
     return -0.5 * jnp.sum(math.log(2 * math.pi) + log_var + squares, axis=-1)
 
 
@@ -73,4 +74,4 @@ def reparameterize(
     Source:
         Kingma & Welling (2014), sec. 2.4.
     """
-    return mean + jnp.exp(log_var / 2) * jax.random.normal(key, mean.shape, mean.dtype)
+    return mean + bounded_exp(log_var / 2) * jax.random.normal(key, mean.shape, mean.dtype)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax.ops._bins import bin_mask, clip_to_unit, partial_sums, pick, with_ends
+from lectures_jax.ops._exponential import bounded_exp
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.typing import checked
 
@@ -70,7 +71,7 @@ def piecewise_linear_inverse(
     number = pick(in_bin, jnp.broadcast_to(_bin_numbers(log_share), log_share.shape))
     log_share = pick(in_bin, log_share)
     # A bin that rounding left empty divides 0 by 0; what is not inside is not used.
-    position = (jnp.where(inside, y, 0) - pick(in_bin, edges[:-1])) * jnp.exp(-log_share)
+    position = (jnp.where(inside, y, 0) - pick(in_bin, edges[:-1])) * bounded_exp(-log_share)
     x = (number + clip_to_unit(position)) / bins
     return jnp.where(inside, x, y), jnp.where(inside, -log_share - math.log(bins), 0)
 

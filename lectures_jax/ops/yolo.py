@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from lectures_jax.ops._exponential import MOST_LOG_SIZE, bounded_exp
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops.boxes import cxcywh_to_xyxy, iou, xyxy_to_cxcywh
 from lectures_jax.typing import checked
@@ -85,7 +86,8 @@ def yolo_boxes(
 ) -> Float[Array, "*b h w a 4"]:
     """Returns the boxes that `t_x, t_y, t_w, t_h` encode.
 
-    `b_xy = (σ(t_xy) + c_xy) · stride`, `b_wh = anchor · exp(t_wh)`
+    `b_xy = (σ(t_xy) + c_xy) · stride`, `b_wh = anchor · exp(min(t_wh, 10))`: as implementations do,
+    and not the paper, the exponent is bounded, or a box could be infinite and its overlap NaN.
 
     Args:
         offsets: `t_x, t_y, t_w, t_h` of each slot.
@@ -103,7 +105,7 @@ def yolo_boxes(
     corners = corners.reshape((1,) * (offsets.ndim - 4) + corners.shape)
     anchors = anchors.astype(offsets.dtype).reshape((1,) * (offsets.ndim - 2) + anchors.shape)
     center = (jax.nn.sigmoid(offsets[..., :2]) + corners) * stride
-    size = anchors * jnp.exp(offsets[..., 2:])
+    size = anchors * bounded_exp(offsets[..., 2:], most=MOST_LOG_SIZE)
     return cxcywh_to_xyxy(jnp.concatenate([center, size], axis=-1))
 
 
@@ -113,7 +115,7 @@ def yolo_decode(
 ) -> Predictions:
     """Returns the boxes, objectness and class logits of every slot of one head.
 
-    `b_xy = (σ(t_xy) + c_xy) · stride`, `b_wh = anchor · exp(t_wh)`
+    `b_xy = (σ(t_xy) + c_xy) · stride`, `b_wh = anchor · exp(min(t_wh, 10))`
 
     Args:
         raw: output of the head; per anchor `t_x, t_y, t_w, t_h`, objectness, one logit per class.

@@ -21,13 +21,19 @@ WEIGHTS = RNG.normal(size=(4, 7)).astype(np.float32)
 LEVELS = partial(losses.discretized_gaussian_reconstruction, levels=17)
 
 CONTRACT = {
-    "gaussian_reconstruction": Contract([(X, MEAN, LOG_VAR)]),
+    "gaussian_reconstruction": Contract([(X, MEAN, LOG_VAR)], edges=[(X, X, np.float32(-400))]),
     "bernoulli_reconstruction": Contract([(X, LOGITS)], edges=[(X, 100 * LOGITS)]),
     "discretized_gaussian_reconstruction": Contract(
         [(X, MEAN, LOG_VAR)],
         op=LEVELS,
         differentiable=(1, 2),
-        edges=[(X, X, np.float32(-12)), (1 - X.round(), X.round(), np.float32(-6))],
+        edges=[
+            (X, X, np.float32(-12)),
+            (1 - X.round(), X.round(), np.float32(-6)),
+            (X, X, np.float32(-400)),
+            (1 - X.round(), X.round(), np.float32(-400)),
+            (X, 1e30 * (MEAN - 0.5), np.float32(0)),
+        ],
     ),
     "iwae_bound": Contract([(WEIGHTS,)], edges=[(0 * WEIGHTS,)]),
 }
@@ -221,7 +227,7 @@ def exact(x, mean, log_var, levels):
     )
 
 
-@pytest.mark.parametrize("log_var", [-15.0, -6.0, 0.0, 9.0, 15.0, 26.0, 100.0])
+@pytest.mark.parametrize("log_var", [-80.0, -50.0, -15.0, -6.0, 0.0, 9.0, 15.0, 26.0, 100.0])
 @pytest.mark.parametrize(("x", "mean"), [(0.5, 0.3), (0.5, 0.5), (1, 0.9), (0, 0.4), (0.25, 3)])
 def test_a_level_has_its_mass_however_narrow_or_far_it_is(x, mean, log_var):
     levels, step = 257, 1e-4

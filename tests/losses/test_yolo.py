@@ -61,7 +61,8 @@ def hide_target(value, target):
 
 
 CLASSES, SIZE = (5, 6), (0, 1, 2, 3)
-options = {"differentiable": (0,), "edges": [(FAR, TARGET, ANCHORS)]}
+HUGE = np.resize(np.array([90, -90, 1e4, -1e4, 30], np.float32), RAW.shape)
+options = {"differentiable": (0,), "edges": [(FAR, TARGET, ANCHORS), (HUGE, TARGET, ANCHORS)]}
 CONTRACT = {
     "yolo_v1_style": Contract(
         [(RAW, TARGET, ANCHORS)],
@@ -240,6 +241,17 @@ def test_a_size_beyond_all_numbers_in_an_empty_slot_has_no_gradient(loss, number
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
     np.testing.assert_array_equal(gradient.reshape(slots.shape)[..., 2:4][empty], 0)
+
+
+@pytest.mark.parametrize("number", [11.0, 90.0, 1e20, -90.0])
+def test_the_overlap_of_a_size_beyond_all_numbers_is_none(number):
+    slots = RAW.reshape(5, 6, 3, 7).copy()
+    slots[..., 2:4][TARGET.responsible] = number
+    overlap = jax.jit(jax.value_and_grad(partial(losses.yolo_overlap, stride=STRIDE)))
+    value, gradient = overlap(slots.reshape(RAW.shape), TARGET, ANCHORS)
+    count = np.sum(TARGET.responsible)
+    assert count < float(value) < 2 * count  # no intersection, and centers apart
+    assert np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ LU = (
 )
 SHIFTED = RNG.normal(30, 1, (1000, 5)).astype(np.float32)
 MANY = (*(RNG.normal(size=(2, 3000)).astype(np.float32) for _ in range(3)), np.arange(3000) % 2 < 1)
+ANY = np.resize(np.array([-200, 200, -90, 90], np.float32), X.shape)  # a network's output
+STILL = (0 * X, 0 * X, ANY, MASK)
+CHANNELS = [(SHIFTED, C_SHIFT, C_SCALE), (0 * X, 0 * C_SHIFT, ANY[0])]
 
 
 def hide(value, x, shift, log_scale, mask):
@@ -36,14 +39,14 @@ def hide(value, x, shift, log_scale, mask):
 
 
 CONTRACT = {
-    "affine_coupling": Contract([(X, SHIFT, SCALE, MASK)], edges=[MANY], hide=hide),
-    "affine_coupling_inverse": Contract([(X, SHIFT, SCALE, MASK)], edges=[MANY], hide=hide),
-    "actnorm": Contract([(X, C_SHIFT, C_SCALE)], edges=[(SHIFTED, C_SHIFT, C_SCALE)]),
-    "actnorm_inverse": Contract([(X, C_SHIFT, C_SCALE)], edges=[(SHIFTED, C_SHIFT, C_SCALE)]),
+    "affine_coupling": Contract([(X, SHIFT, SCALE, MASK)], edges=[MANY, STILL], hide=hide),
+    "affine_coupling_inverse": Contract([(X, SHIFT, SCALE, MASK)], edges=[MANY, STILL], hide=hide),
+    "actnorm": Contract([(X, C_SHIFT, C_SCALE)], edges=CHANNELS),
+    "actnorm_inverse": Contract([(X, C_SHIFT, C_SCALE)], edges=CHANNELS),
     "actnorm_statistics": Contract([(X,)], edges=[(np.ones_like(X),), (SHIFTED,)]),
     "invertible_linear": Contract([(X, KERNEL)], shared=(1,)),
     "invertible_linear_inverse": Contract([(X, KERNEL)], shared=(1,)),
-    "lu_kernel": Contract([LU], differentiable=(0, 1, 2)),
+    "lu_kernel": Contract([LU], differentiable=(0, 1, 2), edges=[(*LU[:2], ANY[0], LU[3], LU[4])]),
     "space_to_depth": Contract([(MAPS,)], exact=True),
     "depth_to_space": Contract([(MAPS.reshape(3, 2, 3, 8),)], exact=True),
     "checkerboard_mask": "it takes sizes, not arrays: by hand below",
@@ -93,6 +96,18 @@ def test_the_log_determinant_is_that_of_the_jacobian_and_the_inverse_undoes(name
     np.testing.assert_allclose(log_det, expected, atol=1e-10)
     np.testing.assert_allclose(log_det_back, -expected, atol=1e-10)
     np.testing.assert_allclose(result, x, atol=1e-10)
+
+
+@pytest.mark.parametrize("log_scale", [-200.0, -89.0, 89.0, 200.0])
+def test_zero_times_any_scale_is_zero(log_scale):
+    zero, logs = jnp.zeros(5), jnp.full(5, log_scale)
+    changed = jnp.zeros(5, bool)
+    for coupling in (ops.affine_coupling, ops.affine_coupling_inverse):
+        np.testing.assert_array_equal(coupling(zero, zero, logs, changed)[0], 0)
+    for norm in (ops.actnorm, ops.actnorm_inverse):
+        np.testing.assert_array_equal(norm(zero, zero, logs)[0], 0)
+    kernel = ops.lu_kernel(jnp.eye(5), jnp.eye(5), logs, jnp.ones(5), jnp.arange(5))
+    np.testing.assert_array_equal(kernel[~np.eye(5, dtype=bool)], 0)
 
 
 def test_a_map_s_mask_sums_over_the_whole_map():

@@ -32,7 +32,10 @@ CONTRACT = {
     "split_head": Contract([(RAW,)], op=partial(ops.split_head, num_anchors=3)),
     "yolo_boxes": Contract(
         [(SLOTS[..., :4], HEAD)],
-        edges=[(np.zeros((2, 20, 20, len(HEAD), 4), np.float32), HEAD)],
+        edges=[
+            (np.zeros((2, 20, 20, len(HEAD), 4), np.float32), HEAD),
+            (np.resize(np.array([90, -90, 1e4, -1e4, 1e30], np.float32), (5, 6, 3, 4)), HEAD),
+        ],
         op=partial(ops.yolo_boxes, stride=8),
     ),
     "yolo_decode": Contract([(RAW, HEAD)], op=partial(ops.yolo_decode, stride=8)),
@@ -54,6 +57,15 @@ CONTRACT = {
         differentiable=False,
     ),
 }
+
+
+@pytest.mark.parametrize("number", [11.0, 90.0, 1e30, np.inf])
+def test_no_output_makes_a_box_without_end(number):
+    raw = jnp.full((1, 1, 6), number).at[..., :2].set(0)
+    box = ops.yolo_decode(raw, jnp.array([[10.0, 20.0]]), stride=8).boxes[0]
+    half = np.array([5, 10]) * np.exp(10)
+    np.testing.assert_allclose(box, np.concatenate([4 - half, 4 + half]), rtol=1e-6)
+    np.testing.assert_allclose(ops.iou(box, box), 1)
 
 
 def test_a_zero_head_puts_each_anchor_at_the_middle_of_its_cell():
