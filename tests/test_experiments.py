@@ -9,10 +9,13 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lectures_jax.cli.configuration import default_fields, is_default
 from lectures_jax.cli.expected import read_expected
+from lectures_jax.recipes.evaluator import evaluator
+from lectures_jax.train.session import Session
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / "experiments").rglob("*.py"))
@@ -73,7 +76,10 @@ def test_its_bounds_are_declared_and_not_checked_by_itself(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_it_runs_two_steps(path, tmp_path):
+def test_it_runs_two_steps_and_takes_none_when_it_is_run_again(path, tmp_path, monkeypatch):
+    taken = []
+    advance = Session.advance
+    monkeypatch.setattr(Session, "advance", lambda *call: (taken.append(1), advance(*call)))
     module = load(path)
     config = module.Config(**module.TINY)
     assert dataclasses.is_dataclass(config)
@@ -82,6 +88,11 @@ def test_it_runs_two_steps(path, tmp_path):
     assert set(read_expected(path.read_text())) <= set(numbers)
     assert all(math.isfinite(value) for value in numbers.values())
     assert (tmp_path / "report.html").stat().st_size > 10_000
+    if taken:  # by a training that can be resumed
+        taken.clear()
+        evaluator.cache_clear()  # as in another process
+        assert module.run(config, tmp_path) == numbers
+        assert not taken
 
 
 def undocumented(source: str) -> list[str]:
@@ -137,3 +148,18 @@ def test_a_line_with_both_is_accepted(line):
 @pytest.mark.parametrize("line", ["Solves XOR.", "XOR. CPU; accuracy 1.", "XOR. CPU, soon."])
 def test_a_line_that_leaves_one_out_is_noticed(line):
     assert not re.search(COST, line)
+
+
+def test_a_comparison_of_more_steps_trains_its_models_again(tmp_path, monkeypatch):
+    module = load(ROOT / "experiments" / "ch4_generative" / "compare.py")
+    trained = []
+
+    def train(name, settings, *_):
+        trained.append(settings.steps)
+        return {"steps": settings.steps}, np.zeros((1, 8, 8, 1))
+
+    monkeypatch.setattr(module, "train", train)
+    for steps in (3, 3, 5, 5):
+        config = module.Config(steps=steps, tiny=True)
+        assert module.result("GAN", config, 0, None, None, tmp_path).numbers == {"steps": steps}
+    assert trained == [3, 5]

@@ -44,6 +44,7 @@ COSTS = {
     "seconds": "CPU-seconds of training",
     "sampling_seconds": "CPU-seconds of sampling",
     "parameters": "parameters",
+    "steps": "training steps",
 }
 SHOWN = 40  # images of each model on the page
 
@@ -81,7 +82,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     """Trains what is not there yet, and writes the table."""
     splits = data.read_classified(config.data, config.root)
     scorer = evaluator(
-        config.data, config.root, steps=config.evaluator_steps, most=config.evaluator_images
+        config.data, config.root, out, steps=config.evaluator_steps, most=config.evaluator_images
     )
     seeds = range(config.seed, config.seed + config.seeds)
     results = {
@@ -99,27 +100,33 @@ def run(config: Config, out: Path) -> dict[str, float]:
 def result(
     name: str, config: Config, seed: int, splits: data.Splits, scorer: Evaluator, out: Path
 ) -> Result:
-    """Trains and scores one model, or reads what an earlier run left."""
+    """Trains and scores one model, or reads what an earlier run of as many steps left."""
     folder = out / name.lower() / f"seed-{seed}"
     numbers_file, images_file = folder / "numbers.json", folder / "images.npy"
-    if not numbers_file.exists():
-        # A training that was cut off starts anew, so that its seconds count in full.
+    numbers = json.loads(numbers_file.read_text()) if numbers_file.exists() else {}
+    settings = settings_of(name, config)
+    if numbers.get("steps") != settings.steps:
+        # A training that was cut off or shorter starts anew, so that its seconds count in full.
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        numbers, images = train(name, config, seed, splits, scorer, folder)
+        numbers, images = train(name, settings, seed, splits, scorer, folder)
         np.save(images_file, np.rint(255 * images[:SHOWN]).astype(np.uint8))
         runtime.write_json(numbers_file, numbers)  # last: its name says that all is there
-    return Result(json.loads(numbers_file.read_text()), np.load(images_file) / np.float32(255))
+    return Result(numbers, np.load(images_file) / np.float32(255))
+
+
+def settings_of(name: str, config: Config) -> Any:
+    """The settings of one model's recipe."""
+    recipe = MODELS[name]
+    settings = SMALLEST[name] if config.tiny else recipe.Settings()
+    return recipe.with_defaults(replace(settings, steps=config.steps), config.data)
 
 
 def train(
-    name: str, config: Config, seed: int, splits: data.Splits, scorer: Evaluator, folder: Path
+    name: str, settings: Any, seed: int, splits: data.Splits, scorer: Evaluator, folder: Path
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Trains one model with one seed; returns its numbers and its samples."""
-    recipe = MODELS[name]
-    settings = SMALLEST[name] if config.tiny else recipe.Settings()
-    settings = recipe.with_defaults(replace(settings, steps=config.steps), config.data)
-    generator: Generator = recipe.train(settings, splits, folder, seed=seed)
+    generator: Generator = MODELS[name].train(settings, splits, folder, seed=seed)
     start = process_time()
     images = generator.sample(jax.random.key(1000 + seed), scorer.count)
     costs = {
@@ -127,6 +134,7 @@ def train(
         "seconds": generator.seconds,
         "sampling_seconds": process_time() - start,
         "parameters": generator.parameters,
+        "steps": settings.steps,
     }
     return {**scorer.scores(images), **costs}, images
 
@@ -141,7 +149,7 @@ def cell(trained: list[Result], key: str) -> str:
     values = [one.numbers[key] for one in trained]
     if None in values:
         return "–"
-    if key == "parameters":
+    if key in ("parameters", "steps"):
         return f"{int(values[0]):,}"
     spread = f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else ""
     return f"{np.mean(values):.3g}{spread}"

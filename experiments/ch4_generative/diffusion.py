@@ -72,7 +72,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     splits = data.read_classified(config.data, config.root)
     generator = diffusion.train(config.training, splits, out, seed=config.seed)
     scorer = evaluator(
-        config.data, config.root, steps=config.evaluator_steps, most=config.evaluator_images
+        config.data, config.root, out, steps=config.evaluator_steps, most=config.evaluator_images
     )
     count = config.samples or min(scorer.count, 2000)
     images = generator.sample(jax.random.key(config.seed + 1), count)

@@ -82,7 +82,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     key_moons, key_mixture = jax.random.split(jax.random.key(config.seed))
-    moons = train_on_moons(config, key_moons)
+    moons = train_on_moons(config, key_moons, out / "moons")
     splits = data.read_classified(config.data, config.root)
     generator = flow.train(settings, splits, out, seed=config.seed)
     numbers: dict[str, Any] = {f"{kind}_excess_nats": one.excess for kind, one in moons.items()}
@@ -93,7 +93,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         gain = bits - numbers["bits_per_dim"]
         numbers |= {"mixture_bits_per_dim": bits, "mixture_gain": gain}
     scorer = evaluator(
-        config.data, config.root, steps=config.evaluator_steps, most=config.evaluator_images
+        config.data, config.root, out, steps=config.evaluator_steps, most=config.evaluator_images
     )
     scores = scorer.scores(generator.sample(jax.random.key(config.seed + 1), scorer.count))
     numbers |= {name: scores[name] for name in ("frechet", "neighbor_ratio", "least_class")}
@@ -109,12 +109,13 @@ def run(config: Config, out: Path) -> dict[str, float]:
     return numbers
 
 
-def train_on_moons(config: Config, key: jax.Array) -> dict[str, two_moons.TrainedFlow]:
+def train_on_moons(config: Config, key: jax.Array, out: Path) -> dict[str, two_moons.TrainedFlow]:
     """A flow of each kind of coupling on the two moons."""
     return {
         kind: two_moons.train_two_moons(
             jax.random.fold_in(key, i),
             kind,
+            out / kind,
             steps=config.moon_steps,
             batch_size=config.moon_batch,
             points=config.test_points,
@@ -153,7 +154,7 @@ def moons_section(moons: dict[str, two_moons.TrainedFlow], figures: Path) -> Sec
         )
         for kind, one in moons.items()
     ]
-    header = ("couplings", "cross-entropy, nats", "above the entropy", "±", "parameters", "CPU-s")
+    header = ("couplings", "cross-entropy, nats", "above the entropy", "±", "parameters", "seconds")
     return Section(
         "Two moons",
         f"The entropy of the two moons is {entropy} nats: no density can code fresh points in "

@@ -64,7 +64,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     settings = gan.with_defaults(config.training, config.data)
     splits = data.read_classified(config.data, config.root)
     scorer = evaluator(
-        config.data, config.root, steps=config.evaluator_steps, most=config.evaluator_images
+        config.data, config.root, out, steps=config.evaluator_steps, most=config.evaluator_images
     )
     generator = gan.train(settings, splits, out, seed=config.seed)
     images = generator.sample(jax.random.key(config.seed + 1), scorer.count)
@@ -87,7 +87,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         walk_section(generator.model, config.seed),
     ]
     if config.grid_steps:
-        coverage, points, real = train_on_grid(config)
+        coverage, points, real = train_on_grid(config, out / "grid")
         numbers |= {"grid_modes": float(coverage.modes), "grid_quality": float(coverage.quality)}
         sections.append(grid_section(coverage, points, real, figures))
     report.page(
@@ -103,7 +103,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     return numbers
 
 
-def train_on_grid(config: Config) -> tuple[metrics.ModeCoverage, np.ndarray, np.ndarray]:
+def train_on_grid(config: Config, out: Path) -> tuple[metrics.ModeCoverage, np.ndarray, np.ndarray]:
     """The same game on 25 Gaussians; returns the coverage, and points, generated and real."""
     key_init, key_train, key_data, key_z = jax.random.split(jax.random.key(config.seed), 4)
     rngs = nnx.Rngs(key_init)
@@ -126,6 +126,7 @@ def train_on_grid(config: Config) -> tuple[metrics.ModeCoverage, np.ndarray, np.
         *gan.players(settings),
         data.batches(points, batch_size=settings.batch_size, seed=config.seed),
         steps=config.grid_steps,
+        out=out,
         ema_decay=settings.ema_decay,
         log_every=max(config.grid_steps // 3, 1),
     )

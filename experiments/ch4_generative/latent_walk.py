@@ -71,11 +71,11 @@ def run(config: Config, out: Path) -> dict[str, float]:
     splits = data.read_classified(config.data, config.root)
     model = vae.train(config.training, splits, out, seed=config.seed).model
     classifier = evaluator(
-        config.data, config.root, steps=config.evaluator_steps, most=config.evaluator_images
+        config.data, config.root, out, steps=config.evaluator_steps, most=config.evaluator_images
     )
     directions, turned = attribute_section(model, splits, classifier)
     sprites = data.factor_sprites()
-    models = {beta: train_on_sprites(config, beta, sprites) for beta in config.betas}
+    models = {beta: train_on_sprites(config, beta, sprites, out) for beta in config.betas}
     scores = {beta: disentanglement(model, sprites) for beta, model in models.items()}
     best = max(scores, key=lambda beta: scores[beta]["FactorVAE"])
     numbers = {
@@ -176,7 +176,7 @@ def attribute_section(
     return section, rows[0][-1]
 
 
-def train_on_sprites(config: Config, beta: float, sprites: dict[str, np.ndarray]) -> Vae:
+def train_on_sprites(config: Config, beta: float, sprites: dict[str, np.ndarray], out: Path) -> Vae:
     """A β-VAE of ten units."""
     shape = sprites["image"].shape[1:]
     key_init, key_train = jax.random.split(jax.random.key(config.seed))
@@ -195,6 +195,7 @@ def train_on_sprites(config: Config, beta: float, sprites: dict[str, np.ndarray]
         optax.adam(optax.cosine_decay_schedule(2e-3, config.sprite_steps)),
         data.batches(examples, batch_size=64, seed=config.seed),
         steps=config.sprite_steps,
+        out=out / "sprites" / f"beta-{beta}",
         log_every=config.sprite_steps,
     )
     return model

@@ -64,9 +64,9 @@ def run(config: Config, out: Path) -> dict[str, float]:
     splits = data.read_classified(config.data, config.root)
     generator = vae.train(settings, splits, out, seed=config.seed)
     scorer = evaluator(
-        config.data, config.root, steps=config.evaluator_steps, most=config.evaluator_images
+        config.data, config.root, out, steps=config.evaluator_steps, most=config.evaluator_images
     )
-    images, mixture = draw(config, generator, splits, scorer.count)
+    images, mixture = draw(config, generator, splits, scorer.count, out)
     scores = {name: scorer.scores(drawn) for name, drawn in images.items()}
     bounds = likelihoods(settings, generator.model, splits)
     numbers = {
@@ -92,7 +92,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
 
 
 def draw(
-    config: Config, generator: Generator, splits: data.Splits, count: int
+    config: Config, generator: Generator, splits: data.Splits, count: int, out: Path
 ) -> tuple[dict[str, np.ndarray], CodeMixture]:
     """Images of codes from the prior, the second VAE and the mixture; and a mixture of codes."""
     model, settings = generator.model, config.training
@@ -104,6 +104,8 @@ def draw(
     second = vae.train_second_stage(
         key_second,
         codes,
+        # Codes of a VAE that is trained further are others.
+        out / f"second-stage-{settings.steps}",
         hidden=min(sizes["hidden"], 256),
         batch_size=settings.batch_size,
         steps=config.second_steps,

@@ -28,6 +28,7 @@ def check(
         root: folder of the data set, or a zip file of images.
         splits: names of the splits to train and to measure on, of a set with boxes; None: the usual
             ones.
+        classes: file of class names, one per line, of VOC, COCO or IDX files; None: the set's own.
         out: HTML file that shows the same.
 
     Returns:

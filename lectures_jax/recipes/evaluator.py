@@ -32,15 +32,18 @@ class Evaluator:
         splits: the network is trained on `test`, and scores compare with `train`.
         steps: of the network's training.
         most: images that the scores compare, at most.
+        out: folder in which the network's training is kept and resumed; None leaves no files.
 
     Attributes:
         count: how many samples to give, as many as there are training images, `most` at most.
         accuracy: of the network, on the training images, which it never saw.
     """
 
-    def __init__(self, splits: data.Splits, *, steps: int, most: int = IMAGES):
+    def __init__(
+        self, splits: data.Splits, *, steps: int, most: int = IMAGES, out: Path | None = None
+    ):
         self.splits = splits
-        self._model = train_classifier(splits, steps=steps)
+        self._model = train_classifier(splits, out, steps=steps)
         images = splits.train["image"]
         self.count = min(len(images), most)
         chosen = np.random.default_rng(0).permutation(len(images))[: self.count]
@@ -128,26 +131,35 @@ class Evaluator:
 
 @lru_cache(maxsize=4)
 def evaluator(
-    kind: Kind, root: Path | None, *, steps: int | None = None, most: int = IMAGES
+    kind: Kind,
+    root: Path | None,
+    run_folder: Path | None,
+    *,
+    steps: int | None = None,
+    most: int = IMAGES,
 ) -> Evaluator:
-    """Returns the evaluator of a data set; trained once per process.
+    """Returns the evaluator of a data set; trained once per process and folder.
 
     Args:
         kind: of the data set, as `data.read_classified` takes it.
         root: where the files are.
+        run_folder: of the run that is scored, in whose `evaluator` the network's training is kept,
+            so that a resumed run reads it back; None leaves no files.
         steps: of the network's training; by default 500 for the digits (20 s) and 1500 for files.
         most: images that the scores compare, at most.
     """
     splits = data.read_classified(kind, root)
     default = 500 if kind == "digits" else 1500
-    return Evaluator(splits, steps=default if steps is None else steps, most=most)
+    out = None if run_folder is None else run_folder / "evaluator"
+    return Evaluator(splits, steps=default if steps is None else steps, most=most, out=out)
 
 
-def train_classifier(splits: data.Splits, *, steps: int) -> Cnn:
+def train_classifier(splits: data.Splits, out: Path | None, *, steps: int) -> Cnn:
     """Returns a small network that classifies the images of `splits.test`.
 
     Args:
         splits: `test` is trained on.
+        out: folder of the training; None leaves no files.
         steps: of the training.
     """
     model, _ = train.fit(
@@ -162,6 +174,7 @@ def train_classifier(splits: data.Splits, *, steps: int) -> Cnn:
         optax.adamw(optax.cosine_onecycle_schedule(steps, 5e-3), weight_decay=0.02),
         data.batches(splits.test, batch_size=64, seed=0),
         steps=steps,
+        out=out,
         ema_decay=0.99,
         augment=partial(data.augment_classification, kind="affine"),
         log_every=max(steps, 1),

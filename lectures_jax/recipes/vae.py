@@ -201,13 +201,14 @@ def draw_codes(key: Key, model: Vae, images: np.ndarray) -> np.ndarray:
 
 
 def train_second_stage(
-    key: Key, codes: np.ndarray, *, hidden: int, batch_size: int, steps: int
+    key: Key, codes: np.ndarray, out: Path | None, *, hidden: int, batch_size: int, steps: int
 ) -> Callable[[Key, int], np.ndarray]:
     """Trains a VAE of the codes, and returns `(key, count) -> codes`, which draws from it.
 
     Args:
         key: of parameters, noise and order.
         codes: [n, z].
+        out: folder for rows and checkpoints, which belongs to these codes; None leaves no files.
         hidden: units of the dense layers.
         batch_size: codes per step.
         steps: of the training.
@@ -233,6 +234,7 @@ def train_second_stage(
         optax.adam(optax.cosine_decay_schedule(1e-3, steps)),
         data.batches(examples, batch_size=batch_size, seed=0),
         steps=steps,
+        out=out,
         ema_decay=0.99,
         log_every=steps,
     )

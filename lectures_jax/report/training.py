@@ -80,16 +80,26 @@ def timing(history: MetricRows, *, batch_size: int) -> Section:
         history: rows with "step", "steps_per_second" and "data_wait".
         batch_size: examples per step.
     """
-    steps = np.diff(np.array([0, *(row["step"] for row in history)], float))
     speed = np.array([row.get("steps_per_second", np.nan) for row in history], float)
     wait = np.array([row.get("data_wait", np.nan) for row in history], float)
     rows = [
         ("steps per second, median", float(np.nanmedian(speed))),
         ("examples per second, median", float(np.nanmedian(speed)) * batch_size),
-        ("minutes of training", float(np.nansum(steps / speed)) / 60),
+        ("minutes of training", seconds_of(history) / 60),
         ("share of the time spent waiting for data, mean", float(np.nanmean(wait))),
     ]
     return Section("Timing", table=Table(("what", "value"), rows))
+
+
+def seconds_of(history: MetricRows) -> float:
+    """Returns how long the steps of a training took by the clock, over all times it was resumed.
+
+    Args:
+        history: rows with "step" and "steps_per_second"; one without a speed counts as nothing.
+    """
+    steps = np.diff(np.array([0, *(row["step"] for row in history)], float))
+    speed = np.array([row.get("steps_per_second", np.nan) for row in history], float)
+    return float(np.nansum(steps / speed))
 
 
 def configuration(fields: Mapping[str, object]) -> Section:

@@ -8,11 +8,11 @@ from lectures_jax.recipes.evaluator import Evaluator, evaluator
 @pytest.fixture(scope="module")
 def scorer() -> Evaluator:
     """An evaluator of the digits that has hardly been trained."""
-    return evaluator("digits", None, steps=2, most=64)
+    return evaluator("digits", None, None, steps=2, most=64)
 
 
 def test_it_is_trained_once_for_the_same_data(scorer):
-    assert evaluator("digits", None, steps=2, most=64) is scorer
+    assert evaluator("digits", None, None, steps=2, most=64) is scorer
     assert scorer.count == 64
 
 

@@ -11,7 +11,7 @@ from tests.recipes import tiny
 def test_an_untrained_flow_is_measured_and_inverted(kind, monkeypatch):
     tiny.skip_training(monkeypatch, two_moons)
     key = jax.random.key(0)
-    trained = two_moons.train_two_moons(key, kind, steps=2, batch_size=8, points=100)
+    trained = two_moons.train_two_moons(key, kind, None, steps=2, batch_size=8, points=100)
     assert trained.excess > 10 * trained.deviation > 0
     x = data.two_moons(key, count=7)["x"]
     z = np.asarray(trained.model.forward(x)[0])
