@@ -70,6 +70,11 @@ def test_the_recipe_of_a_reader(follow, tmp_path):
     assert run_cases(follow("tests/data/test_example.py"), tmp_path) == 2
 
 
+def test_the_recipe_of_a_kind_of_training(follow, tmp_path):
+    follow("lectures_jax/recipes/example.py")
+    assert run_cases(follow("tests/recipes/test_example.py"), tmp_path) == 2
+
+
 def test_the_recipe_of_a_model(follow):
     module = follow("lectures_jax/models/example.py")
     model = module.LinearClassifier(12, 3, rngs=nnx.Rngs(0))

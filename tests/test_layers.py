@@ -120,7 +120,7 @@ def test_ops_losses_and_metrics_know_no_flax_and_no_optax():
 
 def test_training_knows_no_block_of_a_network():
     blocks = {f"lectures_jax.nn.{file.stem}" for file in (PACKAGE / "nn").glob("[!_]*.py")}
-    users = importers(*blocks - {"lectures_jax.nn.capture"})
+    users = importers(*blocks - {"lectures_jax.nn.capture", "lectures_jax.nn.precision"})
     assert not [name for name in users if name.startswith("train/")]
     assert "models/yolo.py" in users
 

@@ -23,14 +23,16 @@ def compute_in(model: M, dtype: DTypeLike | None) -> M:
         dtype: such as `jnp.bfloat16`; None: what each layer's input and parameters have in common.
 
     Raises:
-        ValueError: if `dtype` is not one of floats.
+        ValueError: if `dtype` is not one of floats, or no layer has a `dtype` that could be set.
     """
     if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"dtype must be one of floats, such as bfloat16, got {dtype}.")
     copy = nnx.merge(*nnx.split(model))
-    for _, module in nnx.iter_modules(copy):
-        if hasattr(module, "dtype"):
-            module.dtype = dtype  # pyright: ignore[reportAttributeAccessIssue]
+    layers = [module for _, module in nnx.iter_modules(copy) if hasattr(module, "dtype")]
+    if not layers:
+        raise ValueError(f"model must have layers with a dtype, got {type(model).__name__}.")
+    for layer in layers:
+        layer.dtype = dtype  # pyright: ignore[reportAttributeAccessIssue]
     return copy
 
 

@@ -5,9 +5,15 @@ from lectures_jax.train.descent import descent, make_step
 from lectures_jax.train.diagnosis import NonFiniteError
 from lectures_jax.train.evaluation import evaluate, predict
 from lectures_jax.train.fit import fit, fit_adversarial
-from lectures_jax.train.learner import Learner, compile_step, split_key
+from lectures_jax.train.learner import (
+    Learner,
+    average,
+    compile_step,
+    split_key,
+    update,
+)
 from lectures_jax.train.run import run
-from lectures_jax.train.state import TrainState, assemble, init, rebuild
+from lectures_jax.train.state import TrainState, assemble, buffers_of, init, rebuild
 from lectures_jax.train.stopping import Stopped
 
 __all__ = [
@@ -18,6 +24,8 @@ __all__ = [
     "TrainState",
     "adversarial",
     "assemble",
+    "average",
+    "buffers_of",
     "compile_step",
     "descent",
     "evaluate",
@@ -29,4 +37,5 @@ __all__ = [
     "rebuild",
     "run",
     "split_key",
+    "update",
 ]

@@ -96,7 +96,7 @@ def adversarial(
     def step(
         structure: nnx.GraphDef, state: TrainState, batch: Batch, fixed: Any
     ) -> tuple[TrainState, Metrics]:
-        key, key_augment, key_objective = split_key(state.key)
+        _, key_augment, key_objective = split_key(state.key)
         examples = augment(key_augment, batch) if augment else batch
         proposed, finite, metrics = state, jnp.bool_(True), {}
         for name, part, own in turns(examples, key_objective):
@@ -112,7 +112,7 @@ def adversarial(
             finite, metrics = finite & good, metrics | measured
         metrics["loss"] = metrics["discriminator_loss"] + metrics["generator_loss"]
         ema = average(state, proposed.params, proposed.buffers, None, ema_decay)
-        proposed = proposed._replace(ema=ema, key=key, step=state.step + 1, failed=~finite)
+        proposed = proposed._replace(ema=ema, failed=~finite)
         return proposed, metrics
 
     return Learner(begin, step, augment, forward, PLAYERS)

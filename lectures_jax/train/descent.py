@@ -8,6 +8,7 @@ import optax
 from flax import nnx
 from jaxtyping import DTypeLike
 
+from lectures_jax.nn.precision import compute_in
 from lectures_jax.train.arguments import check_updates
 from lectures_jax.train.learner import (
     Augment,
@@ -19,7 +20,7 @@ from lectures_jax.train.learner import (
     split_key,
     update,
 )
-from lectures_jax.train.state import TrainState, assemble, buffers_of, cast, init
+from lectures_jax.train.state import TrainState, assemble, buffers_of, init
 from lectures_jax.typing import Batch, Key, Metrics, Objective
 
 
@@ -44,9 +45,9 @@ def descent(
         augment: `(key, batch) -> batch` of the whole batch, compiled into the step. A function of
             one example is passed as
             `lambda key, batch: jax.vmap(one)(jax.random.split(key, n), batch)`.
-        precision: float dtype that parameters and batch are cast to for the forward and backward
-            pass, such as `jnp.bfloat16`; the state (parameters, buffers, averages, optimizer) and
-            the gradients keep their own. None casts nothing.
+        precision: float dtype that the layers compute in during training, such as `jnp.bfloat16`
+            (see `nn.precision`): parameters, statistics, gradients and losses keep theirs, and so
+            does the model that training returns. None for each layer's own.
 
     Returns:
         A learner whose metrics are the objective's, `loss`, `grad_norm`, and `learning_rate` where
@@ -54,7 +55,7 @@ def descent(
 
     Raises:
         ValueError: if `accumulate` is below 1, `ema_decay` outside [0, 1), `precision` no float
-            dtype, or the optimizer not Optax's.
+            dtype or the model has no layer with a `dtype`, or the optimizer is not Optax's.
     """
     check_updates(optimizer, ema_decay=ema_decay, precision=precision)
     if accumulate < 1:
@@ -66,18 +67,22 @@ def descent(
         return init(key, model, optimizer, ema=ema_decay is not None)
 
     def forward(model: Any, batch: Batch, key: Key, fixed: Any) -> Any:
-        return call_objective(objective, model, cast(batch, precision), key, fixed)
+        return call_objective(objective, in_precision(model), batch, key, fixed)
+
+    def in_precision(model: Any) -> Any:
+        return model if precision is None else compute_in(model, precision)
 
     def step(
         structure: nnx.GraphDef, state: TrainState, batch: Batch, fixed: Any
     ) -> tuple[TrainState, Metrics]:
-        key, key_augment, key_objective = split_key(state.key)
+        _, key_augment, key_objective = split_key(state.key)
         examples = augment(key_augment, batch) if augment else batch
 
         def loss_of(params: dict) -> Any:
-            model = assemble(structure, params, state.buffers, precision=precision)
-            loss, metrics = forward(model, examples, key_objective, fixed)
-            return cast(loss, precision and jnp.float32), (metrics, buffers_of(model))
+            model = in_precision(assemble(structure, params, state.buffers))
+            loss, metrics = call_objective(objective, model, examples, key_objective, fixed)
+            loss = loss.astype(jnp.promote_types(loss.dtype, jnp.float32))
+            return loss, (metrics, buffers_of(model))
 
         gradient = jax.value_and_grad(loss_of, has_aux=True)
         (loss, (metrics, buffers)), grads = gradient(state.params)
@@ -88,8 +93,6 @@ def descent(
             buffers=buffers,
             optimizer_state=new.optimizer_state,
             ema=average(state, new.params, buffers, new.optimizer_state, ema_decay),
-            key=key,
-            step=state.step + 1,
             failed=~new.finite,
         )
         return proposed, metrics | _learning_rate(new.optimizer_state)

@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from lectures_jax.runtime import current_request
 from lectures_jax.train.learner import call_objective
-from lectures_jax.train.state import assemble, evaluation_view
+from lectures_jax.train.state import assemble, evaluation_view, frozen
 from lectures_jax.train.stopping import check
 from lectures_jax.typing import Batch, Key, Metrics, Objective, Ratio
 
@@ -67,7 +67,7 @@ def evaluate(
     if first_only and iter(batches) is batches:
         raise Untried
     structure, params, buffers = nnx.split(evaluation_view(model), nnx.Param, ...)
-    count, sums = jnp.float32(0), None
+    count, sums, fixed = jnp.float32(0), None, frozen(fixed)
     for number, batch in enumerate(islice(batches, 1 if first_only else None)):
         check(current_request())
         size, added = _sums(structure, objective, params, buffers, batch, fixed, number)

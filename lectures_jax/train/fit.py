@@ -41,7 +41,8 @@ def fit(
         ema_decay: of moving averages of the parameters, which `evaluate` and the result then use.
         accumulate: batches whose gradients are averaged before the optimizer updates.
         augment: `(key, batch) -> batch` of the whole batch, compiled into the step.
-        precision: float dtype of the forward and backward pass, None for the model's own.
+        precision: float dtype that the layers compute in during training, such as `jnp.bfloat16`,
+            None for their own (see `descent`).
         options: of `run`: `fixed`, `steps`, `out`, `evaluate`, `evaluate_every`, `best`,
             `save_every`, `log_every`.
 

@@ -28,9 +28,9 @@ class Learner(NamedTuple):
     Attributes:
         init: `(key, model) -> (structure, state)`.
         step: `(structure, state, batch, fixed) -> (state, metrics)`, pure. The new state's `failed`
-            says whether anything was not finite; keeping the old state then is `compile_step`'s.
-            `metrics` has the `loss`. `fixed` is what training was given under that name: arrays
-            that the step reads and never changes, or None.
+            says whether anything was not finite; `guarded` then keeps the old one, and it alone
+            counts steps and moves the key on. `metrics` has the `loss`. `fixed` is what training
+            was given under that name: arrays that the step reads and never changes, or None.
         augment: applied to the batch by the step with the first of `split_key`'s two keys.
         forward: `(model, batch, key, fixed) -> Any`, what the step computes of the augmented batch
             with the second of these keys: the search for what was not finite runs it layer by
@@ -86,8 +86,15 @@ def compile_step(structure: nnx.GraphDef, learner: Learner) -> Step:
 def guarded(
     structure: nnx.GraphDef, learner: Learner, state: TrainState, batch: Batch, fixed: Any
 ) -> tuple[TrainState, Metrics]:
-    """Takes a step, and keeps the state where it failed; not compiled."""
+    """Takes a step, counts it and moves the key on, but keeps the state if it failed; not compiled.
+
+    Raises:
+        ValueError: if the metrics have no `loss`.
+    """
     proposed, metrics = learner.step(structure, state, batch, fixed)
+    if "loss" not in metrics:
+        raise ValueError(f"a learner's step must measure a 'loss', got {sorted(metrics)}.")
+    proposed = proposed._replace(step=state.step + 1, key=split_key(state.key)[0])
     failed = state.failed | proposed.failed
     state = jax.tree.map(lambda old, new: _select(failed, old, new), state, proposed)
     return state._replace(failed=failed), metrics
@@ -128,7 +135,14 @@ def update(
 def call_objective(
     objective: Any, model: Any, batch: Batch, key: Key, fixed: Any
 ) -> tuple[Array, Metrics]:
-    """Returns an objective's result; `fixed` is a fourth argument where there is any.
+    """Returns an objective's result.
+
+    Args:
+        objective: `(model, batch, key) -> (scalar, metrics)`.
+        model: to call.
+        batch: of examples.
+        key: for random numbers.
+        fixed: the objective's fourth argument, None for three arguments.
 
     Raises:
         ValueError: if the objective returns anything but a scalar and a dictionary.
@@ -151,6 +165,19 @@ def average(
     """Moves the averages by `ema ← d · ema + (1 − d) · new`, `d = min(decay, (1 + n) / (10 + n))`.
 
     `n` counts the optimizer's moves: with accumulated gradients the averages rest in between, too.
+
+    Args:
+        state: before the step.
+        params: after it.
+        buffers: after it.
+        optimizer_state: after it, or None where no optimizer accumulates.
+        decay: in [0, 1), None for no averages.
+
+    Returns:
+        The averages after the step, None where `decay` is None.
+
+    Raises:
+        ValueError: if there is a decay and no averages in the state, or averages and no decay.
     """
     if decay is None or state.ema is None:
         if (decay is None) != (state.ema is None):

@@ -21,7 +21,7 @@ from lectures_jax.train.history import History, Row
 from lectures_jax.train.learner import Learner
 from lectures_jax.train.progress import open_progress
 from lectures_jax.train.session import Schedule, Session
-from lectures_jax.train.state import TrainState, rebuild
+from lectures_jax.train.state import TrainState, frozen, rebuild
 from lectures_jax.train.stopping import Stopped, check
 from lectures_jax.train.stream import Stream
 from lectures_jax.typing import Batch, Key
@@ -82,7 +82,8 @@ def run(
             `set_state`, as Grain's, resumes where it was; any other iterable is drawn from the
             beginning again, so it must give the same batches each time.
         fixed: arrays that the step reads and never changes, such as a teacher or a loss network:
-            any tree, or an `nnx` module. It is an argument of the compiled step: neither donated,
+            any tree, or an `nnx` module, whose dropout is off and whose batch norm is on its
+            running averages. It is an argument of the compiled step: neither donated,
             averaged or saved, nor a constant of the program.
         steps: batches to train on in all; None uses all there are.
         out: folder for `metrics.jsonl`, `tensorboard/` and `checkpoints/`, which belongs to one
@@ -124,7 +125,7 @@ def run(
             structure=structure,
             learner=learner,
             state=restored.state if restored else state,
-            fixed=fixed,
+            fixed=frozen(fixed),
             step=done,
             stream=Stream(batches),
             history=History(out, step=done, last=restored and restored.row),

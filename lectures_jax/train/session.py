@@ -91,7 +91,7 @@ class Session:
         first = self.failed_batch is None
         if first:
             check_batch(batch)
-            self.failed_batch = jax.tree.map(jnp.zeros_like, batch)
+            self.failed_batch = _zeros_like(batch, self.state)
         self.state, self.failed_batch, metrics = self._compiled(
             self.state, self.failed_batch, batch, self.fixed
         )
@@ -178,6 +178,15 @@ class Session:
             row["steps_per_second"] = len(metrics) / seconds
             row["data_wait"] = self.stream.waited / seconds
         return row
+
+
+def _zeros_like(batch: Batch, state: TrainState) -> Batch:
+    """Returns zeros that are bound to the state's device if it is, as restored arrays are.
+
+    The step returns them bound then, and would compile again for what it has returned.
+    """
+    zeros = jax.tree.map(jnp.zeros_like, batch)
+    return jax.device_put(zeros, state.step.sharding) if state.step.committed else zeros
 
 
 def _check_shapes(first: Batch, batch: Batch) -> None:

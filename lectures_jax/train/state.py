@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, DTypeLike, Int
+from jaxtyping import Array, Bool, Int
 
 from lectures_jax.typing import Key
 
@@ -67,36 +67,25 @@ def init(
     return structure, jax.tree.map(_own, state)
 
 
-def assemble(
-    structure: nnx.GraphDef, params: Any, buffers: Any, *, precision: DTypeLike | None = None
-) -> Any:
+def assemble(structure: nnx.GraphDef, params: Any, buffers: Any) -> Any:
     """Returns the model of a structure and its arrays: the only place where the two meet.
 
     Args:
         structure: as `init` returned it.
         params: dictionary or `nnx.State` of the parameters.
         buffers: dictionary or `nnx.State` of all other arrays.
-        precision: float dtype that the parameters are cast to, None for their own. Buffers keep
-            theirs: moving averages need the digits.
     """
     # Without a copy batch norm would write into variables of an outer trace.
-    return nnx.merge(structure, cast(params, precision), buffers, copy=True)
+    return nnx.merge(structure, params, buffers, copy=True)
 
 
 def buffers_of(model: Any) -> dict:
-    """Returns all arrays of a model but its parameters, as `TrainState` keeps them."""
+    """Returns all arrays of a model but its parameters, as `TrainState` keeps them.
+
+    Args:
+        model: an `nnx` module.
+    """
     return nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
-
-
-def cast(tree: Any, dtype: DTypeLike | None) -> Any:
-    """Returns a tree whose floating-point arrays have a dtype; None leaves all as they are."""
-    if dtype is None:
-        return tree
-
-    def convert(x: Any) -> Any:
-        return jnp.asarray(x, dtype) if jnp.issubdtype(jnp.result_type(x), jnp.floating) else x
-
-    return jax.tree.map(convert, tree)
 
 
 def rebuild(structure: nnx.GraphDef, state: TrainState) -> Any:
@@ -117,6 +106,19 @@ def rebuild(structure: nnx.GraphDef, state: TrainState) -> Any:
 def evaluation_view(model: Any) -> Any:
     """Returns the model, arrays shared, without dropout and with batch norm's averages."""
     return nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
+
+
+def frozen(fixed: Any) -> Any:
+    """Returns what training keeps fixed, with every module of it in its evaluation view.
+
+    Args:
+        fixed: any tree of arrays and `nnx` modules.
+    """
+
+    def view(part: Any) -> Any:
+        return evaluation_view(part) if isinstance(part, nnx.Module) else part
+
+    return jax.tree.map(view, fixed, is_leaf=lambda part: isinstance(part, nnx.Module))
 
 
 def _own(x: Any) -> Array:

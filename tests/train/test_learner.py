@@ -13,6 +13,7 @@ import pytest
 from flax import nnx
 
 from lectures_jax import train
+from lectures_jax.nn.precision import compute_in
 from lectures_jax.train.run import RunOptions
 from tests.train.nets import Affine, Net, arrays, assert_same, points, squared
 
@@ -110,7 +111,7 @@ def slow_weights(objective, optimizer, *, period, share):
     def step(structure, state, batch, fixed):
         inner, slow = state.optimizer_state
         new, metrics = fast.step(structure, state._replace(optimizer_state=inner), batch, fixed)
-        due = new.step % period == 0
+        due = (state.step + 1) % period == 0
         slow = jax.tree.map(lambda s, f: jnp.where(due, s + share * (f - s), s), slow, new.params)
         params = jax.tree.map(lambda s, f: jnp.where(due, s, f), slow, new.params)
         new = new._replace(params=params, optimizer_state=(new.optimizer_state, slow))
@@ -145,7 +146,7 @@ def test_a_step_in_half_precision_keeps_its_state_in_single(precision):
     dtypes = []
 
     def objective(model, batch, key):
-        dtypes.append((model.layers[0].kernel[...].dtype, batch["x"].dtype))
+        dtypes.append((model.layers[0].kernel[...].dtype, model(batch["x"], key=key).dtype))
         return squared(model, batch, key)
 
     learner = train.descent(objective, optax.adam(0.05), ema_decay=0.9, precision=precision)
@@ -157,10 +158,104 @@ def test_a_step_in_half_precision_keeps_its_state_in_single(precision):
     for batch in points(60):
         state, metrics = step(state, batch)
         losses.append(float(metrics["loss"]))
-    assert set(dtypes) == {(jnp.dtype(precision), jnp.dtype(precision))}
+    assert set(dtypes) == {(jnp.dtype(jnp.float32), jnp.dtype(precision))}
     assert jax.tree.map(lambda x: x.dtype, state) == before
     assert metrics["loss"].dtype == metrics["grad_norm"].dtype == jnp.float32
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) / 2
+
+
+def test_half_precision_is_that_of_training_and_not_of_its_result():
+    model, _ = train.fit(
+        *(jax.random.key(0), Net(rngs=nnx.Rngs(0)), squared, optax.adam(0.05), points(3)),
+        precision=jnp.bfloat16,
+    )
+    assert model.layers[0].dtype is None
+    assert model(jnp.ones((2, 3))).dtype == jnp.float32
+
+
+def test_half_precision_equals_a_model_that_computes_in_it():
+    fit = partial(train.fit, jax.random.key(0), objective=squared, optimizer=optax.adam(0.05))
+    model = Net(rngs=nnx.Rngs(0))
+    by_option, _ = fit(model=model, batches=points(5), precision=jnp.bfloat16)
+    by_layers, _ = fit(model=compute_in(model, jnp.bfloat16), batches=points(5))
+    exact, _ = fit(model=model, batches=points(5))
+    assert_same(arrays(by_option), arrays(by_layers))
+    kernels = [model.layers[0].kernel[...] for model in (by_option, exact)]
+    assert 0 < jnp.abs(kernels[0] - kernels[1]).max() < 0.05
+
+
+def test_what_overflows_in_half_precision_only_is_located():
+    model = Net(rngs=nnx.Rngs(0))
+    model.layers[0].kernel[...] = model.layers[0].kernel[...] * 1e6
+    fit = partial(train.fit, jax.random.key(0), model, squared, optax.adam(0.05), points(1))
+    with pytest.raises(train.NonFiniteError, match=r"not finite is layers\.0 \(Linear\)\.$"):
+        fit(precision=jnp.float16)
+    train.fit(jax.random.key(0), model, squared, optax.adam(0.05), points(1))
+
+
+def test_half_precision_without_a_layer_that_has_a_dtype_is_refused():
+    class Plain(nnx.Module):
+        def __init__(self):
+            self.weight = nnx.Param(jnp.ones((3, 1)))
+
+        def __call__(self, x, *, key=None):
+            return x @ self.weight[...]
+
+    with pytest.raises(ValueError, match="model must have layers with a dtype, got Plain"):
+        train.fit(
+            *(jax.random.key(0), Plain(), squared, optax.adam(0.05), points(1)),
+            precision=jnp.bfloat16,
+        )
+
+
+def test_a_fixed_network_is_in_its_evaluation_view():
+    def follow(model, batch, key, teacher):
+        return jnp.mean((model(batch["x"], key=key) - teacher(batch["x"])) ** 2), {}
+
+    teacher = Net(rngs=nnx.Rngs(1))  # with batch norm and dropout, in training mode
+    before = arrays(teacher)
+    fixed = {"teacher": teacher, "scale": jnp.ones(2)}
+
+    def nested_teacher(model, batch, key, fixed):
+        return follow(model, batch, key, fixed["teacher"])
+
+    model, alone = train.fit(
+        *(jax.random.key(0), Affine(rngs=nnx.Rngs(0)), follow, optax.sgd(0.1), points(3)),
+        fixed=teacher,
+    )
+    _, nested = train.fit(
+        *(jax.random.key(0), Affine(rngs=nnx.Rngs(0)), nested_teacher, optax.sgd(0.1), points(3)),
+        fixed=fixed,
+    )
+    assert alone[-1]["loss"] == nested[-1]["loss"]
+    assert_same(arrays(teacher), before)
+    measured = train.evaluate(model, follow, [next(points(1))], fixed=teacher)
+    own = train.state.evaluation_view(teacher)(next(points(1))["x"])
+    expected = jnp.mean((model(next(points(1))["x"]) - own) ** 2)
+    np.testing.assert_allclose(measured["loss"], expected, rtol=1e-6)
+
+
+def test_the_guard_counts_steps_and_moves_the_key_on():
+    fast = train.descent(squared, optax.sgd(0.1))
+    structure, state = fast.init(jax.random.key(0), Affine(rngs=nnx.Rngs(0)))
+    key = train.split_key(state.key)[0]
+    new, _ = fast.step(structure, state, next(points(1)), None)
+    assert new.step == 0
+    stepped, _ = train.compile_step(structure, fast)(state, next(points(1)))
+    assert stepped.step == 1
+    assert stepped.key == key
+
+
+def test_a_learner_without_a_loss_is_refused():
+    fast = train.descent(squared, optax.sgd(0.1))
+
+    def step(*args):
+        state, metrics = fast.step(*args)
+        return state, {"error": metrics["loss"]}
+
+    model = Affine(rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"must measure a 'loss', got \['error'\]"):
+        train.run(jax.random.key(0), model, fast._replace(step=step), points(1))
 
 
 def test_the_options_of_a_training_are_spelled_in_one_place():

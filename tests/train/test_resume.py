@@ -198,3 +198,20 @@ def test_the_best_checkpoint_is_kept_and_returned(tmp_path):
     again, _ = fit_it(points(8))
     assert_same(arrays(again), seen[2])
     assert [row["score"] for row in history if row["step"] in (2, 4, 8)] == [0.1, 0.7, 0.3]
+
+
+def test_a_resumed_run_compiles_its_step_once(tmp_path):
+    compiled = []
+
+    def listen(event, seconds, **details):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(details.get("fun_name"))
+
+    fit = partial(train.fit, jax.random.key(0), Net(rngs=nnx.Rngs(0)), squared, optax.sgd(0.05))
+    fit(points(2), out=tmp_path, steps=2)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        fit(points(6), out=tmp_path, steps=6)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert len([name for name in compiled if "_advance" in str(name)]) == 1, compiled
