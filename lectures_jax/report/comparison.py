@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lectures_jax.report.curves import MetricRows, curves_by_run
+from lectures_jax.report.curves import MetricRows, curves_by_run, panels_of
 from lectures_jax.report.page import Figure, Section, Table
 
 MEASURED_BY_THE_LOOP = ("step", "steps_per_second", "data_wait")
 
 
 def compared_curves(runs: Mapping[str, MetricRows], folder: Path) -> Section:
-    """Draws each metric of the runs in one figure, a line for each run that has it.
+    """Draws each metric of training in one figure, with evaluations of it as dashed lines.
 
     Args:
         runs: rows with "step", by the run's name.
@@ -19,10 +19,11 @@ def compared_curves(runs: Mapping[str, MetricRows], folder: Path) -> Section:
     names = dict.fromkeys(name for rows in runs.values() for row in rows for name in row)
     shown = [name for name in names if name not in MEASURED_BY_THE_LOOP]
     figures = []
-    for number, name in enumerate(shown):
+    for number, (name, *beside) in enumerate(panels_of(shown)):
         path = folder / f"metric{number}.svg"
-        curves_by_run(runs, name, path)
-        figures.append(Figure(path, f"{name}, by step; the legend has the last values."))
+        curves_by_run(runs, name, path, beside=beside)
+        dashed = f" (dashed: {', '.join(beside)})" if beside else ""
+        figures.append(Figure(path, f"{name}{dashed}, by step; the legend has the last values."))
     return Section("Curves", figures=figures)
 
 

@@ -1,6 +1,6 @@
 """Curves of numbers: a training's history, and precision over recall."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,36 @@ from lectures_jax.report.theme import INK, MUTED, color, plot
 
 MetricRows = Sequence[Mapping[str, float | int | None]]
 """Metrics by name, a row for each step that has some, with "step"; None (JSON's null) is NaN."""
+
+EVALUATED = ("test_", "validation_", "held_out_", "evaluation_")
+"""Prefixes of what is measured on other data, after which the name of training's metric follows."""
+
+
+def trained_name(name: str) -> str | None:
+    """Returns the metric of training that an evaluation's name refers to, such as `loss`, or None.
+
+    Args:
+        name: of a metric, such as `evaluation_loss`; `held_out` alone refers to the loss.
+    """
+    prefix = next((prefix for prefix in EVALUATED if name.startswith(prefix)), None)
+    if prefix is None:
+        return "loss" if f"{name}_" in EVALUATED else None
+    return name.removeprefix(prefix)
+
+
+def panels_of(names: Iterable[str]) -> list[list[str]]:
+    """Returns a panel for each metric of training, followed by those of evaluations of it.
+
+    Args:
+        names: of metrics, in the order of the panels.
+    """
+    names = list(names)
+    evaluated = {name: trained for name in names if (trained := trained_name(name)) in names}
+    return [
+        [name, *(other for other, trained in evaluated.items() if trained == name)]
+        for name in names
+        if name not in evaluated
+    ]
 
 
 def curves(
@@ -27,8 +57,8 @@ def curves(
     Args:
         history: rows with "step", as `train.fit` returns them.
         path: file to write: `.svg`, `.png` or `.pdf`.
-        panels: groups of names that share a panel, from top to bottom; by default each name has a
-            panel of its own.
+        panels: groups of names that share a panel, from top to bottom; by default each metric of
+            training has one, which it shares with those of evaluations.
         log: makes the y axes logarithmic.
 
     Raises:
@@ -39,7 +69,7 @@ def curves(
     if missing := [i for i, row in enumerate(history) if "step" not in row]:
         raise ValueError(f'history must have "step" in each row, row {missing[0]} has none.')
     names = dict.fromkeys(name for row in history for name in row if name != "step")
-    panels = [[name] for name in names] if panels is None else panels
+    panels = panels_of(names) if panels is None else panels
     if unknown := [name for panel in panels for name in panel if name not in names]:
         raise ValueError(f"panels must name some of {list(names)}, got {unknown[0]!r}.")
     if not panels:
@@ -54,25 +84,36 @@ def curves(
         axes[-1].set_xlabel("step")
 
 
-def curves_by_run(runs: Mapping[str, MetricRows], name: str, path: Path) -> None:
+def curves_by_run(
+    runs: Mapping[str, MetricRows], name: str, path: Path, *, beside: Sequence[str] = ()
+) -> None:
     """Draws one metric of several trainings over their steps, with the last values in the legend.
 
     Args:
         runs: rows with "step", by the run's name; a run without the metric has no line.
         name: of the metric.
         path: file to write: `.svg`, `.png` or `.pdf`.
+        beside: other metrics, drawn as dashed lines in the color of the run.
     """
-    with plot(path, height=1.6 + 0.17 * len(runs)) as (ax,):
+    with plot(path, height=1.6 + 0.17 * len(runs) * (1 + len(beside))) as (ax,):
         for number, (run, history) in enumerate(runs.items()):
-            if any(name in row for row in history):
-                _line(ax, history, name, label=run, shade=color(number))
+            for metric in (name, *beside):
+                if any(metric in row for row in history):
+                    label = run if metric == name else f"{run}, {metric}"
+                    style = {"color": color(number), "ls": "-" if metric == name else "--"}
+                    _line(ax, history, metric, label=label, style=style)
         ax.set(xlabel="step", ylabel=_plain(name))
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1))
         ax.margins(x=0.01)
 
 
 def _line(
-    ax: Axes, history: MetricRows, name: str, *, label: str, shade: str | None = None
+    ax: Axes,
+    history: MetricRows,
+    name: str,
+    *,
+    label: str,
+    style: Mapping[str, str] | None = None,
 ) -> None:
     rows = [(row["step"], row[name]) for row in history if name in row]
     steps, values = np.array(rows, float).reshape(-1, 2).T
@@ -85,7 +126,7 @@ def _line(
     label = f"{_plain(label)}  {last}"
     marker = "o" if marked.any() else ""
     options = {"marker": marker, "markevery": marked, "markersize": 2.5, "label": label}
-    ax.plot(steps, values, **options, color=shade)
+    ax.plot(steps, values, **options, **(style or {}))
 
 
 def precision_recall_curves(curves: Mapping[str, Num[np.ndarray, " r"]], path: Path) -> None:

@@ -5,11 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lectures_jax.report.curves import MetricRows, curves
+from lectures_jax.report.curves import MetricRows, curves, trained_name
 from lectures_jax.report.page import Figure, Section, Table
-
-EVALUATED = ("test_", "validation_", "held_out_", "evaluation_")
-"""Prefixes of what is measured on other data, after which the name of training's metric follows."""
 
 OPTIMIZATION = {"learning_rate": "Learning rate", "grad_norm": "norm of the gradient"}
 
@@ -23,7 +20,8 @@ def training(
 ) -> Section:
     """Returns the curves of a run: losses on the training data, scores on other data.
 
-    A score such as `test_accuracy` is drawn on the axes of the `accuracy` that training measures.
+    A score such as `test_accuracy` is drawn on the axes of the `accuracy` that training measures,
+    and so is, whether it is named or not, an `evaluation_loss` on those of a `loss`.
     Learning rate and norm of the gradient have a figure of their own, where the history has them.
 
     Args:
@@ -34,8 +32,9 @@ def training(
     """
     names = {name for row in history for name in row}
     scores = [[name for name in panel if name not in OPTIMIZATION] for panel in scores]
-    beside = {name: _trained(name) for panel in scores for name in panel}
+    beside = {name: trained_name(name) for panel in scores for name in panel}
     on_losses = {name for panel in losses for name in panel}
+    beside |= {n: trained_name(n) for n in sorted(names) if trained_name(n) in on_losses}
     panels = [
         [*panel, *(name for name, trained in beside.items() if trained in panel)]
         for panel in losses
@@ -58,14 +57,6 @@ def training(
         measured = "is" if len(beside) == 1 else "are"
         text += f"; {_listed(list(beside))} {measured} measured on data that is not trained on"
     return Section("Training", f"{text}.", figures=figures)
-
-
-def _trained(name: str) -> str | None:
-    """The metric of training that an evaluation's name refers to."""
-    prefix = next((prefix for prefix in EVALUATED if name.startswith(prefix)), None)
-    if prefix is None:
-        return "loss" if f"{name}_" in EVALUATED else None
-    return name.removeprefix(prefix)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -20,6 +20,17 @@ def test_each_metric_is_a_figure_and_each_run_a_line_of_its_color(tmp_path):
     assert PALETTE[1] not in score
 
 
+def test_training_and_evaluation_share_a_figure(tmp_path):
+    rows = [{"step": i, "evaluation_loss": 1.5, "loss": 1.0, "test_error": 0.5} for i in (1, 2)]
+    section = report.compared_curves({"plain": rows, "deep": rows[:1]}, tmp_path)
+    loss, error = (figure.source.read_text() for figure in section.figures)
+    for label in ("plain  1", "plain, evaluation_loss  1.5", "deep, evaluation_loss  1.5"):
+        assert f"<!-- {label} -->" in loss
+    assert "stroke-dasharray" in loss
+    assert "<!-- plain  0.5 -->" in error
+    assert "dashed: evaluation_loss" in section.figures[0].caption
+
+
 def test_results_have_a_column_for_each_run():
     section = report.compared_results({"a": {"loss": 1.0}, "b": {"loss": 2.0, "mAP50": 0.5}})
     assert section.table.header == ("result", "a", "b")

@@ -72,6 +72,12 @@ def test_a_history_that_cannot_be_drawn_raises(tmp_path, rows, panels, message):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_loss_and_its_evaluation_share_a_panel(tmp_path):
+    rows = [{"step": 1, "test_loss": 1.0, "accuracy": 0.5, "loss": 2.0, "score": 1.0}]
+    report.curves(rows, tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").read_text().count('id="axes_') == 3
+
+
 def test_names_are_no_formulas(tmp_path):
     report.curves([{"step": 1, "_a$b$<script>": 1.0}], tmp_path / "a.svg")
     assert "<script" not in (tmp_path / "a.svg").read_text()

@@ -46,6 +46,15 @@ def test_a_loss_on_held_out_data_is_drawn_on_the_axes_of_the_loss(tmp_path):
     assert [figure.caption for figure in section.figures] == ["By step: loss and held_out."]
 
 
+def test_an_evaluation_of_a_loss_is_drawn_beside_it_without_being_named(tmp_path):
+    rows = [{"step": i, "loss": 1.0, "evaluation_loss": 1.5, "nats": 2.0} for i in (1, 2)]
+    section = report.training(rows, tmp_path, losses=[["nats"], ["loss"]], scores=[])
+    (figure,) = section.figures
+    assert figure.caption == "By step: nats, loss and evaluation_loss."
+    assert figure.source.read_text().count('id="axes_') == 2
+    assert "evaluation_loss is measured on data that is not trained on" in section.text
+
+
 def test_a_score_of_no_training_metric_has_a_figure(tmp_path):
     section = report.training(HISTORY, tmp_path, losses=[["loss"]], scores=[["mAP50"]])
     assert section.figures[1].caption == "On data that is not trained on: mAP50."
