@@ -18,6 +18,7 @@ from flax import nnx
 
 from lectures_jax import data, objectives, optim, report, runtime, train, weights
 from lectures_jax.models.cnn import Cnn
+from lectures_jax.recipes import optimizers
 from lectures_jax.recipes.classifier import accuracy
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import color, plot
@@ -162,7 +163,7 @@ def train_source(config: Config, old: Task, out: Path) -> tuple[Cnn, list[Row]]:
         jax.random.key(config.seed),
         network(config, old, config.seed),
         objectives.classification,
-        optax.adam(optax.cosine_onecycle_schedule(config.source_steps, config.learning_rate)),
+        optimizers.adam(optax.cosine_onecycle_schedule(config.source_steps, config.learning_rate)),
         (batch(rng, old.train, config) for _ in range(config.source_steps)),
         steps=config.source_steps,
         out=out,
@@ -249,8 +250,8 @@ def write_report(
     report.page(
         out / "report.html",
         title="Transfer learning",
-        summary=f"Training on {len(tasks[0].train['labels'])} images of five classes helps with "
-        f"five others, of which {' / '.join(map(str, config.labels))} each are labelled.",
+        summary=f"What training on {len(tasks[0].train['labels'])} images of five classes is worth "
+        f"for five others, of which {' / '.join(map(str, config.labels))} each are labelled.",
         numbers={
             f"accuracy from scratch, {middle} labels": numbers["from_scratch"],
             f"best gain, {middle} labels": numbers["best_gain"],

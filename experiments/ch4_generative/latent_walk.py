@@ -23,6 +23,7 @@ from lectures_jax.models.vae import Vae
 from lectures_jax.recipes import vae
 from lectures_jax.recipes.evaluator import Evaluator, evaluator
 from lectures_jax.recipes.generator import Kind
+from lectures_jax.recipes.optimizers import adam
 from lectures_jax.report.page import Figure, Section, Table
 
 EXPECTED = {"factor_vae": (0.45, None), "turned": (0.8, None)}
@@ -192,7 +193,7 @@ def train_on_sprites(config: Config, beta: float, sprites: dict[str, np.ndarray]
         key_train,
         model,
         objective,
-        optax.adam(optax.cosine_decay_schedule(2e-3, config.sprite_steps)),
+        adam(optax.cosine_decay_schedule(2e-3, config.sprite_steps)),
         data.batches(examples, batch_size=64, seed=config.seed),
         steps=config.sprite_steps,
         out=out / "sprites" / f"beta-{beta}",

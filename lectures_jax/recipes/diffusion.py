@@ -18,6 +18,7 @@ from lectures_jax import data, losses, objectives, ops, weights
 from lectures_jax.models.diffusion import Denoiser
 from lectures_jax.nn.parameters import count_parameters
 from lectures_jax.recipes.generator import Generator, Kind, to_unit_range
+from lectures_jax.recipes.optimizers import adam
 from lectures_jax.recipes.settings import fill, require
 from lectures_jax.train import fit
 from lectures_jax.typing import Key
@@ -102,7 +103,7 @@ def train_network(
             alpha_bar=signal_ratios(settings.schedule_steps),
             class_dropout=settings.class_dropout,
         ),
-        optax.adam(optax.cosine_onecycle_schedule(steps, settings.learning_rate)),
+        adam(optax.cosine_onecycle_schedule(steps, settings.learning_rate)),
         data.batches(splits.train, batch_size=settings.batch_size, seed=seed),
         steps=steps,
         out=out,

@@ -19,6 +19,7 @@ from lectures_jax.models.flow import Flow
 from lectures_jax.models.vae import Vae
 from lectures_jax.recipes import diffusion, flow, gan, vae
 from lectures_jax.recipes.generator import Kind
+from lectures_jax.recipes.optimizers import adam
 from lectures_jax.recipes.settings import require
 from lectures_jax.train import fit, predict
 from lectures_jax.typing import Batch, Key, Metrics
@@ -244,7 +245,7 @@ def _fit_as_vae(
         jax.random.key(seed + 7),
         model,
         objective,
-        optax.adam(optax.cosine_decay_schedule(settings.learning_rate / 3, steps)),
+        adam(optax.cosine_decay_schedule(settings.learning_rate / 3, steps)),
         data.batches(splits.train, batch_size=settings.batch_size, seed=seed),
         fixed=fixed,
         steps=steps,

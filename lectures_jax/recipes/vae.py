@@ -19,6 +19,7 @@ from lectures_jax.models.vae import Vae
 from lectures_jax.nn.parameters import count_parameters
 from lectures_jax.recipes.generator import Generator, Kind
 from lectures_jax.recipes.mixture import fit_code_mixture
+from lectures_jax.recipes.optimizers import adam
 from lectures_jax.recipes.settings import fill, require
 from lectures_jax.train import evaluate, fit, predict
 from lectures_jax.train.history import Row
@@ -114,7 +115,7 @@ def train_network(
         key_train,
         weights.build_model("vae", sizes, rngs=nnx.Rngs(key_init)),
         objective(settings),
-        optax.adam(optax.cosine_decay_schedule(settings.learning_rate, steps)),
+        adam(optax.cosine_decay_schedule(settings.learning_rate, steps)),
         data.batches(splits.train, batch_size=settings.batch_size, seed=seed),
         steps=steps,
         out=out,
@@ -231,7 +232,7 @@ def train_second_stage(
         key_train,
         model,
         objectives.elbo,
-        optax.adam(optax.cosine_decay_schedule(1e-3, steps)),
+        adam(optax.cosine_decay_schedule(1e-3, steps)),
         data.batches(examples, batch_size=batch_size, seed=0),
         steps=steps,
         out=out,

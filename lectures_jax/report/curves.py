@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Num
@@ -113,7 +114,7 @@ def _line(
     name: str,
     *,
     label: str,
-    style: Mapping[str, str] | None = None,
+    style: Mapping[str, Any] | None = None,
 ) -> None:
     rows = [(row["step"], row[name]) for row in history if name in row]
     steps, values = np.array(rows, float).reshape(-1, 2).T
