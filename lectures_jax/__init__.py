@@ -39,6 +39,7 @@ def _lazy_files(package: str) -> tuple[Callable[[str], Any], Callable[[], list[s
 if TYPE_CHECKING:  # what editors and type checkers are to know, which run nothing
     from lectures_jax import cli as cli
     from lectures_jax import data as data
+    from lectures_jax import input_optimization as input_optimization
     from lectures_jax import losses as losses
     from lectures_jax import metrics as metrics
     from lectures_jax import models as models
