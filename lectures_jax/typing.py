@@ -1,11 +1,14 @@
-"""Types that several layers share, and the check that arguments are of them."""
+"""Types that several layers share, and the checks that arguments are of them and in range."""
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
+from operator import index
 from types import UnionType
-from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
+from typing import Any, NamedTuple, SupportsIndex, TypeVar, Union, get_args, get_origin
 
+from jax.core import Tracer
 from jaxtyping import AbstractArray, Array, Bool, Float, Int, Integer, PRNGKeyArray, jaxtyped
 
 Key = PRNGKeyArray
@@ -93,6 +96,59 @@ def checked(fn: F) -> F:
         return fn(*args, **kwargs)
 
     return call  # pyright: ignore[reportReturnType]
+
+
+def check_range(
+    *, low: int | float = -math.inf, high: int | float = math.inf, **numbers: Any
+) -> None:
+    """Refuses numbers outside of [low, high], by name.
+
+    Args:
+        low: least value.
+        high: greatest value.
+        numbers: Python numbers; None and values under a trace, which are not known, pass.
+
+    Raises:
+        ValueError: naming the number, the range and the value.
+    """
+    range_ = f"at least {low}" if high == math.inf else f"in [{low}, {high}]"
+    for name, number in numbers.items():
+        if number is not None and not isinstance(number, Tracer) and not low <= number <= high:
+            raise ValueError(f"{name} must be {range_}, got {number}.")
+
+
+def check_positive(**numbers: Any) -> None:
+    """Refuses numbers that are not above 0, by name.
+
+    Args:
+        numbers: Python numbers; None and values under a trace pass.
+
+    Raises:
+        ValueError: naming the number and the value.
+    """
+    for name, number in numbers.items():
+        if number is not None and not isinstance(number, Tracer) and not number > 0:
+            raise ValueError(f"{name} must be positive, got {number}.")
+
+
+def check_count(*, low: int = 1, **counts: Any) -> None:
+    """Refuses what is no integer of at least `low` that is known while tracing, by name.
+
+    The shapes or the length of a program depend on it.
+
+    Args:
+        low: least value.
+        counts: Python integers; None passes.
+
+    Raises:
+        ValueError: naming the number and the value.
+    """
+    for name, count in counts.items():
+        if isinstance(count, Tracer) or not (count is None or isinstance(count, SupportsIndex)):
+            got = "a traced value" if isinstance(count, Tracer) else repr(count)
+            raise ValueError(f"{name} must be an integer of at least {low}, got {got}.")
+        if count is not None and index(count) < low:
+            raise ValueError(f"{name} must be at least {low}, got {count}.")
 
 
 def _kinds_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...] | None:

@@ -5,9 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lectures_jax.losses._ranges import check_range
 from lectures_jax.ops._precision import in_float32
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_range, checked
 
 
 class SnrWeights(NamedTuple):
@@ -102,7 +101,7 @@ def min_snr_weights(alpha_bar: Float[Array, "*b"], *, gamma: float = 5.0) -> Snr
     Source:
         Hang et al. (2023), sec. 3.4.
     """
-    check_range(gamma=gamma)
+    check_range(gamma=gamma, low=0)
     # With ᾱ and 1 − ᾱ in place of the ratio, both ends are finite.
     rest = 1 - alpha_bar
     capped = jnp.minimum(alpha_bar, gamma * rest)

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops.gaussian import standard_normal_log_prob
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_count, checked
 
 
 @checked
@@ -46,6 +46,6 @@ def bits_per_dim(nll: Float[Array, "*b"], *, dims: int, levels: int) -> Float[Ar
     Source:
         Theis et al. (2016), sec. 3.1; Papamakarios et al. (2017), appendix E.2.
     """
-    if dims < 1 or levels < 2:
-        raise ValueError(f"dims and levels must be at least 1 and 2, got {dims} and {levels}.")
+    check_count(dims=dims)
+    check_count(levels=levels, low=2)
     return nll / (dims * math.log(2)) + math.log2(levels)

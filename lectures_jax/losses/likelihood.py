@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from lectures_jax.losses.classification import binary_cross_entropy
 from lectures_jax.ops._exponential import bounded_exp
 from lectures_jax.ops._precision import in_float32
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_count, checked
 
 NARROW = 0.1  # of a level's width in deviations, beyond which Φ at its two sides is subtracted
 FARTHEST = 1e19  # deviations from the mean, whose square float32 can hold
@@ -90,8 +90,7 @@ def discretized_gaussian_reconstruction(
     Source:
         Ho et al. (2020), eq. 13.
     """
-    if levels < 2:
-        raise ValueError(f"levels must be at least 2, got {levels}.")
+    check_count(levels=levels, low=2)
     half = 0.5 / (levels - 1)
     scale = bounded_exp(-log_var / 2)
     middle = (x - mean) * scale

@@ -6,13 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from lectures_jax.losses._ranges import check_range
 from lectures_jax.losses.classification import binary_cross_entropy
 from lectures_jax.ops._exponential import MOST_LOG_SIZE, bounded_exp
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops.boxes import ciou, pairwise_iou, xyxy_to_cxcywh
 from lectures_jax.ops.yolo import YoloTarget, split_head, yolo_boxes
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_range, checked
 
 
 class YoloTerms(NamedTuple):
@@ -107,7 +106,7 @@ def ignored_slots(
     Source:
         Redmon & Farhadi (2018), sec. 2.1.
     """
-    check_range(ignore_threshold=ignore_threshold, high=1)
+    check_range(ignore_threshold=ignore_threshold, low=0, high=1)
     _check_target(target, slots=boxes.shape[:-1])
     batch = boxes.shape[:-4]
     flat = boxes.reshape(*batch, -1, 4)
@@ -279,7 +278,7 @@ def yolo_v1_style(
     Source:
         Redmon et al. (2016), eq. 3.
     """
-    check_range(coord=coord, no_object=no_object)
+    check_range(coord=coord, no_object=no_object, low=0)
     slots, assigned = _split(raw, target, anchors)
     responsible = target.responsible.astype(raw.dtype)
     position, size, anchor = _slot_geometry(target, anchors, stride=stride)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_count, checked
 
 
 class ClassScores(NamedTuple):
@@ -67,8 +67,7 @@ def confusion_matrix(
     Source:
         Kohavi & Provost (1998), "Glossary of terms".
     """
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
+    check_count(num_classes=num_classes)
     known = (predicted >= 0) & (predicted < num_classes) & (labels >= 0) & (labels < num_classes)
     cell = jnp.where(known, labels * num_classes + predicted, num_classes**2)
     counts = jnp.bincount(cell.ravel(), length=num_classes**2 + 1)[:-1]

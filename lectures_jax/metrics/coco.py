@@ -42,7 +42,7 @@ from jaxtyping import Array, Bool, Float, Float64, Int
 
 from lectures_jax.metrics import _coco_matching as matching
 from lectures_jax.metrics._coco_matching import AREAS, IOU_THRESHOLDS
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_count, checked
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 MAX_DETECTIONS = np.array([1, 10, 100])
@@ -121,11 +121,12 @@ def coco_map(
         Precision and recall for every setting, and COCO's twelve numbers.
 
     Raises:
-        ValueError: if there is no image, or no slot for a detection or an object.
+        ValueError: if there is no image, or no slot for a detection or an object, or no class.
 
     Source:
         Lin et al. (2014), and `cocoeval.py` of the COCO API (2015).
     """
+    check_count(num_classes=num_classes)
     if 0 in (*scores.shape, *true_labels.shape):
         raise ValueError(
             "coco_map expected at least one image and one slot per image, if only an invalid one, "

@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Int32
 
 from lectures_jax import ops
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_count, check_range, checked
 
 
 class Matches(NamedTuple):
@@ -84,7 +84,7 @@ def match_detections(
     Source:
         Everingham et al. (2010), sec. 4.2.
     """
-    _need_threshold(iou_threshold)
+    check_range(iou_threshold=iou_threshold, low=0, high=1)
     arrays = (boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd)
     return _match(*arrays, iou_threshold)
 
@@ -122,13 +122,14 @@ def precision_recall(
         One curve per class, with a point for each of the n = i·d detections.
 
     Raises:
-        ValueError: if there is no image, no slot for a detection or an object, or `iou_threshold`
-            is out of [0, 1].
+        ValueError: if there is no image, no slot for a detection or an object, no class, or
+            `iou_threshold` is out of [0, 1].
 
     Source:
         Everingham et al. (2010), sec. 4.2.
     """
-    _need_threshold(iou_threshold)
+    check_count(num_classes=num_classes)
+    check_range(iou_threshold=iou_threshold, low=0, high=1)
     arrays = (boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd)
     sorted_scores, true, false, num_objects = _count(
         *arrays, iou_threshold, num_classes=num_classes
@@ -179,23 +180,19 @@ def voc_ap(
         Values in [0, 1], and -1 for a class without objects.
 
     Raises:
-        ValueError: if there is no image, no slot for a detection or an object, or `iou_threshold`
-            is out of [0, 1].
+        ValueError: if there is no image, no slot for a detection or an object, no class, or
+            `iou_threshold` is out of [0, 1].
 
     Source:
         Everingham et al. (2010), sec. 4.2; Everingham & Winn (2012), sec. 3.4.1.
     """
-    _need_threshold(iou_threshold)
+    check_count(num_classes=num_classes)
+    check_range(iou_threshold=iou_threshold, low=0, high=1)
     arrays = (boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd)
     _, true, false, num_objects = _count(*arrays, iou_threshold, num_classes=num_classes)
     if eleven_point:
         return _eleven_point(true, false, num_objects)
     return _all_points(true, false, num_objects)
-
-
-def _need_threshold(iou_threshold: float) -> None:
-    if not 0 <= iou_threshold <= 1:
-        raise ValueError(f"iou_threshold must be in [0, 1], got {iou_threshold}.")
 
 
 @jax.jit

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from lectures_jax.typing import Key, checked
+from lectures_jax.typing import Key, check_count, checked
 
 Codes = Float[Array | np.ndarray, "n d"]
 Factors = Int[Array | np.ndarray, "n k"]
@@ -52,7 +52,7 @@ def mutual_information_gap(codes: Codes, factors: Factors, *, bins: int = 20) ->
     Source:
         Chen et al. (2018), eq. 6.
     """
-    _need_positive(bins=bins)
+    check_count(bins=bins)
     codes, factors = _check(codes, factors)
     edges = [np.histogram_bin_edges(unit, bins)[1:-1] for unit in codes.T]
     levels = np.stack([np.digitize(u, e) for u, e in zip(codes.T, edges, strict=True)])
@@ -109,7 +109,9 @@ def dci(key: Key, codes: Codes, factors: Factors, *, trees: int = 20) -> DciScor
         trees: number of trees in each forest.
 
     Returns:
-        The three scores, and the importance of each unit for each factor.
+        The three scores, and the importance of each unit for each factor. A factor of a single
+        level is left out of the scores, and no unit is important for it; if there is no other, the
+        scores are 0.
 
     Raises:
         ValueError: if there are fewer than four examples or only one unit, a code is not finite,
@@ -121,13 +123,17 @@ def dci(key: Key, codes: Codes, factors: Factors, *, trees: int = 20) -> DciScor
     """
     from sklearn.ensemble import RandomForestClassifier
 
-    _need_positive(trees=trees)
+    check_count(trees=trees)
     codes, factors = _check(codes, factors, least=4)
     rng = _generator(key)
     order = rng.permutation(len(codes))
     training, held_out = np.split(order, [3 * len(order) // 4])
+    varies = _varies(factors)
+    table = np.zeros((codes.shape[1], factors.shape[1]))
+    if not varies.any():
+        return DciScores(0.0, 0.0, 0.0, table)
     importance, right = [], []
-    for factor in factors.T:
+    for factor in factors[:, varies].T:
         # Each split may choose among all units: else needless ones get a share by chance.
         every: Any = None  # scikit-learn's stubs have strings only
         forest = RandomForestClassifier(
@@ -136,8 +142,8 @@ def dci(key: Key, codes: Codes, factors: Factors, *, trees: int = 20) -> DciScor
         forest.fit(codes[training], factor[training])
         importance.append(forest.feature_importances_)
         right.append(forest.score(codes[held_out], factor[held_out]))
-    table = np.stack(importance, axis=1)
-    return DciScores(*dci_of_importance(table), float(np.mean(right)), table)
+    table[:, varies] = np.stack(importance, axis=1)
+    return DciScores(*dci_of_importance(table[:, varies]), float(np.mean(right)), table)
 
 
 @checked
@@ -197,9 +203,8 @@ def factor_vae_score(
     Source:
         Kim & Mnih (2018), sec. 4.
     """
-    _need_positive(group=group)
-    if votes < 2:
-        raise ValueError(f"votes must be at least 2, one of each half, got {votes}.")
+    check_count(group=group)
+    check_count(votes=votes, low=2)  # one of each half
     codes, factors = _check(codes, factors)
     rng = _generator(key)
     codes, factors = codes[:, _varies(codes)], factors[:, _varies(factors)]
@@ -227,12 +232,6 @@ def _check(codes: Codes, factors: Factors, *, least: int = 1) -> tuple[np.ndarra
     if not np.isfinite(codes).all():
         raise ValueError(f"codes must be finite, got {np.sum(~np.isfinite(codes))} that are not.")
     return codes, np.asarray(factors)
-
-
-def _need_positive(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}.")
 
 
 def _varies(columns: np.ndarray) -> np.ndarray:

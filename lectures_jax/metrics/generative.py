@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from lectures_jax.metrics._float64 import in_float64
 from lectures_jax.metrics._frechet import frechet
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_count, check_positive, checked
 
 Vectors = Float[Array | np.ndarray, "n d"]
 Others = Float[Array | np.ndarray, "m d"]
@@ -119,8 +119,7 @@ def manifold_scores(real: Vectors, fake: Others, *, neighbors: int = 5) -> Manif
     Source:
         Kynkäänniemi et al. (2019), eq. 1 and 2; Naeem et al. (2020), eq. 3 and 4.
     """
-    if neighbors < 1:
-        raise ValueError(f"neighbors must be at least 1, got {neighbors}.")
+    check_count(neighbors=neighbors)
     _need(neighbors + 1, real=real, fake=fake)
     return in_float64(partial(_manifold, neighbors), real, fake)
 
@@ -175,8 +174,7 @@ def class_histogram(
     Source:
         Srivastava et al. (2017), sec. 4, count the modes of a set of digits in this way.
     """
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
+    check_count(num_classes=num_classes)
     _need(1, labels=labels)
     inside = (labels >= 0) & (labels < num_classes)
     counts = jnp.bincount(jnp.where(inside, labels, num_classes), length=num_classes + 1)
@@ -203,8 +201,7 @@ def mode_coverage(points: Vectors, modes: Others, *, deviation: float) -> ModeCo
     Source:
         Srivastava et al. (2017), sec. 4.1.
     """
-    if not deviation > 0:
-        raise ValueError(f"deviation must be positive, got {deviation}.")
+    check_positive(deviation=deviation)
     _need(1, points=points, modes=modes)
     return in_float64(partial(_covered_modes, deviation), points, modes)
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from lectures_jax import ops
 from lectures_jax.ops._precision import upcast
-from lectures_jax.typing import Key, checked
+from lectures_jax.typing import Key, check_range, checked
 
 
 class AggregateScores(NamedTuple):
@@ -42,8 +42,7 @@ def active_units(mean: Float[Array, "n d"], *, threshold: float = 0.01) -> Int[A
         Burda et al. (2016), sec. 5.2.
     """
     _need_codes(mean)
-    if threshold < 0:
-        raise ValueError(f"threshold must be at least 0, got {threshold}.")
+    check_range(threshold=threshold, low=0)
     # From the first row on: the rounded mean of large equal numbers is not that number.
     variance = jnp.var(upcast(mean) - upcast(mean[:1]), axis=0)
     return jnp.sum(variance > threshold, dtype=jnp.int32)

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax import losses, metrics
-from lectures_jax.losses._ranges import check_range
 from lectures_jax.ops._precision import upcast
-from lectures_jax.typing import Batch, Key, Metrics
+from lectures_jax.typing import Batch, Key, Metrics, check_range
 
 
 def classification(
@@ -30,7 +29,7 @@ def classification(
     Source:
         Bishop (2006), eq. 4.108; smoothing: Szegedy et al. (2016), sec. 7.
     """
-    check_range(smoothing=smoothing, high=1)
+    check_range(smoothing=smoothing, low=0, high=1)
     logits = upcast(model(batch["image"], key=key))
     loss = jnp.mean(losses.cross_entropy(logits, batch["labels"]))
     if smoothing:

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lectures_jax import losses, ops
-from lectures_jax.losses._ranges import check_range
 from lectures_jax.ops._precision import upcast
-from lectures_jax.typing import Batch, Key, Metrics
+from lectures_jax.typing import Batch, Key, Metrics, check_range
 
 
 class _Noisy(NamedTuple):
@@ -131,7 +130,7 @@ def diffusion_velocity(
 
 def _predict(model, batch: Batch, key: Key, alpha_bar: Array, class_dropout: float) -> _Noisy:
     """Adds noise to the images, drops labels, and calls the model."""
-    check_range(class_dropout=class_dropout, high=1)
+    check_range(class_dropout=class_dropout, low=0, high=1)
     x0 = 2 * batch["image"] - 1
     key_noise, key_level, key_class, key_model = jax.random.split(key, 4)
     noise = ops.per_sample_normal(key_noise, x0.shape, dtype=x0.dtype)

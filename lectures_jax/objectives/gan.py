@@ -8,9 +8,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax import losses
-from lectures_jax.losses._ranges import check_range
 from lectures_jax.ops._precision import upcast
-from lectures_jax.typing import Batch, Key, Metrics
+from lectures_jax.typing import Batch, Key, Metrics, check_range
 
 
 def gan_discriminator(
@@ -40,18 +39,18 @@ def gan_discriminator(
         generated images, and `penalty`, where there is one.
 
     Raises:
-        ValueError: if a weight is negative.
+        ValueError: if a weight is negative, or the model does not give one logit per image.
 
     Source:
         Goodfellow et al. (2014), eq. 1; Mescheder et al. (2018), eq. 9 and 10; Gulrajani et al.
         (2017), eq. 3.
     """
-    check_range(r1=r1, r2=r2, gradient_penalty=gradient_penalty)
+    check_range(r1=r1, r2=r2, gradient_penalty=gradient_penalty, low=0)
     key_z, key_penalty = jax.random.split(key)
     real = batch["image"]
     fake = jax.lax.stop_gradient(_draw(model, key_z, len(real)))
     # Two calls: batch normalization, where there is any, normalizes either by itself.
-    logits = upcast(model.logits(real)), upcast(model.logits(fake))
+    logits = _logits(model, real), _logits(model, fake)
     total = jnp.mean(loss(*logits))
     metrics = {
         "real": jnp.mean(jax.nn.sigmoid(logits[0])),
@@ -85,11 +84,14 @@ def gan_generator(
         key: for z.
         loss: function of the logits of generated images.
 
+    Raises:
+        ValueError: if the model does not give one logit per image.
+
     Source:
         Goodfellow et al. (2014), sec. 3.
     """
     fake = _draw(model, key, len(batch["image"]))
-    return jnp.mean(loss(upcast(model.logits(fake)))), {}
+    return jnp.mean(loss(_logits(model, fake))), {}
 
 
 def gan_generator_relativistic(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metrics]:
@@ -101,12 +103,25 @@ def gan_generator_relativistic(model, batch: Batch, key: Key) -> tuple[Float[Arr
         batch: `image`, real images to compare with.
         key: for z.
 
+    Raises:
+        ValueError: if the model does not give one logit per image.
+
     Source:
         Jolicoeur-Martineau (2019), eq. 8.
     """
     fake = _draw(model, key, len(batch["image"]))
-    real_logits, fake_logits = upcast(model.logits(batch["image"])), upcast(model.logits(fake))
+    real_logits, fake_logits = _logits(model, batch["image"]), _logits(model, fake)
     return jnp.mean(losses.discriminator_relativistic(fake_logits, real_logits)), {}
+
+
+def _logits(model, images: Float[Array, "b *_"]) -> Float[Array, " b"]:
+    logits = upcast(model.logits(images))
+    if logits.shape != (len(images),):
+        raise ValueError(
+            f"model.logits must give one number per image, shape ({len(images)},), got shape "
+            f"{logits.shape}."
+        )
+    return logits
 
 
 def _draw(model, key: Key, count: int) -> Float[Array, "b *_"]:

@@ -21,9 +21,14 @@ def regression(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metrics
     Returns:
         The loss, and `loss`.
 
+    Raises:
+        ValueError: if the model gives one number per example instead of a row.
+
     Source:
         Bishop (2006), eq. 1.2, without its factor ½ and divided by the number of examples.
     """
     predicted = upcast(model(batch["x"], key=key))
+    if predicted.ndim < 2:  # or one sum of all examples would be their mean
+        raise ValueError(f"model must give a row per example, got shape {predicted.shape}.")
     loss = jnp.mean(losses.squared_error(predicted, upcast(batch["y"])))
     return loss, {"loss": loss}

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lectures_jax import losses, metrics, ops
-from lectures_jax.losses._ranges import check_range
 from lectures_jax.ops._draws import draw
 from lectures_jax.ops._precision import upcast
-from lectures_jax.typing import Batch, Key, Metrics
+from lectures_jax.typing import Batch, Key, Metrics, check_count, check_range
 
 Reconstruction = Callable[[Any, Array, Array], Float[Array, " b"]]
 """`(model, x, z) -> −log p(x|z)` for each example, in nats."""
@@ -76,14 +75,14 @@ def optimal_sigma_nll(
     Source:
         Asperti & Trentin (2020), sec. 5.
     """
-    check_range(momentum=momentum, high=1)
-    x, mean = upcast(x), upcast(model.decode(z))
+    check_range(momentum=momentum, low=0, high=1)
+    x, mean = _flat(upcast(x)), _flat(upcast(model.decode(z)))
     error = jax.lax.stop_gradient(jnp.mean((x - mean) ** 2))
     variance = jnp.exp(upcast(model.pixel_log_var[...]))
     average = momentum * variance + (1 - momentum) * error
     log_var = jnp.log(jnp.minimum(variance, average))
     model.pixel_log_var[...] = log_var
-    return losses.gaussian_reconstruction(_flat(x), _flat(mean), log_var)
+    return losses.gaussian_reconstruction(x, mean, log_var)
 
 
 def bernoulli_nll(model, x: Float[Array, "b *shape"], z: Float[Array, "b z"]) -> Float[Array, " b"]:
@@ -131,7 +130,7 @@ def elbo(
         Kingma & Welling (2014), eq. 10; β: Higgins et al. (2017), eq. 4; warm-up: Sønderby et al.
         (2016), sec. 2.3; free bits: Kingma et al. (2016), eq. 15.
     """
-    check_range(free_bits=free_bits)
+    check_range(free_bits=free_bits, low=0)
     x = batch["image"]
     mean, log_var = map(upcast, model.posterior(x))
     z = ops.reparameterize(key, mean, log_var)
@@ -175,7 +174,7 @@ def iwae(
     Source:
         Burda et al. (2016), eq. 8.
     """
-    check_range(samples=samples, low=1)
+    check_count(samples=samples)
     mean, log_var = map(upcast, model.posterior(batch["image"]))
     shape = (samples, *mean.shape)
     mean, log_var = jnp.broadcast_to(mean, shape), jnp.broadcast_to(log_var, shape)
@@ -212,7 +211,7 @@ def naive_likelihood(
     Source:
         Doersch (2016), sec. 2.
     """
-    check_range(samples=samples, low=1)
+    check_count(samples=samples)
     size = jax.eval_shape(model.encode, batch["image"])
     z = draw(jax.random.normal, key, (samples, *size.shape), size.dtype)
     return _bound(model, batch["image"], z, jnp.zeros(z.shape[:-1]), reconstruction)

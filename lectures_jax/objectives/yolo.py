@@ -7,10 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax import losses, ops
-from lectures_jax.losses._ranges import check_range
 from lectures_jax.ops._precision import upcast
 from lectures_jax.ops.yolo import YoloTarget
-from lectures_jax.typing import Batch, Key, Metrics
+from lectures_jax.typing import Batch, Key, Metrics, check_range
 
 
 def yolo(
@@ -47,8 +46,8 @@ def yolo(
     Source:
         Redmon & Farhadi (2018), sec. 2.
     """
-    check_range(anchor_iou=anchor_iou, ignore_threshold=ignore_threshold, high=1)
-    check_range(box_weight=box_weight, overlap_weight=overlap_weight)
+    check_range(anchor_iou=anchor_iou, ignore_threshold=ignore_threshold, low=0, high=1)
+    check_range(box_weight=box_weight, overlap_weight=overlap_weight, low=0)
     targets = _encode(model, batch, anchor_iou)
     heads = map(upcast, model(batch["image"], key=key))
     scales = [

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array
 
 from lectures_jax.ops._precision import upcast
@@ -73,16 +74,9 @@ def clipped(
     return Denoised(x0, noise_from_x0(x, x0, alpha_bar) if recompute_noise else denoised.noise)
 
 
-def check_eta(eta: float) -> None:
-    """Raises a ValueError unless η is a share."""
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta must be in [0, 1], got {eta}.")
-
-
-def check_clip(clip: float | None) -> None:
-    """Raises a ValueError unless the limit is positive or None."""
-    if clip is not None and not clip > 0:
-        raise ValueError(f"clip must be positive, got {clip}.")
+def is_zero(eta: float | Array) -> bool:
+    """Whether η is known to be 0, as it is not under a trace."""
+    return not isinstance(eta, Tracer) and not eta
 
 
 def ddim_update(

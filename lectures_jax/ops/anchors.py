@@ -5,11 +5,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops.yolo import shape_iou
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_count, check_range, checked
 
 
 @checked
@@ -37,7 +37,11 @@ def best_anchor_iou(sizes: Float[Array, "n 2"], anchors: Float[Array, "k 2"]) ->
 
 @checked
 def kmeans_anchors(
-    key: Key[Array, ""], sizes: Float[Array, "n 2"], *, k: int, iterations: int = 100
+    key: Key[Array, ""],
+    sizes: Float[Array, "n 2"],
+    *,
+    k: int,
+    iterations: int | Int[Array, ""] = 100,
 ) -> Float[Array, "{k} 2"]:
     """Returns `k` typical sizes of boxes, by k-means with the distance `1 − IoU` of centered boxes.
 
@@ -61,11 +65,10 @@ def kmeans_anchors(
     Source:
         Redmon & Farhadi (2017), sec. 2; Arthur & Vassilvitskii (2007).
     """
-    if not len(sizes) or k < 1 or iterations < 0:
-        raise ValueError(
-            f"sizes must hold at least one box, k be positive and iterations not negative, got "
-            f"{sizes.shape}, {k} and {iterations}."
-        )
+    check_count(k=k)
+    check_range(iterations=iterations, low=0)
+    if not len(sizes):
+        raise ValueError(f"sizes must hold at least one box, got shape {sizes.shape}.")
     return _kmeans(key, sizes, iterations, k=k)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from operator import index
 from typing import Any, Literal, NamedTuple, SupportsIndex
 
+from lectures_jax.typing import check_count
+
 AxisPadding = int | tuple[int, int] | Literal["SAME", "VALID"]
 """Zeros along one axis: a number for each side, a pair (before, after), or a rule."""
 
@@ -252,7 +254,5 @@ def _both_axes(least: int, **value: Any) -> tuple[int, int]:
 
 def _integers(least: int, **values: Any) -> list[int]:
     """Returns the values as integers, or raises a ValueError that names the first wrong one."""
-    for name, value in values.items():
-        if not isinstance(value, SupportsIndex) or index(value) < least:
-            raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+    check_count(low=least, **values)
     return [index(value) for value in values.values()]

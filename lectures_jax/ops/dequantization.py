@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from lectures_jax.ops._draws import draw
 from lectures_jax.ops._precision import in_float32, upcast
 from lectures_jax.ops.gaussian import standard_normal_log_prob
-from lectures_jax.typing import Key, checked
+from lectures_jax.typing import Key, check_count, checked
 
 
 @checked
@@ -31,7 +31,7 @@ def dequantize(key: Key, x: Float[Array, "*b"], *, levels: int) -> Float[Array, 
     Source:
         Uria et al. (2013), sec. 5.1; the bound: Theis et al. (2016), sec. 3.1.
     """
-    _check(levels)
+    check_count(levels=levels, low=2)
     wide = upcast(x)
     noise = draw(jax.random.uniform, key, wide.shape, wide.dtype)
     y = ((jnp.round(wide * (levels - 1)) + noise) / levels).astype(x.dtype)
@@ -56,7 +56,7 @@ def quantize(x: Float[Array, "*b"], *, levels: int) -> Float[Array, "*b"]:
     Source:
         Theis et al. (2016), sec. 3.1.
     """
-    _check(levels)
+    check_count(levels=levels, low=2)
     return jnp.clip(jnp.floor(x * levels), 0, levels - 1) / (levels - 1)
 
 
@@ -149,11 +149,6 @@ def probit_inverse(y: Float[Array, "*b"]) -> tuple[Float[Array, "*b"], Float[Arr
         Chen & Gopinath (2000), sec. 4 ("Gaussianization").
     """
     return jax.scipy.special.ndtr(y), standard_normal_log_prob(y[..., None])
-
-
-def _check(levels: int) -> None:
-    if levels < 2:
-        raise ValueError(f"levels must be at least 2, got {levels}.")
 
 
 def _check_alpha(alpha: float) -> None:

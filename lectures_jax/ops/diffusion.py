@@ -14,7 +14,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from lectures_jax.ops._precision import in_float32, upcast
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_count, checked
 
 
 class Denoised(NamedTuple):
@@ -51,7 +51,8 @@ def linear_schedule(
     Source:
         Ho et al. (2020), sec. 4.
     """
-    count = _count(steps)
+    check_count(steps=steps)
+    count = index(steps)
     if not (0 < first < 1 and 0 < last < 1):
         raise ValueError(f"first and last must be in (0, 1), got {first} and {last}.")
     return jnp.asarray(np.cumprod(1 - np.linspace(first, last, count)), _float())
@@ -80,7 +81,8 @@ def cosine_schedule(
     Source:
         Nichol & Dhariwal (2021), eq. 17.
     """
-    count = _count(steps)
+    check_count(steps=steps)
+    count = index(steps)
     if not (offset >= 0 and 0 < max_beta <= 1):
         raise ValueError(
             f"offset must be at least 0 and max_beta in (0, 1], got {offset} and {max_beta}."
@@ -286,13 +288,6 @@ def _over(a: Array, b: Array) -> Array:
     """`a / b`, and 0 where b is 0."""
     safe = jnp.where(b > 0, b, 1)
     return jnp.where(b > 0, a / safe, 0)
-
-
-def _count(steps: SupportsIndex) -> int:
-    count = index(steps)
-    if count < 1:
-        raise ValueError(f"steps must be at least 1, got {count}.")
-    return count
 
 
 def _float() -> np.dtype:

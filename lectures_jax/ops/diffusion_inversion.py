@@ -9,7 +9,7 @@ from lectures_jax.ops._reverse import estimate, steps_in_float32
 from lectures_jax.ops.diffusion import roots
 from lectures_jax.ops.guidance import Predictor, as_partial
 from lectures_jax.ops.solvers import sampling_schedule
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_count, checked
 
 
 @checked
@@ -42,8 +42,7 @@ def invert_diffusion(
     Source:
         Song et al. (2021a), sec. 5.4; substitution: Pan et al. (2023), sec. 3.2.
     """
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, got {iterations}.")
+    check_count(iterations=iterations)
     schedule = sampling_schedule(alpha_bar, steps=steps)
     return _invert(as_partial(predict_noise), x0, schedule[::-1], iterations=iterations)
 

@@ -16,7 +16,7 @@ from lectures_jax.ops.diffusion import add_noise, check_falling
 from lectures_jax.ops.gaussian import standard_normal_log_prob
 from lectures_jax.ops.guidance import Predictor, as_partial
 from lectures_jax.ops.samplers import per_sample_normal
-from lectures_jax.typing import Key, checked
+from lectures_jax.typing import Key, check_count, checked
 
 
 class VariationalTerms(NamedTuple):
@@ -66,6 +66,8 @@ def variational_bound(
     Source:
         Kingma et al. (2021), eq. 4 and 13; Ho et al. (2020), eq. 5.
     """
+    check_count(draws=draws)
+    check_count(levels=levels, low=2)
     if not 1 <= draws <= len(alpha_bar) - 1:
         raise ValueError(
             f"draws must be between 1 and len(alpha_bar) - 1 = {len(alpha_bar) - 1}, got {draws}."
@@ -144,8 +146,7 @@ def ode_log_prob(
     Source:
         Song et al. (2021b), sec. 4.3; Hutchinson (1989).
     """
-    if steps < 1 or (probes is not None and probes < 1):
-        raise ValueError(f"steps and probes must be at least 1, got {steps} and {probes}.")
+    check_count(steps=steps, probes=probes)
     if not len(alpha_bar):
         raise ValueError("alpha_bar must hold at least one ratio, got none.")
     check_falling(alpha_bar)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from lectures_jax.ops._precision import in_float32, upcast
 from lectures_jax.ops.linear import linear
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_range, checked
 
 
 class LatentMap(NamedTuple):
@@ -47,8 +47,7 @@ def fit_latent_map(
         Asperti & Tonelli (2023), sec. 4; the pseudo-inverse: Golub & Van Loan (2013), sec. 5.5.
     """
     _check_support(source)
-    if ridge < 0:
-        raise ValueError(f"ridge must not be negative, got {ridge}.")
+    check_range(ridge=ridge, low=0)
     x, y, means = _centered(source, target, intercept)
     if ridge:
         d = x.shape[1]

@@ -1,6 +1,5 @@
 """Weighted sums: the dense layer, and the perceptron with its training rule."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from lectures_jax.ops._precision import in_float32
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_range, checked
 
 
 class PerceptronFit(NamedTuple):
@@ -77,11 +76,9 @@ def perceptron(
     return (x @ weights + bias >= 0).astype(x.dtype)
 
 
-@partial(jax.jit, static_argnames="max_passes")
 @checked
-@in_float32
 def train_perceptron(
-    x: Float[Array, "m n"], y: Float[Array, " m"], *, max_passes: int = 1000
+    x: Float[Array, "m n"], y: Float[Array, " m"], *, max_passes: int | Int[Array, ""] = 1000
 ) -> PerceptronFit:
     """Trains a perceptron by Rosenblatt's rule, example after example, from zero weights.
 
@@ -103,9 +100,13 @@ def train_perceptron(
     Source:
         Rosenblatt (1958); the bound: Novikoff (1962), theorem 1.
     """
-    if max_passes < 1:
-        raise ValueError(f"max_passes must be at least 1, got {max_passes}.")
+    check_range(max_passes=max_passes, low=1)
+    return _train(x, y, max_passes)
 
+
+@jax.jit
+@in_float32
+def _train(x: Array, y: Array, max_passes: int | Array) -> PerceptronFit:
     def train_on(carry, example):
         weights, bias, updates = carry
         x, y = example

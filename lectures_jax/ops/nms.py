@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
 from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Bool, Float, Int
 
 from lectures_jax.ops._greedy import ELSEWHERE, ON_CPU, float_bits, search
 from lectures_jax.ops._precision import upcast
 from lectures_jax.ops.boxes import iou
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_count, check_positive, checked
 
 
 class Selection(NamedTuple):
@@ -70,7 +69,7 @@ def nms(
     Source:
         Felzenszwalb et al. (2010), sec. 7.2.
     """
-    _check(max_outputs, candidates)
+    check_count(max_outputs=max_outputs, candidates=candidates)
     if not scores.size:
         return _nothing(max_outputs, scores.dtype)
     return _nms(
@@ -114,11 +113,10 @@ def soft_nms(
     Source:
         Bodla et al. (2017), sec. 3, the Gaussian penalty.
     """
-    _check(max_outputs, None)
+    check_count(max_outputs=max_outputs)
+    check_positive(sigma=sigma)
     if not scores.size:
         return _nothing(max_outputs, scores.dtype)
-    if not _is_traced(sigma) and not sigma > 0:
-        raise ValueError(f"sigma must be positive, got {sigma}.")
     limit = _number(score_threshold, scores.dtype)
     return _soft_nms(boxes, scores, sigma, limit, max_outputs=max_outputs)
 
@@ -241,14 +239,3 @@ def _at_most(limit: int | float, dtype: np.dtype) -> Array:
         rounded = np.nextafter(rounded, np.asarray(-np.inf, dtype))
     with jax.ensure_compile_time_eval():
         return jnp.asarray(rounded)
-
-
-def _is_traced(x: int | float | Array) -> bool:
-    return isinstance(x, Tracer)
-
-
-def _check(max_outputs: int, candidates: int | None) -> None:
-    if max_outputs < 1:
-        raise ValueError(f"max_outputs must be at least 1, got {max_outputs}.")
-    if candidates is not None and candidates < 1:
-        raise ValueError(f"candidates must be at least 1, got {candidates}.")

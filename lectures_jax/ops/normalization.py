@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lectures_jax.ops._precision import in_float32
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_count, checked
 
 
 class SpectralNormResult(NamedTuple):
@@ -237,11 +237,9 @@ def spectral_norm(
     Source:
         Miyato et al. (2018), eq. 10 to 12 and algorithm 1.
     """
-    if not kernel.size or iterations < 1:
-        raise ValueError(
-            f"kernel must hold values and iterations be at least 1, got shape {kernel.shape} and "
-            f"{iterations}."
-        )
+    check_count(iterations=iterations)
+    if not kernel.size:
+        raise ValueError(f"kernel must hold at least one value, got shape {kernel.shape}.")
     matrix = kernel.reshape(-1, kernel.shape[-1])
     fixed, u, v = jax.lax.stop_gradient(matrix), jax.lax.stop_gradient(direction), matrix[:, 0]
     for _ in range(iterations):

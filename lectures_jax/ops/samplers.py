@@ -10,16 +10,15 @@ from jaxtyping import Array, Float, Int, UInt
 from lectures_jax.ops._draws import draw
 from lectures_jax.ops._reverse import (
     Limit,
-    check_clip,
-    check_eta,
     ddim_update,
     estimate,
+    is_zero,
     steps_in_float32,
 )
 from lectures_jax.ops.diffusion import add_noise
 from lectures_jax.ops.guidance import Predictor, as_partial
 from lectures_jax.ops.solvers import sampling_schedule, solve_dpm, solve_heun
-from lectures_jax.typing import Key, checked
+from lectures_jax.typing import Key, check_positive, check_range, checked
 
 
 @checked
@@ -66,9 +65,9 @@ def sample_diffusion(
     alpha_bar: Float[Array, " t"],
     *,
     steps: int,
-    eta: float = 0.0,
+    eta: float | Float[Array, ""] = 0.0,
     fresh_noise: bool = False,
-    clip: float | None = None,
+    clip: float | Float[Array, ""] | None = None,
     recompute_noise: bool = False,
     first: int | Int[Array, ""] | UInt[Array, ""] = 0,
 ) -> Float[Array, "*_"]:
@@ -100,16 +99,16 @@ def sample_diffusion(
     Source:
         Song et al. (2021a), eq. 12 and 16; Ho et al. (2020), algorithm 2.
     """
-    check_eta(eta)
-    check_clip(clip)
-    if fresh_noise and eta:
+    check_range(eta=eta, low=0, high=1)
+    check_positive(clip=clip)
+    if fresh_noise and not is_zero(eta):
         raise ValueError(f"fresh_noise replaces eta, got both (eta={eta}).")
     return _sample(
         key,
         as_partial(predict_noise),
         sampling_schedule(alpha_bar, steps=steps),
         first,
-        eta=eta or None,
+        eta=None if is_zero(eta) else eta,
         clip=clip,
         shape=tuple(shape),
         fresh_noise=fresh_noise,
@@ -159,7 +158,7 @@ def sample_heun(
     alpha_bar: Float[Array, " t"],
     *,
     steps: int,
-    clip: float | None = None,
+    clip: float | Float[Array, ""] | None = None,
     first: int | Int[Array, ""] | UInt[Array, ""] = 0,
 ) -> Float[Array, "*_"]:
     """Returns samples of a diffusion model by Heun's method: two calls a step, second order.
@@ -196,7 +195,7 @@ def sample_dpm(
     alpha_bar: Float[Array, " t"],
     *,
     steps: int,
-    clip: float | None = None,
+    clip: float | Float[Array, ""] | None = None,
     first: int | Int[Array, ""] | UInt[Array, ""] = 0,
 ) -> Float[Array, "*_"]:
     """Returns samples of a diffusion model by DPM-Solver++(2M): one call a step, second order.

@@ -14,11 +14,10 @@ from jaxtyping import Array, Float
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops._reverse import (
     Limit,
-    check_clip,
-    check_eta,
     clipped,
     ddim_update,
     estimate,
+    is_zero,
     steps_in_float32,
 )
 from lectures_jax.ops.diffusion import (
@@ -29,7 +28,7 @@ from lectures_jax.ops.diffusion import (
     predict_x0,
 )
 from lectures_jax.ops.guidance import Predictor, as_partial
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_count, check_positive, check_range, checked
 
 
 @checked
@@ -40,9 +39,9 @@ def ddim_step(
     alpha_bar: Float[Array, "..."],
     alpha_bar_next: Float[Array, "..."],
     *,
-    eta: float = 0.0,
+    eta: float | Float[Array, ""] = 0.0,
     fresh_noise: Float[Array, "*s"] | None = None,
-    clip: float | None = None,
+    clip: float | Float[Array, ""] | None = None,
     recompute_noise: bool = False,
 ) -> Float[Array, "*s"]:
     """Returns the images after one reverse step, at the next signal ratio.
@@ -70,13 +69,13 @@ def ddim_step(
     Source:
         Song et al. (2021a), eq. 12 and 16.
     """
-    check_eta(eta)
-    check_clip(clip)
-    if eta and fresh_noise is None:
+    check_range(eta=eta, low=0, high=1)
+    check_positive(clip=clip)
+    if fresh_noise is None and not is_zero(eta):
         raise ValueError(f"fresh_noise must be given where eta is not 0, got eta={eta}.")
     denoised = Denoised(predict_x0(x_t, noise, alpha_bar), noise)
     denoised = clipped(denoised, x_t, alpha_bar, clip=clip, recompute_noise=recompute_noise)
-    fresh_noise = fresh_noise if eta else None
+    fresh_noise = None if is_zero(eta) else fresh_noise
     return ddim_update(denoised, alpha_bar, alpha_bar_next, eta=eta, fresh_noise=fresh_noise)
 
 
@@ -86,7 +85,7 @@ def solve_ddim(
     x: Float[Array, "*s"],
     schedule: Float[Array, " n"],
     *,
-    clip: float | None = None,
+    clip: float | Float[Array, ""] | None = None,
     recompute_noise: bool = False,
 ) -> tuple[Float[Array, "n *s"], Float[Array, "m *s"]]:
     """Returns the images at every signal ratio of a schedule, by DDIM, and the estimates of x0.
@@ -132,7 +131,7 @@ def solve_heun(
     x: Float[Array, "*s"],
     schedule: Float[Array, " n"],
     *,
-    clip: float | None = None,
+    clip: float | Float[Array, ""] | None = None,
 ) -> Float[Array, "*s"]:
     """Returns the images at the last signal ratio of a schedule, by Heun's method of second order.
 
@@ -182,7 +181,7 @@ def solve_dpm(
     x: Float[Array, "*s"],
     schedule: Float[Array, " n"],
     *,
-    clip: float | None = None,
+    clip: float | Float[Array, ""] | None = None,
 ) -> Float[Array, "*s"]:
     """Returns the images at the last signal ratio of a schedule, by DPM-Solver++(2M).
 
@@ -251,6 +250,7 @@ def sampling_schedule(alpha_bar: Float[Array, " t"], *, steps: int) -> Float[Arr
         Lin et al. (2024), sec. 3.3 ("trailing"): the first step is always the noisiest.
     """
     count = len(alpha_bar)
+    check_count(steps=steps)
     if not 1 <= steps <= count:
         raise ValueError(f"steps must be between 1 and len(alpha_bar) = {count}, got {steps}.")
     check_falling(alpha_bar)
@@ -258,7 +258,7 @@ def sampling_schedule(alpha_bar: Float[Array, " t"], *, steps: int) -> Float[Arr
     return jnp.append(alpha_bar[chosen], jnp.ones((), alpha_bar.dtype))
 
 
-def _check(schedule: Array, clip: float | None) -> None:
-    check_clip(clip)
+def _check(schedule: Array, clip: Limit) -> None:
+    check_positive(clip=clip)
     if not len(schedule):
         raise ValueError("schedule must hold at least one ratio, got none.")

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from lectures_jax.ops._exponential import MOST_LOG_SIZE, bounded_exp
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops.boxes import cxcywh_to_xyxy, iou, xyxy_to_cxcywh
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_count, checked
 
 
 class Predictions(NamedTuple):
@@ -243,11 +243,13 @@ def yolo_encode(
         One target per head, in the order of `strides`.
 
     Raises:
-        ValueError: if a stride does not divide the image, or the heads the anchors.
+        ValueError: if a stride does not divide the image, or the heads the anchors, or there is no
+            class.
 
     Source:
         Redmon & Farhadi (2018), sec. 2.1 and 2.3.
     """
+    check_count(num_classes=num_classes)
     height, width = image_size
     if any(height % stride or width % stride for stride in strides):
         raise ValueError(

@@ -217,6 +217,12 @@ def test_one_object_and_a_nan_score_by_hand():
     assert average == 1
 
 
+@pytest.mark.parametrize("metric", ["voc_ap", "precision_recall", "coco_map"])
+def test_no_class_is_refused(metric):
+    with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
+        getattr(metrics, metric)(**scene(0), num_classes=0)
+
+
 @pytest.mark.parametrize("iou_threshold", [-0.1, 1.5, np.nan])
 def test_a_threshold_that_no_overlap_can_have_is_refused(iou_threshold):
     with pytest.raises(ValueError, match="iou_threshold must be in"):

@@ -112,6 +112,18 @@ def test_a_factor_of_one_level_tells_nothing_and_does_not_count(name):
     np.testing.assert_allclose(SCORES["factor_vae"](PERFECT, beside), 1, atol=1e-6)
 
 
+def test_forests_leave_a_factor_of_one_level_out():
+    constant = np.full((len(FACTORS), 1), 7)
+    beside = np.concatenate([constant, FACTORS], axis=1)
+    expected, result = metrics.dci(KEY, PERFECT, FACTORS), metrics.dci(KEY, PERFECT, beside)
+    np.testing.assert_array_equal(result[:3], expected[:3])
+    np.testing.assert_array_equal(result.importance[:, 0], 0)
+    np.testing.assert_array_equal(result.importance[:, 1:], expected.importance)
+    nothing = metrics.dci(KEY, PERFECT, constant)
+    assert nothing[:3] == (0, 0, 0)
+    np.testing.assert_array_equal(nothing.importance, np.zeros((4, 1)))
+
+
 @pytest.mark.parametrize("number", [0.0, 0.1, 1e4])
 def test_collapsed_codes_have_the_score_of_chance(number):
     collapsed = np.full_like(PERFECT, number)

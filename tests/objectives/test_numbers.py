@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from lectures_jax import losses, objectives
-from lectures_jax.losses._ranges import check_range
+from lectures_jax.typing import check_range
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -82,6 +82,34 @@ def test_adversarial_losses_of_half_precision_are_float32():
 def test_numbers_out_of_range_are_named(objective, message):
     with pytest.raises(ValueError, match=message):
         objective(SimpleNamespace(), {}, KEY)
+
+
+class GanWithColumns(Gan):
+    def logits(self, images):
+        return super().logits(images)[:, None]
+
+
+def test_outputs_of_another_shape_are_refused_before_they_are_averaged():
+    for objective in (
+        objectives.gan_discriminator,
+        objectives.gan_generator,
+        objectives.gan_generator_relativistic,
+    ):
+        with pytest.raises(ValueError, match=r"one number per image, shape .64,., got .*64, 1"):
+            objective(GanWithColumns(jnp.float32), {"image": X}, KEY)
+    one_number = {"x": X, "y": Y[:, 0]}
+    with pytest.raises(ValueError, match=r"model must give a row per example, got shape .64,."):
+        objectives.regression(network(X[:, 0]), one_number, KEY)
+
+
+def test_a_decoder_of_rows_has_the_variance_of_one_of_images():
+    images = X.reshape(64, 5, 10, 1)
+    variances = []
+    for output in (Y, Y.reshape(images.shape)):
+        model = SimpleNamespace(decode=network(output), pixel_log_var=nnx.Param(jnp.float32(9)))
+        objectives.optimal_sigma_nll(model, images, X)
+        variances.append(float(model.pixel_log_var[...]))
+    assert variances[0] == variances[1] < 9
 
 
 def test_weights_and_thresholds_of_losses_are_named():

@@ -64,7 +64,7 @@ def test_an_empty_cluster_restarts_at_the_box_of_least_overlap():
 def test_no_sizes_and_no_anchors_are_refused():
     with pytest.raises(ValueError, match="sizes must hold at least one box"):
         ops.kmeans_anchors(jax.random.key(0), jnp.zeros((0, 2)), k=2)
-    with pytest.raises(ValueError, match="k be positive"):
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         ops.kmeans_anchors(jax.random.key(0), jnp.ones((3, 2)), k=0)
     with pytest.raises(ValueError, match="anchors must hold"):
         ops.best_anchor_iou(jnp.ones((3, 2)), jnp.zeros((0, 2)))
@@ -76,5 +76,5 @@ def test_another_number_of_iterations_is_not_compiled_anew():
     with count_traces() as traces:
         fit(5)
     assert not traces
-    with pytest.raises(ValueError, match="iterations not negative"):
+    with pytest.raises(ValueError, match="iterations must be at least 0, got -1"):
         fit(-1)

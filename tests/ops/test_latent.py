@@ -103,7 +103,7 @@ def test_no_support_is_refused():
     for fit in (ops.fit_latent_map, ops.fit_rotation):
         with pytest.raises(ValueError, match="source must hold at least one latent"):
             fit(jnp.zeros((0, 3)), jnp.zeros((0, 5)))
-    with pytest.raises(ValueError, match="ridge must not be negative, got -1"):
+    with pytest.raises(ValueError, match="ridge must be at least 0, got -1"):
         ops.fit_latent_map(jnp.asarray(SOURCE), jnp.asarray(TARGET), ridge=-1.0)
 
 

@@ -155,8 +155,10 @@ def test_the_norm_of_a_vanishing_kernel_is_finite(scale):
 
 
 def test_a_spectral_norm_needs_values_and_iterations():
-    with pytest.raises(ValueError, match="kernel must hold values and iterations"):
+    with pytest.raises(ValueError, match="kernel must hold at least one value"):
         ops.spectral_norm(jnp.zeros((0, 2)), jnp.ones(2))
+    with pytest.raises(ValueError, match="iterations must be at least 1, got 0"):
+        ops.spectral_norm(jnp.ones((3, 2)), jnp.ones(2), iterations=0)
 
 
 @pytest.mark.parametrize(
