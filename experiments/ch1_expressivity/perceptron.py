@@ -173,7 +173,8 @@ def write_report(config: Config, out: Path, numbers: dict, gates: list[dict], se
             Section(
                 "The rule's mistakes",
                 "During training the rule makes at most (R/γ)² mistakes, however many points "
-                "there are and however often they are shown. Here it stays far below.",
+                "there are and however often they are shown. Here it makes at most "
+                f"{numbers['mistakes_over_bound']:.2g} of them.",
                 figures=[Figure(figures / "mistakes.svg", "Each point is one set.")],
             ),
             circuits_section(config.bits, numbers["adder_errors"]),

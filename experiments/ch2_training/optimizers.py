@@ -109,7 +109,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         for name, land in LANDSCAPES.items()
     }
     ravine, distances = paths["ravine"], least_squares(config)
-    floor = {name: float(np.mean(d[-len(d) // 4 :])) for name, d in distances.items()}
+    floor = floors(distances)
     numbers = {
         "ravine_descent_steps": ravine["gradient_descent"].steps,
         "ravine_momentum_steps": ravine["momentum"].steps,
@@ -173,6 +173,11 @@ def least_squares(config: Config) -> dict[str, np.ndarray]:
         }
 
 
+def floors(distances: dict[str, np.ndarray]) -> dict[str, float]:
+    """The mean of the last quarter of the epochs."""
+    return {name: float(np.mean(d[-len(d) // 4 :])) for name, d in distances.items()}
+
+
 def solve(config: Config, x, y, rate, size: int, *, replace: bool) -> np.ndarray:
     """Distance after each epoch of gradient descent on batches with or without replacement."""
     x, y = jnp.asarray(x), jnp.asarray(y)
@@ -203,21 +208,19 @@ def solve(config: Config, x, y, rate, size: int, *, replace: bool) -> np.ndarray
 
 def write_report(config: Config, out: Path, numbers: dict, paths: dict, distances: dict) -> None:
     """Draws the paths and the distances, and writes the page."""
-    figures = out / "figures"
-    figures.mkdir(exist_ok=True)
-    landscapes = [landscape_section(figures, name, path) for name, path in paths.items()]
+    (figures := out / "figures").mkdir(exist_ok=True)
     report.page(
         out / "report.html",
         title="Optimizers",
         summary="Each is written by its equation and equals Optax's step by step. Rates were "
-        "chosen by hand for each landscape; another choice changes the order.",
+        "chosen by hand for each landscape: the order holds for these.",
         numbers={
             "steps down the ravine": int(numbers["ravine_descent_steps"]),
             "with momentum": int(numbers["ravine_momentum_steps"]),
             "mini-batches' floor at half the rate": numbers["floor_ratio"],
         },
         sections=[
-            *landscapes,
+            *(landscape_section(figures, name, path) for name, path in paths.items()),
             batches_section(figures, distances),
             report.configuration(asdict(config)),
         ],
@@ -233,10 +236,8 @@ def landscape_section(figures: Path, name: str, paths: dict[str, Descent]) -> Se
     labels = {"xlabel": "step", "ylabel": "value above the lowest seen", "xscale": "log"}
     draw_paths(figures / f"{name}.svg", land, paths)
     draw_curves(figures / f"{name}_values.svg", above, labels)
-    rows = [
-        (o.replace("_", " "), land.rates[o], path.steps if path.steps >= 0 else None)
-        for o, path in paths.items()
-    ]
+    steps = {o: path.steps if path.steps >= 0 else None for o, path in paths.items()}
+    rows = [(o.replace("_", " "), land.rates[o], steps[o]) for o in paths]
     return Section(
         name.capitalize(),
         land.text,
@@ -250,22 +251,23 @@ def landscape_section(figures: Path, name: str, paths: dict[str, Descent]) -> Se
 
 def batches_section(figures: Path, distances: dict[str, np.ndarray]) -> Section:
     """Least squares by batches of several sizes and schedules."""
+    floor, end = floors(distances), {name: f"{d[-1]:.1e}" for name, d in distances.items()}
     above = {name: np.maximum(d, 1e-16) for name, d in distances.items()}
     draw_curves(figures / "minibatch.svg", above, {"xlabel": "epoch", "ylabel": "squared distance"})
+    constant = floor["mini-batch, constant rate"]
+    half, once = (floor[f"mini-batch, {n}"] for n in ("half the rate", "each example once"))
     return Section(
         "Mini-batches",
         "Least squares with eight unknowns. The gradient of a batch is right on average, but not "
-        "zero at the solution of all data: at a constant rate the weights keep fluctuating, at a "
-        "distance whose square is in proportion to the rate. Showing each example once per epoch "
-        "brings them much closer at its end. The distance goes on shrinking where the rate falls, "
-        "and vanishes where the data agree, so that every batch has the same solution.",
+        "zero at the solution of all data: at a constant rate the weights keep fluctuating. Half "
+        f"the rate leaves {half / constant:.2g} of their squared distance, and each example once "
+        f"per epoch {once / constant:.2g} of it. With a falling rate it ends at "
+        f"{end['mini-batch, falling rate']}, and where the data agree, so that every batch has the "
+        f"same solution, at {end['mini-batch, data without noise']}.",
         figures=[Figure(figures / "minibatch.svg", "Squared distance from the solution.")],
         table=Table(
             ("batches", "squared distance, mean of the last quarter", "at the end"),
-            [
-                (name, f"{np.mean(d[-len(d) // 4 :]):.1e}", f"{d[-1]:.1e}")
-                for name, d in distances.items()
-            ],
+            [(name, f"{floor[name]:.1e}", end[name]) for name in distances],
         ),
     )
 

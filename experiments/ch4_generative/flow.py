@@ -158,8 +158,8 @@ def moons_section(moons: dict[str, two_moons.TrainedFlow], figures: Path) -> Sec
     return Section(
         "Two moons",
         f"The entropy of the two moons is {entropy} nats: no density can code fresh points in "
-        "less. Affine couplings stretch and shift; they must bridge the gap between the moons, and "
-        "leave a thread of density there. Splines bend each coordinate and cut the thread almost.",
+        "less. Affine couplings stretch and shift, splines bend each coordinate; either must "
+        "bridge the gap between the moons, where a thread of density costs nats.",
         figures=[
             Figure(figures / "density.svg", "Density: the true one, and those of the flows."),
             Figure(figures / "samples.svg", "Data, and as many samples of each flow."),

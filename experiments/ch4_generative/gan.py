@@ -153,11 +153,13 @@ def training_section(history: list, folder: Path) -> Section:
     ]
     losses = [["discriminator_loss", "generator_loss"], ["D(x)", "D(G(z))"]]
     report.curves(rows, folder / "training.svg", panels=losses)
+    last = rows[-1]
     return Section(
         "Training",
         "Neither loss tells how good the images are: each is measured against an opponent that "
         "improves as well. D(x) and D(G(z)), the probabilities that the discriminator gives to "
-        "real and to generated images, meet at one half where it cannot tell them apart.",
+        "real and to generated images, meet at one half where it cannot tell them apart; they end "
+        f"at {last['D(x)']:.2f} and {last['D(G(z))']:.2f}.",
         figures=[Figure(folder / "training.svg", "Means over the steps since the point before.")],
     )
 

@@ -188,8 +188,8 @@ def write_report(
     sizes = Section(
         "Support set",
         "Share of the image error that the map recovers: 0 is predicting the mean image, 1 the "
-        "target model's own reconstruction. Few images are enough, since the map has few "
-        "numbers; a ridge helps where there are hardly more images than units.",
+        "target model's own reconstruction. Of a support of 4 × the code's size least squares "
+        f"recover {numbers['recovered']:.2f}, with a ridge {numbers['recovered_ridge']:.2f}.",
         figures=[
             Figure(figures / "pairs.svg", "Least squares, every pair of models."),
             Figure(figures / "maps.svg", "Kinds of maps, mean over the pairs."),
@@ -199,8 +199,8 @@ def write_report(
     report.page(
         out / "report.html",
         title="Maps between latent spaces",
-        summary="The codes of two models that were trained on the same images differ by little "
-        "more than a linear map.",
+        summary="How far a linear map takes the codes of one model to those of another that was "
+        f"trained on the same images: it recovers {numbers['recovered']:.0%} of the image error.",
         numbers={
             "recovered, mean of the pairs": numbers["recovered"],
             "worst pair": numbers["recovered_worst"],

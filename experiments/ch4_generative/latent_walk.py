@@ -88,8 +88,9 @@ def run(config: Config, out: Path) -> dict[str, float]:
     report.page(
         out / "report.html",
         title="Walks through latent spaces",
-        summary="Between the codes of two images lie the codes of images between them; some "
-        "directions have a meaning, though single units seldom have one of their own.",
+        summary="Between the codes of two images, along the direction of an attribute, and along "
+        f"single units: how much of the meaning each has. A direction turns {turned:.0%} of the "
+        f"digits; units score {numbers['factor_vae']:.2f}, where 1 is one factor each.",
         numbers={
             "FactorVAE score": numbers["factor_vae"],
             "mutual information gap": numbers["mig"],

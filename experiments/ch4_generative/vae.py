@@ -82,7 +82,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     numbers["pca_gain"] = numbers["log_likelihood"] - numbers["pca_log_likelihood"]
     numbers |= measure_faults(generator.model, mixture, splits, images)
     sections = [
-        images_section(generator.model, splits, images),
+        images_section(generator.model, splits, images, numbers),
         report.sample_scores({**scores, **scorer.baselines}),
         *model_sections(config, out, splits, generator, bounds, numbers),
         report.configuration(asdict(config)),
@@ -170,7 +170,12 @@ def by_unit(mean: np.ndarray, log_var: np.ndarray) -> np.ndarray:
     return np.asarray(units.mean(axis=0))
 
 
-def images_section(model: Vae, splits: data.Splits, images: Mapping[str, np.ndarray]) -> Section:
+def images_section(
+    model: Vae,
+    splits: data.Splits,
+    images: Mapping[str, np.ndarray],
+    numbers: Mapping[str, float],
+) -> Section:
     """Test images, their reconstructions, and what each way of drawing codes gives."""
     real = splits.test["image"][:SHOWN]
     captions = {
@@ -181,9 +186,11 @@ def images_section(model: Vae, splits: data.Splits, images: Mapping[str, np.ndar
     rebuilt = vae.decode(model, vae.encode(model, real)[0])
     return Section(
         "Images",
-        "Decoder means. The prior also draws codes from places where no image was encoded, and "
-        "the decoder answers with something between digits or garments; a distribution that was "
-        "fitted to the codes afterwards keeps to where they are.",
+        "Decoder means. The prior can draw codes from places where no image was encoded; a "
+        "distribution that was fitted to the codes afterwards keeps to where they are. The "
+        f"classifier-Fréchet is {numbers['frechet_prior']:.2f} with the prior, "
+        f"{numbers['frechet_second_stage']:.2f} with the second VAE and "
+        f"{numbers['frechet']:.2f} with the mixture.",
         figures=[
             Figure(report.sheet(real), "Test images."),
             Figure(report.sheet(rebuilt), "Their reconstructions."),
@@ -205,7 +212,9 @@ def model_sections(
     figures.mkdir(exist_ok=True)
     mean, log_var = vae.encode(generator.model, splits.test["image"][:2000])
     panels = [["loss", "reconstruction"], ["divergence"], ["active_units"]]
-    report.curves(generator.history, figures / "loss.svg", panels=panels)
+    training = report.training(generator.history, figures, losses=panels, scores=[])
+    of_encoder, of_prior = bounds["importance-weighted"][-1], bounds["naive"][-1]
+    gap = of_prior["log_likelihood"] - of_encoder["log_likelihood"]
     return [
         report.likelihood_bounds(
             bounds,
@@ -215,8 +224,8 @@ def model_sections(
             text="Of test images, as a density in nats, with the same number of latent units. One "
             "sample from the encoder gives the evidence lower bound; more come closer to log p(x) "
             "from below. Samples from the prior, the course's first attempt, estimate the same "
-            "number, but hardly any of them explains a given image: only some weigh in, and the "
-            "estimate is far too low: it enters the plot from far below. Of the levels of the "
+            f"number: of {config.training.samples[-1]} of them {of_prior['effective_samples']:.1f} "
+            f"weigh in, and they give {gap:+.1f} nats beside the encoder's. Of the levels of the "
             f"pixels rather than a density: {numbers['bits_per_dim']:.2f} bits per dimension.",
         ),
         report.latent_space(
@@ -227,11 +236,7 @@ def model_sections(
             classes=splits.classes,
         ),
         faults_section(numbers),
-        Section(
-            "Training",
-            "Minus the evidence lower bound and its parts, in nats per image.",
-            figures=[Figure(figures / "loss.svg", "Means over the batches since the last point.")],
-        ),
+        replace(training, text=f"{training.text} The loss is in nats per image."),
         report.timing(generator.history, batch_size=config.training.batch_size),
     ]
 

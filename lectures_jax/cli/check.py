@@ -48,11 +48,11 @@ def check(
     if classes is not None and kind not in NAMED:
         raise ValueError(f"--classes: expected none for --data {kind}, got {classes}.")
     try:
-        classes, (train, test) = _read(kind, root, splits, classes)
+        listed, (train, test) = _read(kind, root, splits, classes)
     except BadInputError as error:
         print(f"fault: {error}", file=sys.stderr)
         return 1
-    inspection = data.inspect_splits(classes, train, test, boxes=boxes)
+    inspection = data.inspect_splits(listed, train, test, boxes=boxes)
     for title, (header, rows) in inspection.tables.items():
         print(f"{title}\n{_aligned(header, rows)}\n")
     for line in inspection.problems[:SHOWN]:

@@ -12,7 +12,7 @@ from flax import nnx
 from lectures_jax import data, objectives
 from lectures_jax.models.flow import Flow, coupling_flow
 from lectures_jax.nn.transforms import Affine, Spline
-from lectures_jax.report.training import seconds_of
+from lectures_jax.report import seconds_of
 from lectures_jax.train import fit, predict
 from lectures_jax.typing import Batch, Key
 

@@ -18,6 +18,7 @@ try:
     from lectures_jax.report.generative import (
         SAMPLE_SCORES,
         class_shares,
+        copies_remark,
         latent_space,
         likelihood_bounds,
         sample_scores,
@@ -27,7 +28,7 @@ try:
     from lectures_jax.report.latent import latent_plane, latent_units
     from lectures_jax.report.page import page
     from lectures_jax.report.seeds import best_by_seeds, mean_and_deviation, scores_by_seed
-    from lectures_jax.report.training import configuration, timing, training
+    from lectures_jax.report.training import configuration, seconds_of, timing, training
 except ModuleNotFoundError as error:
     raise ImportError(
         f"lectures_jax.report needs {error.name}: pip install 'lectures_jax[experiments]'"
@@ -42,6 +43,7 @@ __all__ = [
     "compared_results",
     "compared_settings",
     "configuration",
+    "copies_remark",
     "confusion",
     "curves",
     "curves_by_run",
@@ -61,6 +63,7 @@ __all__ = [
     "sample_scores",
     "samples",
     "scores_by_seed",
+    "seconds_of",
     "sheet",
     "timing",
     "training",

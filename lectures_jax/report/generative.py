@@ -37,10 +37,30 @@ def sample_scores(columns: Mapping[str, Mapping[str, float]]) -> Section:
     return Section(
         "Scores",
         "Distances are 0 for equal distributions and grow with too few images; precision, "
-        "recall, density and coverage are 1 for perfect samples. Copies of the training images "
-        "with a little noise beat every model: their nearest-neighbor ratio, far below 1, gives "
-        "them away. The network behind these numbers was trained on images that no generator saw.",
+        f"recall, density and coverage are 1 for perfect samples. {copies_remark(columns)} "
+        "The network behind these numbers was trained on images that no generator saw.",
         table=Table(["score", *columns], rows),
+    )
+
+
+COPIES = "copies with noise"
+"""Name of the training images themselves, with a little noise, where they are scored as samples."""
+
+
+def copies_remark(columns: Mapping[str, Mapping[str, float]]) -> str:
+    """Returns what tells copies of the training images from samples, with their own scores.
+
+    Args:
+        columns: scores by the name of what was scored; those of `COPIES`, if they are there, are
+            quoted.
+    """
+    text = "A nearest-neighbor ratio far below 1 gives copies away, however good their other scores"
+    if COPIES not in columns:
+        return f"{text}."
+    ratio, distance = (columns[COPIES][name] for name in ("neighbor_ratio", "frechet"))
+    return (
+        f"{text}: the training images with a little noise have a ratio of {ratio:.2g} and a "
+        f"distance of {distance:.2g}."
     )
 
 

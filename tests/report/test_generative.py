@@ -79,3 +79,9 @@ def test_the_plane_of_a_latent_space_has_the_units_that_diverge_most(tmp_path, m
     assert drawn["names"] == ("unit 2", "unit 0")
     assert (tmp_path / "units.svg").is_file()
     assert len(section.figures) == 2
+
+
+def test_copies_are_quoted_with_their_own_scores():
+    text = report.copies_remark({"copies with noise": {"neighbor_ratio": 0.123, "frechet": 4.56}})
+    assert text.endswith("have a ratio of 0.12 and a distance of 4.6.")
+    assert "noise" not in report.copies_remark({"this model": {}})

@@ -1,0 +1,88 @@
+"""A network whose features dreams, styles and attacks can use: of a file, or trained on textures.
+
+Without a file it learns which of the built-in photographs a patch was cut from, which takes
+features of color, edges and texture. It is no network of ImageNet and knows no objects.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lectures_jax import data, weights
+from lectures_jax.recipes import classifier
+from lectures_jax.typing import Batch
+
+SIDE = 48  # rows and columns of a patch, in pixels
+LARGEST = 192  # side of the square that is reduced to a patch
+TRAINED_ON = 0.75  # of the width of a photograph; test patches are cut from what is right of it
+
+
+def feature_network(path: Path | None = None, out: Path | None = None, *, steps: int = 600) -> Any:
+    """Returns a classifier of images in [0, 1] with `features(images)`, in evaluation mode.
+
+    Args:
+        path: safetensors file of torchvision's SqueezeNet 1.1; None for a small network that is
+            trained on textures (60 s on two cores) and read back from then on.
+        out: folder in which the trained network is kept; None for the user's cache.
+        steps: of the training, if there is one.
+
+    Raises:
+        ValueError: if the file holds another network.
+    """
+    if path is not None:
+        return weights.load_pretrained("squeezenet1_1", path=path)
+    settings = classifier.Settings(
+        steps=steps,
+        batch_size=32,
+        learning_rate=4e-3,
+        augmentation="flip",
+        smoothing=0.05,
+        ema_decay=0.99,
+    )
+    return classifier.cached(settings, textures(), folder=out)
+
+
+def textures(*, count: int = 400, seed: int = 0) -> data.Splits:
+    """Returns patches of the built-in photographs, whose class is the photograph.
+
+    Squares of 48 to 192 pixels are reduced to 48×48. The right fourth of each photograph is only
+    tested on.
+
+    Args:
+        count: patches of each photograph to train on; there are a fourth as many to test on.
+        seed: of the places and sizes.
+    """
+    images = data.photographs()
+    parts = []
+    for number, name in enumerate(("train", "test")):
+        rng = np.random.default_rng([seed, number])
+        draw = partial(_patches, rng=rng, count=count if name == "train" else count // 4)
+        cut = {key: round(TRAINED_ON * image.shape[1]) for key, image in images.items()}
+        sides = (
+            image[:, : cut[key]] if name == "train" else image[:, cut[key] :]
+            for key, image in images.items()
+        )
+        parts.append(_labelled([draw(side) for side in sides]))
+    return data.Splits(*parts, tuple(images), 256)
+
+
+def _labelled(patches: list[np.ndarray]) -> Batch:
+    labels = np.repeat(np.arange(len(patches), dtype=np.int32), [len(part) for part in patches])
+    return {"image": np.concatenate(patches), "labels": labels}
+
+
+def _patches(image: np.ndarray, *, rng: np.random.Generator, count: int) -> np.ndarray:
+    """Squares of random place and size, [count, 48, 48, 3]."""
+    height, width = image.shape[:2]
+    pixels = Image.fromarray(np.rint(255 * image).astype(np.uint8))
+    patches = np.empty((count, SIDE, SIDE, 3), np.float32)
+    for patch in patches:
+        u = rng.uniform(size=3)
+        side = SIDE * (min(LARGEST, height, width) / SIDE) ** u[0]
+        x, y = u[1] * (width - side), u[2] * (height - side)
+        box = (x, y, x + side, y + side)
+        patch[:] = np.asarray(pixels.resize((SIDE, SIDE), Image.Resampling.BOX, box=box)) / 255
+    return patches
