@@ -204,6 +204,31 @@ def test_the_gradient_of_the_frechet_distance_equals_differences(rows):
             np.testing.assert_allclose(jnp.sum(gradient * direction), difference, rtol=1e-6)
 
 
+@pytest.mark.parametrize("x64", [False, True])
+def test_both_modes_have_the_same_derivative(x64):
+    def rolled(function):
+        return lambda shift: function(jnp.asarray(A[:5], jnp.float32) + shift[None])
+
+    other = np.float32(B)
+    with jax.enable_x64(x64):
+        shift = jnp.arange(6, dtype=jnp.float32) / 10
+        for function in (
+            rolled(lambda a: metrics.frechet_distance(a, other)),
+            rolled(lambda a: metrics.kernel_distance(a, other)),
+            rolled(lambda a: metrics.nearest_neighbor_ratio(a, other, other[:4] + 1)),
+            rolled(lambda a: metrics.manifold_scores(a, other, neighbors=2).density),
+            rolled(lambda a: metrics.mode_coverage(a, other, deviation=0.5).quality),
+        ):
+            forward, backward = jax.jacfwd(function)(shift), jax.jacrev(function)(shift)
+            assert forward.shape == backward.shape == (6,)
+            np.testing.assert_allclose(forward, backward, rtol=1e-4, atol=1e-6)
+        scores, changes = jax.jvp(
+            rolled(lambda a: metrics.mode_coverage(a, other, deviation=0.5)), (shift,), (shift,)
+        )
+    assert scores.modes.dtype == jnp.int64 if x64 else jnp.int32
+    assert changes.modes.dtype == jax.dtypes.float0
+
+
 def test_the_gradient_of_half_precision_is_rounded_once():
     few = jnp.asarray(A, jnp.bfloat16)
     gradient = jax.grad(metrics.frechet_distance)
