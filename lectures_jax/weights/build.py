@@ -9,10 +9,12 @@ default.
 | detector | `classes`: names; `image_size`: [height, width] of the images trained on, in pixels; \
 `anchors`: three lists of [width, height], the coarsest head first; `size`: the fields of \
 `models.yolo.YoloSize` as a dictionary |
-| classifier | `network`: "cnn", "resnet" or "xception"; `classes`: names; `image_size`: \
-[height, width] of the images trained on; `inputs`: channels of the images (1: gray); for "cnn" \
-`channels`: one list per stage, and [`dropout`: 0]; for the others `size`: the fields of \
-`models.resnet.ResNetSize` or `models.xception.XceptionSize` as a dictionary |
+| classifier | `network`: "cnn", "resnet", "squeezenet", "vgg" or "xception"; `classes`: names; \
+`image_size`: [height, width] of the images trained on; `inputs`: channels of the images (1: \
+gray); for "cnn" `channels`: one list per stage, and [`dropout`: 0]; for the others `size`: the \
+fields of their size, such as `models.resnet.ResNetSize`, as a dictionary; for "squeezenet" and \
+"vgg" [`dropout`: 0.5]; for these and "resnet" [`normalize`: a dictionary of `mean` and `std`, a \
+list of one number per channel each] |
 | autoencoder | `shape`: of one example, [height, width, channels] or [entries]; `latent`: size of \
 the code; `hidden`: units of the hidden layer; `dense`: true for dense networks, false for \
 convolutions; [`squash`: "sigmoid", or "identity"] |
@@ -38,7 +40,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from lectures_jax.models import resnet, xception, yolo
+from lectures_jax.models import resnet, squeezenet, vgg, xception, yolo
 from lectures_jax.models.autoencoder import (
     Autoencoder,
     ConvDecoder,
@@ -51,10 +53,10 @@ from lectures_jax.models.diffusion import Denoiser
 from lectures_jax.models.flow import Flow
 from lectures_jax.models.gan import Gan, dcgan
 from lectures_jax.models.image_flow import histogram_flow, multiscale_flow
-from lectures_jax.models.resnet import ResNet
 from lectures_jax.models.vae import Vae
-from lectures_jax.models.xception import Xception
 from lectures_jax.models.yolo import Yolo
+from lectures_jax.nn.classifier import Classifier
+from lectures_jax.nn.preprocessing import Normalize
 from lectures_jax.nn.upsampling import ResizeConv, SubpixelConv, TransposedConv
 from lectures_jax.weights.schema import check_settings
 
@@ -63,6 +65,13 @@ ModelSettings = Mapping[str, Any]
 
 SQUASH = {"sigmoid": jax.nn.sigmoid, "identity": jax.nn.identity}
 UPSAMPLING = {"subpixel": SubpixelConv, "resize": ResizeConv, "transposed": TransposedConv}
+CLASSIFIERS: dict[str, tuple[Callable[..., Classifier], type, tuple[str, ...]]] = {
+    "resnet": (resnet.ResNet, resnet.ResNetSize, ("normalize",)),
+    "squeezenet": (squeezenet.SqueezeNet, squeezenet.SqueezeNetSize, ("dropout", "normalize")),
+    "vgg": (vgg.Vgg, vgg.VggSize, ("dropout", "normalize")),
+    "xception": (xception.Xception, xception.XceptionSize, ()),
+}
+"""Networks that have a size, and the optional settings of each."""
 MAX_MASK = 2**27  # weights of a masked layer, whose mask is an array while the network is built
 
 
@@ -93,23 +102,26 @@ def _detector(settings: ModelSettings, rngs: nnx.Rngs) -> Yolo:
     )
 
 
-def _classifier(settings: ModelSettings, rngs: nnx.Rngs) -> Cnn | ResNet | Xception:
-    classes, inputs = len(settings["classes"]), settings["inputs"]
-    match settings["network"]:
-        case "cnn":
-            return Cnn(
-                classes,
-                channels=settings["channels"],
-                inputs=inputs,
-                dropout=settings.get("dropout", 0.0),
-                rngs=rngs,
-            )
-        case "resnet":
-            size = _size(resnet.ResNetSize, settings["size"])
-            return ResNet(classes, size=size, inputs=inputs, rngs=rngs)
-        case _:
-            size = _size(xception.XceptionSize, settings["size"])
-            return Xception(classes, size=size, inputs=inputs, rngs=rngs)
+def _classifier(settings: ModelSettings, rngs: nnx.Rngs) -> Classifier:
+    if settings["network"] == "cnn":
+        return Cnn(
+            len(settings["classes"]),
+            channels=settings["channels"],
+            inputs=settings["inputs"],
+            dropout=settings.get("dropout", 0.0),
+            rngs=rngs,
+        )
+    network, size, optional = CLASSIFIERS[settings["network"]]
+    options = {name: settings[name] for name in optional if name in settings}
+    if "normalize" in options:
+        options["normalize"] = Normalize(**options["normalize"])
+    return network(
+        len(settings["classes"]),
+        size=_size(size, settings["size"]),
+        inputs=settings["inputs"],
+        rngs=rngs,
+        **options,
+    )
 
 
 def _autoencoder(settings: ModelSettings, rngs: nnx.Rngs) -> Autoencoder:

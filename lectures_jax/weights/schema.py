@@ -149,6 +149,17 @@ SHAPE = Rule(
 )
 STAGES = _some(WIDTH, 1, 8)
 INPUTS = _whole(1, 64)
+MEANS, DEVIATIONS = _some(_real(-1e6, 1e6), 1, 64), _some(_real(1e-6, 1e6), 1, 64)
+NORMALIZE = Rule(
+    f"mean, {MEANS.expected}, and std, {DEVIATIONS.expected}",
+    lambda x: (
+        isinstance(x, Mapping)
+        and set(x) == {"mean", "std"}
+        and MEANS.holds(x["mean"])
+        and DEVIATIONS.holds(x["std"])
+    ),
+    default=True,
+)
 
 YOLO = {
     "stem": WIDTH,
@@ -164,6 +175,20 @@ RESNET = {
     "bottleneck": FLAG,
     "large": FLAG,
     "concatenate": FLAG,
+    "padded": FLAG,
+}
+SQUEEZENET = {
+    "stem": WIDTH,
+    "kernel": _whole(1, 15),
+    "fires": _some(_whole(1, 64), 1, 6, total=64),
+    "squeeze": _whole(1, 256),
+    "expand": _whole(1, 16),
+}
+VGG = {
+    "convolutions": _some(_whole(1, 64), 1, 8, total=64),
+    "channels": STAGES,
+    "batch_norm": FLAG,
+    "hidden": WIDTH,
 }
 XCEPTION = {
     "stem": _some(WIDTH, 2, 2),
@@ -209,7 +234,9 @@ SCHEMA: dict[str, Mapping[str, Any]] = {
         "inputs": INPUTS,
         "network": {
             "cnn": {"channels": CNN_STAGES, "dropout": DROPOUT},
-            "resnet": {"size": RESNET},
+            "resnet": {"size": RESNET, "normalize": NORMALIZE},
+            "squeezenet": {"size": SQUEEZENET, "dropout": DROPOUT, "normalize": NORMALIZE},
+            "vgg": {"size": VGG, "dropout": DROPOUT, "normalize": NORMALIZE},
             "xception": {"size": XCEPTION},
         },
     },

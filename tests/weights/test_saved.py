@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from lectures_jax import train, weights
-from lectures_jax.models import resnet, xception
+from lectures_jax.models import resnet, squeezenet, vgg, xception
 from tests.detectors import ANCHORS, TINY
 
 SHAPE = [8, 8, 1]
@@ -18,6 +18,9 @@ CODE = {"shape": SHAPE, "latent": 2, "hidden": 4, "dense": True}
 NAMES = ["cat", "dog"]
 CLASSIFIER = {"classes": NAMES, "image_size": [8, 8], "inputs": 1}
 RESNET = dataclasses.asdict(resnet.ResNetSize((1, 1), (4, 8), large=False))
+SQUEEZENET = dataclasses.asdict(squeezenet.SqueezeNetSize(4, 3, (1,), 2, 2))
+VGG = dataclasses.asdict(vgg.VggSize((1, 1), (2, 4), batch_norm=True, hidden=4))
+NORMALIZE = {"mean": [0.5], "std": [0.25]}
 XCEPTION = dataclasses.asdict(xception.XceptionSize((2, 4), 1, (4,), 1, (4, 8), (8, 8)))
 DETECTOR = {
     "classes": NAMES,
@@ -63,7 +66,19 @@ def denoise(model, x):
 MODELS = [
     ("detector", DETECTOR, call, (64, 96, 3)),
     ("classifier", CLASSIFIER | {"network": "cnn", "channels": [[4]], "dropout": 0.5}, call, SHAPE),
-    ("classifier", CLASSIFIER | {"network": "resnet", "size": RESNET}, call, SHAPE),
+    (
+        "classifier",
+        CLASSIFIER | {"network": "resnet", "size": RESNET, "normalize": NORMALIZE},
+        call,
+        SHAPE,
+    ),
+    (
+        "classifier",
+        CLASSIFIER | {"network": "squeezenet", "size": SQUEEZENET, "normalize": NORMALIZE},
+        call,
+        SHAPE,
+    ),
+    ("classifier", CLASSIFIER | {"network": "vgg", "size": VGG, "dropout": 0.25}, call, SHAPE),
     ("classifier", CLASSIFIER | {"network": "xception", "size": XCEPTION}, call, SHAPE),
     ("autoencoder", CODE, call, SHAPE),
     ("autoencoder", CODE | {"dense": False, "squash": "identity"}, call, SHAPE),
@@ -164,7 +179,10 @@ def test_half_precision_is_written_as_float32(tmp_path):
     ("change", "message"),
     [
         ({"channels": [[5]]}, "settings must build this classifier, got"),
-        ({"network": "mlp"}, "network of a classifier must be cnn, resnet or xception, got 'mlp'"),
+        (
+            {"network": "mlp"},
+            "network of a classifier must be cnn, resnet, squeezenet, vgg or xception",
+        ),
         ({"inputs": None}, "inputs of a classifier must be a whole number from 1 to 64, got None"),
         ({"classes": {"cat", "dog"}}, "settings must be values of JSON"),
         ({"rate": float("nan")}, "settings must be values of JSON"),
