@@ -6,7 +6,6 @@ networks: `--seeds 1` or `--steps 300` scale it down. What a seed has produced i
 folder, so that the same command again goes on where it was stopped.
 """
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -103,7 +102,7 @@ def result(
     """Trains and scores one model, or reads what an earlier run of as many steps left."""
     folder = out / name.lower() / f"seed-{seed}"
     numbers_file, images_file = folder / "numbers.json", folder / "images.npy"
-    numbers = json.loads(numbers_file.read_text()) if numbers_file.exists() else {}
+    numbers = runtime.read_json(numbers_file) if numbers_file.exists() else {}
     settings = settings_of(name, config)
     if numbers.get("steps") != settings.steps:
         # A training that was cut off or shorter starts anew, so that its seconds count in full.

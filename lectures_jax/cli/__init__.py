@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from lectures_jax import __version__
 from lectures_jax.cli.failure import tell
+from lectures_jax.recipes.cache import cache_folder
 
 EPILOG = """\
 exit codes: 0 done; 1 the run failed; 2 bad arguments or input; 75 stopped by a signal (Ctrl-C,
@@ -188,7 +189,7 @@ def _add_predict(commands: Any) -> None:
         "predict",
         help="use a trained model",
         description="A detector's boxes and a classifier's five best classes of images; "
-        "a generative model's samples.",
+        "a generative model's samples. Those of a VAE decode codes from its prior N(0, I).",
     )
     predict.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of a finished run")
     predict.add_argument(
@@ -238,9 +239,7 @@ def _use_compilation_cache() -> None:
 
     Through the environment, so that JAX need not be imported here and the user's own settings win.
     """
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(cache) if os.path.isabs(cache) else Path(os.path.expanduser("~")) / ".cache"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(root / "lectures_jax" / "xla"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder("xla")))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     # A failure's exit code depends on where it was raised, which filtering would hide.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lectures_jax.cli.configuration import flatten
+from lectures_jax.runtime import read_json
 
 MAX_BYTES = 2**26
 """Of a file of a run: a million rows."""
@@ -72,27 +73,14 @@ def _named(run_dirs: Sequence[Path]) -> dict[str, Path]:
 
 
 def _read(folder: Path) -> Run:
-    config, metrics = _json(folder / "config.json"), _json(folder / "metrics.json")
+    files = folder / "config.json", folder / "metrics.json"
+    config, metrics = (read_json(file) if file.is_file() else None for file in files)
     rows = [row for line in _lines(folder / "metrics.jsonl") if (row := _row(line)) is not None]
     if config is None and metrics is None and not rows:
         raise ValueError(f"RUN_DIR: expected the folder of a run, got {folder}.")
     settings = (config or {}).get("config")
     described = flatten(settings) if isinstance(settings, dict) else {}
     return Run(rows, metrics or {}, described)
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    """An object of JSON, or None where there is no file."""
-    text = "\n".join(_lines(path))
-    if not text:
-        return None
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: expected JSON, got {text[:40]!r}.") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected an object, got {text[:40]!r}.")
-    return value
 
 
 def _lines(path: Path) -> list[str]:

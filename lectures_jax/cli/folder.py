@@ -2,6 +2,7 @@
 
 import json
 import os
+import reprlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,16 +85,16 @@ def claim(
 
 def _read(out: Path) -> dict[str, Any] | None:
     """What an earlier run wrote about itself, or None if there was none."""
+    from lectures_jax.runtime import read_json
+
     path = out / "config.json"
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["experiment"] and isinstance(content["config"], dict):
-            return content
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
-    raise ValueError(f"{path}: expected what a run of ljx wrote, got something else.")
+    expected = "what a run of ljx wrote"
+    content = read_json(path, expected=expected)
+    if not content.get("experiment") or not isinstance(content.get("config"), dict):
+        raise ValueError(f"{path}: expected {expected}, got {reprlib.repr(content)}.")
+    return content
 
 
 def _has_results(out: Path) -> bool:

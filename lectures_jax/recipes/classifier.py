@@ -7,7 +7,6 @@ version of the library means another file.
 import dataclasses
 import hashlib
 import json
-import os
 import warnings
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from flax import nnx
 import lectures_jax
 from lectures_jax import data, metrics, objectives, optim, weights
 from lectures_jax.models import resnet, xception
+from lectures_jax.recipes.cache import cache_folder
 from lectures_jax.recipes.generator import Kind
 from lectures_jax.recipes.settings import fill, require
 from lectures_jax.train import fit, predict
@@ -132,8 +132,7 @@ def cached(
         settings: from `with_defaults`.
         splits: images.
         seed: of parameters, order and augmentation.
-        folder: where trained classifiers are kept; by default `lectures_jax/models` in the user's
-            cache, `$XDG_CACHE_HOME` or `~/.cache`.
+        folder: where trained classifiers are kept; None: `recipes.cache.cache_folder("models")`.
 
     Returns:
         The network in evaluation mode, the same the first time and later.
@@ -142,7 +141,7 @@ def cached(
         RuntimeWarning: if the file is damaged, so that the network is trained again, or cannot be
             written, so that it will be.
     """
-    folder = folder or cache_folder()
+    folder = folder or cache_folder("models")
     path = folder / f"{fingerprint(settings, splits, seed=seed)}.safetensors"
     if path.is_file():
         try:
@@ -158,12 +157,6 @@ def cached(
         warnings.warn(f"the classifier is not kept: {error}", RuntimeWarning, stacklevel=2)
         return model
     return weights.load_model(path).model
-
-
-def cache_folder() -> Path:
-    """Returns the folder of the user where trained models are kept."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "lectures_jax" / "models"
 
 
 def fingerprint(settings: Settings, splits: data.Splits, *, seed: int = 0) -> str:

@@ -2,7 +2,7 @@
 
 from lectures_jax.runtime.cpu import keep_memory, threaded_convolutions
 from lectures_jax.runtime.environment import environment
-from lectures_jax.runtime.files import atomic_write, sync, write_json
+from lectures_jax.runtime.files import atomic_write, parse_object, read_json, sync, write_json
 from lectures_jax.runtime.lock import folder_lock
 from lectures_jax.runtime.output import open_standard_streams, optional_output, say
 from lectures_jax.runtime.signals import StopRequest, current_request, stop_request
@@ -16,6 +16,8 @@ __all__ = [
     "keep_memory",
     "open_standard_streams",
     "optional_output",
+    "parse_object",
+    "read_json",
     "say",
     "stop_request",
     "sync",

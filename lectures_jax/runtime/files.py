@@ -58,6 +58,48 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def read_json(
+    path: Path, *, expected: str = "an object of JSON", max_bytes: int = 2**26
+) -> dict[str, Any]:
+    """Returns the object that a JSON file holds.
+
+    Args:
+        path: of a regular file.
+        expected: what it is meant to be, for the message.
+        max_bytes: that it may have.
+
+    Raises:
+        ValueError: in one line, if the file is larger, no UTF-8 or no JSON, or holds another value.
+        OSError: if it cannot be read.
+    """
+    if (size := path.stat().st_size) > max_bytes:
+        raise ValueError(f"{path}: expected at most {max_bytes:,} bytes, got {size:,}.")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return parse_object(text, path, expected=expected)
+
+
+def parse_object(
+    text: str, path: Path | str, *, expected: str = "an object of JSON"
+) -> dict[str, Any]:
+    """Returns the object that a text of JSON holds.
+
+    Args:
+        text: to parse.
+        path: of the file that the text is from, for the message.
+        expected: what it is meant to be, for the message.
+
+    Raises:
+        ValueError: in one line, if the text is no JSON or holds another value than an object.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: expected {expected}, got {text[:40]!r}.")
+    return value
+
+
 def write_json(path: Path, value: object, *, indent: int | None = 2) -> None:
     """Writes a value as JSON, atomically; NaN and infinity become null.
 

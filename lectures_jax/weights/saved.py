@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from lectures_jax.runtime import parse_object
 from lectures_jax.weights.build import ModelSettings, build_model
 from lectures_jax.weights.safetensors_io import (
     Tree,
@@ -98,13 +99,7 @@ def _described_model(path: Path | str, metadata: Mapping[str, str]) -> tuple[str
     if len(text) > MAX_TEXT:
         got = f"{len(text):,} characters"
         raise ValueError(f"{path}: expected settings of at most {MAX_TEXT:,}, got {got}.")
-    try:
-        settings = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: expected settings in JSON, got {text[:40]!r}.") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path}: expected settings that are an object, got {text[:40]!r}.")
-    return metadata["kind"], settings
+    return metadata["kind"], parse_object(text, path, expected="settings in JSON")
 
 
 def _require_finite(tree: Tree) -> None:

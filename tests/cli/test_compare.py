@@ -59,9 +59,9 @@ def test_a_single_run_and_one_without_rows_will_do():
     [
         ({}, "RUN_DIR: expected the folder of a run, got "),
         ({"config.json": '{"config": {}}'}, "RUN_DIR: expected a run with metrics, got none."),
-        ({"metrics.json": "[" * 10**5}, "metrics.json: expected JSON, got '[[["),
-        ({"metrics.json": "[1]"}, "metrics.json: expected an object, got '[1]'"),
-        ({"config.json": "{"}, "config.json: expected JSON, got '{'"),
+        ({"metrics.json": "[" * 10**5}, "metrics.json: expected an object of JSON, got '[[["),
+        ({"metrics.json": "[1]"}, "metrics.json: expected an object of JSON, got '[1]'"),
+        ({"config.json": "{"}, "config.json: expected an object of JSON, got '{'"),
     ],
 )
 def test_what_is_no_run_is_refused_in_one_line(capsys, files, message):

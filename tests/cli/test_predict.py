@@ -183,7 +183,8 @@ def test_a_generative_model_draws_a_sheet_that_its_seed_decides(capsys, kind):
     np.testing.assert_array_equal(first, again)
     if kind != "diffusion":  # whose last layer begins with zeros
         assert (first != other).any()
-    assert f"12 samples of a {kind}: run/predictions/samples.png" in capsys.readouterr().out
+    codes = ", of codes from the prior N(0, I)" if kind == "vae" else ""
+    assert f"12 samples of a {kind}{codes}: run/predictions/samples.png" in capsys.readouterr().out
 
 
 def test_a_kind_that_cannot_do_it_is_refused(error_line):

@@ -227,7 +227,7 @@ def test_the_limits_leave_room_for_published_networks():
         ({"kind": "gan", "settings": "{"}, "expected settings in JSON, got '{'"),
         ({"kind": "gan", "settings": "[" * 10**6}, "expected settings in JSON"),
         ({"kind": "gan", "settings": " " * 10**7}, "expected settings of at most"),
-        ({"kind": "gan", "settings": "[]"}, r"expected settings that are an object, got '\[\]'"),
+        ({"kind": "gan", "settings": "[]"}, r"expected settings in JSON, got '\[\]'"),
         ({"kind": "gan", "settings": "{}"}, "settings of a gan must hold 'upsampling', got noth"),
         ({"kind": "gan", "settings": json.dumps(GAN)}, "the arrays must fit the settings"),
     ],

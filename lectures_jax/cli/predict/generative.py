@@ -20,7 +20,10 @@ SAMPLERS = {
 
 
 def draw_samples(saved: SavedModel, out: Path, *, count: int, seed: int) -> int:
-    """Draws samples to `samples.png`.
+    """Draws samples to `samples.png`; those of a VAE decode codes from its prior N(0, I).
+
+    The Gaussian mixture that a VAE's experiment fits to the codes afterwards is not in the model's
+    file.
 
     Args:
         saved: the model.
@@ -36,5 +39,6 @@ def draw_samples(saved: SavedModel, out: Path, *, count: int, seed: int) -> int:
     path = out / "samples.png"
     with atomic_write(path) as scratch:
         Image.fromarray(report.sheet(images)).save(scratch, format="PNG")
-    print(f"{count} samples of a {saved.kind}: {path}")
+    codes = ", of codes from the prior N(0, I)" if saved.kind == "vae" else ""
+    print(f"{count} samples of a {saved.kind}{codes}: {path}")
     return 0
