@@ -5,6 +5,7 @@ from lectures_jax.metrics.classification import (
     accuracy,
     class_scores,
     confusion_matrix,
+    roc_auc,
 )
 from lectures_jax.metrics.coco import CocoResult, coco_map
 from lectures_jax.metrics.detection import (
@@ -32,7 +33,7 @@ from lectures_jax.metrics.generative import (
     mode_coverage,
     nearest_neighbor_ratio,
 )
-from lectures_jax.metrics.image import high_frequency_energy
+from lectures_jax.metrics.image import high_frequency_energy, psnr
 from lectures_jax.metrics.latent import AggregateScores, active_units, aggregate_posterior
 from lectures_jax.metrics.likelihood import effective_sample_size
 
@@ -41,6 +42,7 @@ __all__ = [
     "accuracy",
     "class_scores",
     "confusion_matrix",
+    "roc_auc",
     "CocoResult",
     "Matches",
     "PrecisionRecall",
@@ -57,6 +59,7 @@ __all__ = [
     "mode_coverage",
     "nearest_neighbor_ratio",
     "high_frequency_energy",
+    "psnr",
     "AggregateScores",
     "active_units",
     "aggregate_posterior",

@@ -1,10 +1,12 @@
-"""Accuracy, confusion matrix, precision and recall of a classifier."""
+"""Accuracy, confusion matrix, precision and recall of a classifier; how well a score separates."""
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from lectures_jax.metrics._float64 import in_float64
 from lectures_jax.typing import check_count, checked
 
 
@@ -91,3 +93,37 @@ def class_scores(confusion: Int[Array, "c c"]) -> ClassScores:
     right = jnp.diagonal(confusion)
     predicted, true = jnp.sum(confusion, axis=0), jnp.sum(confusion, axis=1)
     return ClassScores(right / predicted, right / true, 2 * right / (predicted + true))
+
+
+@checked
+def roc_auc(scores: Float[Array, " n"], positive: Bool[Array, " n"]) -> Float[Array, ""]:
+    """Returns the area under the curve of true over false positive rate, all thresholds at once.
+
+    It is the probability that a positive example has a higher score than a negative one, where
+    equal scores count half: exact from the ranks, without a grid of thresholds. It is no mean over
+    examples, so that the area of a whole set needs all its scores.
+
+    Args:
+        scores: higher for what is more likely positive, in any range.
+        positive: which examples are positive.
+
+    Returns:
+        A value in [0, 1]: 0.5 for scores that tell nothing; NaN if one of the two kinds is missing
+        or a score is NaN.
+
+    Source:
+        Hanley & McNeil (1982), sec. III; by ranks: Mann & Whitney (1947).
+    """
+    return in_float64(_area, scores, positive.astype(scores.dtype))
+
+
+@jax.jit  # the search loops
+def _area(scores: Array, positive: Array) -> Array:
+    ordered = jnp.sort(scores)
+    below = jnp.searchsorted(ordered, scores, side="left")
+    through = jnp.searchsorted(ordered, scores, side="right")
+    rank = (below + through + 1) / 2  # from 1, the mean of those of equal scores
+    count, rest = jnp.sum(positive), jnp.sum(1 - positive)
+    wins = jnp.sum(positive * rank) - count * (count + 1) / 2
+    known = ~jnp.any(jnp.isnan(scores))
+    return jnp.where(known, wins / (count * rest), jnp.nan)

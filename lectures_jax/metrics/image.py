@@ -1,4 +1,4 @@
-"""Measures of single images."""
+"""Measures of images, alone or beside what they should be."""
 
 import math
 
@@ -43,3 +43,24 @@ def high_frequency_energy(
     high = np.hypot(rows, columns) >= cutoff
     energy = jnp.mean(jnp.sum(spectrum * high[None, :, :, None], axis=(1, 2)))
     return energy.astype(images.dtype)
+
+
+@checked
+def psnr(
+    images: Float[Array | np.ndarray, "n h w c"], targets: Float[Array | np.ndarray, "n h w c"]
+) -> Float[Array, " n"]:
+    """Returns the peak signal-to-noise ratio of each image in decibels, `−10 log₁₀ mean (x − y)²`.
+
+    Args:
+        images: in [0, 1], which is the peak's 1.
+        targets: what they should be, in [0, 1].
+
+    Returns:
+        One value per image: 10 more for a tenth of the mean squared error, infinite for none.
+
+    Source:
+        Huynh-Thu & Ghanbari (2008), eq. 1.
+    """
+    images, targets = jnp.asarray(images), jnp.asarray(targets)
+    error = jnp.mean((upcast(images) - upcast(targets)) ** 2, axis=(1, 2, 3))
+    return (-10 * jnp.log10(error)).astype(images.dtype)

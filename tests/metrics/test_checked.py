@@ -15,6 +15,7 @@ CHECK = checked(lambda: None).__code__
 RNG = np.random.default_rng(0)
 LOGITS, LABELS = RNG.normal(size=(5, 3)).astype(np.float32), np.array([0, 2, 1, -1, 2])
 A, B, C = (RNG.normal(size=(n, 3)).astype(np.float32) for n in (8, 7, 6))
+IMAGES = np.random.default_rng(1).random((2, 6, 6, 1), np.float32)
 CORNER = 40 * RNG.random((2, 4, 2)).astype(np.float32)
 BOXES = np.concatenate([CORNER, CORNER + 20], axis=-1)
 CLASSES = np.array([[0, 1, 0, 1], [1, 1, 0, 0]])
@@ -34,13 +35,15 @@ CASES = {
     "confusion_matrix": (partial(metrics.confusion_matrix, num_classes=3), LABELS, LABELS[::-1]),
     "effective_sample_size": (metrics.effective_sample_size, A),
     "frechet_distance": (metrics.frechet_distance, A, B),
-    "high_frequency_energy": (metrics.high_frequency_energy, RNG.random((2, 6, 6, 1), np.float32)),
+    "high_frequency_energy": (metrics.high_frequency_energy, IMAGES),
     "kernel_distance": (metrics.kernel_distance, A, B),
     "manifold_scores": (partial(metrics.manifold_scores, neighbors=2), A, B),
     "match_detections": (metrics.match_detections, *DETECTION),
     "mode_coverage": (partial(metrics.mode_coverage, deviation=0.5), A, B),
     "nearest_neighbor_ratio": (metrics.nearest_neighbor_ratio, A, B, C),
+    "psnr": (metrics.psnr, IMAGES, IMAGES[::-1]),
     "precision_recall": (partial(metrics.precision_recall, num_classes=2), *DETECTION),
+    "roc_auc": (metrics.roc_auc, A[:, 0], A[:, 1] > 0),
     "voc_ap": (partial(metrics.voc_ap, num_classes=2), *DETECTION),
 }
 ON_THE_HOST = {

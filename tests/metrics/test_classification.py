@@ -1,4 +1,4 @@
-"""Accuracy and the confusion matrix: by hand, and scikit-learn's."""
+"""Accuracy, the confusion matrix and the area under the curve: by hand, and scikit-learn's."""
 
 import jax
 import jax.numpy as jnp
@@ -59,3 +59,30 @@ def test_scores_that_are_not_numbers_are_wrong():
     logits = jnp.array([[jnp.nan, 0.0], [0, jnp.nan], [0, 1]])
     for labels in ([0, 0, 1], [1, 1, 1]):
         np.testing.assert_allclose(metrics.accuracy(logits, jnp.array(labels)), 1 / 3)
+
+
+def test_the_area_by_hand():  # positives 3 and 1, negatives 2 and 1: wins 1, 1, 0 and a half
+    positive = jnp.array([True, True, False, False])
+    np.testing.assert_allclose(metrics.roc_auc(jnp.array([3.0, 1, 2, 1]), positive), 2.5 / 4)
+    np.testing.assert_allclose(metrics.roc_auc(jnp.array([3.0, 3, 2, 1]), positive), 1)
+    np.testing.assert_allclose(metrics.roc_auc(jnp.ones(4), positive), 1 / 2)
+
+
+@pytest.mark.parametrize("count", [40, 100_000])
+@pytest.mark.parametrize("decimals", [1, 8])  # with many equal scores, and with few
+def test_the_area_equals_sklearn_s(count, decimals):
+    rng = np.random.default_rng(0)
+    positive = rng.random(count) < 0.2
+    scores = np.round(rng.normal(size=count) + positive, decimals).astype(np.float32)
+    expected = sklearn.metrics.roc_auc_score(positive, scores)
+    got = jax.jit(metrics.roc_auc)(jnp.asarray(scores), jnp.asarray(positive))
+    np.testing.assert_allclose(got, expected, rtol=1e-7)
+
+
+def test_without_both_kinds_or_a_score_there_is_no_area():
+    scores = jnp.array([0.0, 1, 2])
+    for positive in (jnp.zeros(3, bool), jnp.ones(3, bool)):
+        assert np.isnan(metrics.roc_auc(scores, positive))
+    positive = jnp.array([True, False, False])
+    assert np.isnan(metrics.roc_auc(scores.at[2].set(jnp.nan), positive))
+    np.testing.assert_allclose(metrics.roc_auc(scores.at[0].set(jnp.inf), positive), 1)

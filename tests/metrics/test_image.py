@@ -1,8 +1,9 @@
-"""Energy of high frequencies: closed forms, Parseval, and blur."""
+"""Energy of high frequencies: closed forms, Parseval, blur. PSNR: by hand, and scikit-image's."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from skimage.metrics import peak_signal_noise_ratio
 
 from lectures_jax import metrics, ops
 
@@ -42,3 +43,15 @@ def test_no_image_is_refused():
 def test_a_frequency_that_no_image_has_is_refused(cutoff):
     with pytest.raises(ValueError, match="cutoff must be in"):
         metrics.high_frequency_energy(np.zeros((1, 8, 8, 1), np.float32), cutoff=cutoff)
+
+
+def test_psnr_by_hand():
+    images = jnp.stack([jnp.full((4, 4, 1), 0.5), jnp.ones((4, 4, 1))])
+    np.testing.assert_allclose(metrics.psnr(images, images - 0.1), [20, 20], rtol=1e-5)
+    assert np.isposinf(metrics.psnr(images, images)).all()
+
+
+def test_psnr_equals_scikit_image_s():
+    a, b = np.random.default_rng(0).random((2, 3, 5, 7, 3)).astype(np.float32)
+    expected = [peak_signal_noise_ratio(y, x, data_range=1) for x, y in zip(a, b, strict=True)]
+    np.testing.assert_allclose(metrics.psnr(a, b), expected, rtol=1e-5)

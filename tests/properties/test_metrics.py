@@ -12,6 +12,8 @@ from lectures_jax.testing.properties import LawTest, between, close, equal, law
 COUNT, CLASSES = 12, 4
 LOGITS = strategies.logits((COUNT, CLASSES))
 LABELS, PREDICTED = (strategies.labels(COUNT, classes=CLASSES) for _ in range(2))
+SCORES = strategies.reals((COUNT,))
+POSITIVE = st.permutations([True] * 4 + [False] * (COUNT - 4)).map(np.array)
 ORDER = st.permutations(range(COUNT))
 A, B = strategies.reals((8, 3)), strategies.reals((8, 3))
 
@@ -55,6 +57,13 @@ class ClassificationTest(LawTest):
         precision, recall, f1 = (np.asarray(s)[known] for s in scores)
         between((precision, recall), 0, 1, atol=0)
         between(f1, np.minimum(precision, recall), np.maximum(precision, recall))
+
+    @law(scores=SCORES, positive=POSITIVE, order=ORDER)
+    def test_the_area_sees_only_the_order_of_the_scores(self, scores, positive, order):
+        order = jnp.array(order)
+        area = self.apply(metrics.roc_auc, scores, positive)
+        equal(self.apply(metrics.roc_auc, 2 * scores[order], positive[order]), area)
+        close(self.apply(metrics.roc_auc, -scores, positive), 1 - area, atol=1e-6)
 
     @law(labels=LABELS, order=ORDER)
     def test_shares_of_classes_sum_to_1(self, labels, order):
