@@ -21,27 +21,44 @@ from lectures_jax.typing import Key
 Objective = Callable[[Any, Key], Float[Array, "*b"]]
 """`(inputs, key) -> losses`: a number, or one for each example."""
 
+RankedObjective = Callable[[Any, Key], tuple[Float[Array, " b"], Float[Array, " b"]]]
+"""`(inputs, key) -> (losses, ranks)`: the losses are descended, the lowest rank is kept."""
+
 MakeOptimizer = Callable[[Any], optax.GradientTransformation]
 """`learning_rate -> optimizer`, such as `optax.adam`."""
 
 
 class Optimized(NamedTuple):
-    """Inputs after the last step, or the best ones.
+    """Inputs after the last step.
 
     Attributes:
         inputs: a tree like the first ones.
-        losses: of the inputs before each step, and where the best are kept also after the last.
+        losses: of the inputs before each step.
     """
 
     inputs: Any
     losses: Float[Array, "steps *b"]
 
 
+class Best(NamedTuple):
+    """The best inputs of all steps, for each example.
+
+    Attributes:
+        inputs: a tree like the first ones.
+        losses: before each step and after the last.
+        ranks: of the best inputs; their losses, unless the objective ranks by something else.
+    """
+
+    inputs: Any
+    losses: Float[Array, "steps b"]
+    ranks: Float[Array, " b"]
+
+
 class _State(NamedTuple):
     inputs: Any
     optimizer_state: Any
     best: Any
-    best_losses: Any
+    best_ranks: Any
 
 
 def optimize_inputs(
@@ -91,18 +108,20 @@ def optimize_inputs(
 
 def descend(
     key: Key,
-    objective: Objective,
+    objective: Objective | RankedObjective,
     inputs: Any,
     optimizer: optax.GradientTransformation,
     *,
     steps: int,
     project: Callable[[Any], Any],
-) -> Optimized:
+) -> Best:
     """Returns for each example the best inputs of all steps; to be compiled with what is around it.
 
     Args:
         key: each evaluation of the objective has its own.
-        objective: `(inputs, key) -> losses`, one for each example.
+        objective: `(inputs, key) -> losses`, one for each example, or `(losses, ranks)` where the
+            best inputs are not those of the lowest loss: one may descend a smooth loss, and keep
+            what fools a network by the widest margin.
         inputs: arrays with the examples along the leading axis, where to begin.
         optimizer: an Optax transformation.
         steps: updates, at least 0.
@@ -110,13 +129,14 @@ def descend(
     """
     inputs = project(inputs)
     keys = jax.random.split(key, steps + 1)
-    losses = jnp.full(jax.eval_shape(objective, inputs, key).shape, jnp.inf)
-    state = _State(inputs, optimizer.init(inputs), inputs, losses)
+    ranks = jax.eval_shape(lambda inputs: _with_ranks(objective(inputs, key))[1], inputs)
+    worst = jnp.full(ranks.shape, jnp.inf, ranks.dtype)
+    state = _State(inputs, optimizer.init(inputs), inputs, worst)
     step = partial(_step, objective, project, optimizer, keep_best=True)
     state, losses = jax.lax.scan(step, state, keys[:-1])
-    last = objective(state.inputs, keys[-1])
-    state = _keep_best(state, last)
-    return Optimized(state.best, jnp.concatenate([losses, last[None]]))
+    last, ranks = _with_ranks(objective(state.inputs, keys[-1]))
+    state = _keep_best(state, ranks)
+    return Best(state.best, jnp.concatenate([losses, last[None]]), state.best_ranks)
 
 
 def as_argument(function: Callable) -> Callable:
@@ -161,7 +181,7 @@ def _advance(
 
 
 def _step(
-    objective: Objective,
+    objective: Objective | RankedObjective,
     project: Callable,
     optimizer: optax.GradientTransformation,
     state: _State,
@@ -169,13 +189,13 @@ def _step(
     *,
     keep_best: bool,
 ) -> tuple[_State, Array]:
-    def total(inputs: Any) -> tuple[Array, Array]:
-        losses = objective(inputs, key)
-        return jnp.sum(losses), losses
+    def total(inputs: Any) -> tuple[Array, tuple[Array, Array]]:
+        losses, ranks = _with_ranks(objective(inputs, key))
+        return jnp.sum(losses), (losses, ranks)
 
-    (value, losses), gradient = jax.value_and_grad(total, has_aux=True)(state.inputs)
+    (value, (losses, ranks)), gradient = jax.value_and_grad(total, has_aux=True)(state.inputs)
     if keep_best:
-        state = _keep_best(state, losses)
+        state = _keep_best(state, ranks)
     updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
         gradient,
         state.optimizer_state,
@@ -188,11 +208,15 @@ def _step(
     return state._replace(inputs=inputs, optimizer_state=optimizer_state), losses
 
 
-def _keep_best(state: _State, losses: Array) -> _State:
-    better = losses < state.best_losses
+def _with_ranks(evaluated: Any) -> tuple[Array, Array]:
+    return evaluated if isinstance(evaluated, tuple) else (evaluated, evaluated)
+
+
+def _keep_best(state: _State, ranks: Array) -> _State:
+    better = ranks < state.best_ranks
 
     def choose(old: Array, new: Array) -> Array:
         return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
     best = jax.tree.map(choose, state.best, state.inputs)
-    return state._replace(best=best, best_losses=jnp.where(better, losses, state.best_losses))
+    return state._replace(best=best, best_ranks=jnp.where(better, ranks, state.best_ranks))

@@ -99,3 +99,15 @@ def test_networks_targets_and_rates_are_arguments_of_one_program():
 def test_counts_below_one_are_refused(wrong):
     with pytest.raises(ValueError, match="must be at least 1, got 0"):
         optimize_inputs(KEY, squares, START, learning_rate=0.1, **wrong)
+
+
+def test_the_best_may_be_those_of_another_rank_than_the_loss():
+    def objective(x, key):
+        return (x[:, 0] - 1) ** 2, jnp.abs(x[:, 0] - 0.5)
+
+    result = descend(
+        KEY, objective, jnp.zeros((1, 1)), optax.sgd(0.1), steps=9, project=lambda x: x
+    )
+    np.testing.assert_allclose(result.inputs, [[1 - 0.8**3]], rtol=1e-6)  # 0.488, nearest to 0.5
+    np.testing.assert_allclose(result.ranks, [0.8**3 - 0.5], rtol=1e-4)
+    np.testing.assert_allclose(result.losses[:, 0], 0.64 ** np.arange(10), rtol=1e-5)
