@@ -39,6 +39,7 @@ try:
     )
     from lectures_jax.data.loader import in_memory, loader
     from lectures_jax.data.masks import read_masks
+    from lectures_jax.data.photographs import photographs
     from lectures_jax.data.voc import read_voc
     from lectures_jax.data.yolo_txt import find_yolo_split, read_yolo
 except ModuleNotFoundError as _error:
@@ -78,6 +79,7 @@ __all__ = [
     "letterbox_boxes",
     "letterbox_mask",
     "loader",
+    "photographs",
     "read_classified",
     "read_coco",
     "read_coco_ids",

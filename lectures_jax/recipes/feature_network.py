@@ -4,7 +4,6 @@ Without a file it learns which of the built-in photographs a patch was cut from,
 features of color, edges and texture. It is no network of ImageNet and knows no objects.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from lectures_jax.typing import Batch
 SIDE = 48  # rows and columns of a patch, in pixels
 LARGEST = 192  # side of the square that is reduced to a patch
 TRAINED_ON = 0.75  # of the width of a photograph; test patches are cut from what is right of it
+PATCHES = 400  # of each photograph to train on
 
 
 def feature_network(path: Path | None = None, out: Path | None = None, *, steps: int = 600) -> Any:
@@ -42,10 +42,11 @@ def feature_network(path: Path | None = None, out: Path | None = None, *, steps:
         smoothing=0.05,
         ema_decay=0.99,
     )
-    return classifier.cached(settings, textures(), folder=out)
+    count = min(PATCHES, 4 * steps)  # a short training sees no more
+    return classifier.cached(settings, textures(count=count), folder=out)
 
 
-def textures(*, count: int = 400, seed: int = 0) -> data.Splits:
+def textures(*, count: int = PATCHES, seed: int = 0) -> data.Splits:
     """Returns patches of the built-in photographs, whose class is the photograph.
 
     Squares of 48 to 192 pixels are reduced to 48×48. The right fourth of each photograph is only
@@ -56,25 +57,23 @@ def textures(*, count: int = 400, seed: int = 0) -> data.Splits:
         seed: of the places and sizes.
     """
     images = data.photographs()
-    parts = []
-    for number, name in enumerate(("train", "test")):
-        rng = np.random.default_rng([seed, number])
-        draw = partial(_patches, rng=rng, count=count if name == "train" else count // 4)
-        cut = {key: round(TRAINED_ON * image.shape[1]) for key, image in images.items()}
-        sides = (
-            image[:, : cut[key]] if name == "train" else image[:, cut[key] :]
-            for key, image in images.items()
-        )
-        parts.append(_labelled([draw(side) for side in sides]))
-    return data.Splits(*parts, tuple(images), 256)
+    cuts = {name: round(TRAINED_ON * image.shape[1]) for name, image in images.items()}
+    train = [image[:, : cuts[name]] for name, image in images.items()]
+    test = [image[:, cuts[name] :] for name, image in images.items()]
+    return data.Splits(
+        _labelled(train, np.random.default_rng([seed, 0]), count),
+        _labelled(test, np.random.default_rng([seed, 1]), count // 4),
+        tuple(images),
+        256,
+    )
 
 
-def _labelled(patches: list[np.ndarray]) -> Batch:
-    labels = np.repeat(np.arange(len(patches), dtype=np.int32), [len(part) for part in patches])
-    return {"image": np.concatenate(patches), "labels": labels}
+def _labelled(images: list[np.ndarray], rng: np.random.Generator, count: int) -> Batch:
+    labels = np.repeat(np.arange(len(images), dtype=np.int32), count)
+    return {"image": np.concatenate([_patches(i, rng, count) for i in images]), "labels": labels}
 
 
-def _patches(image: np.ndarray, *, rng: np.random.Generator, count: int) -> np.ndarray:
+def _patches(image: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
     """Squares of random place and size, [count, 48, 48, 3]."""
     height, width = image.shape[:2]
     pixels = Image.fromarray(np.rint(255 * image).astype(np.uint8))
