@@ -1,6 +1,7 @@
 """Trained networks of others by their names, from safetensors files: nothing of a file is run."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,12 @@ NETWORKS: dict[str, tuple[type[ResNet | SqueezeNet | Vgg], Any]] = {
     "resnet50": (ResNet, resnet.RESNET50),
     "resnet101": (ResNet, resnet.RESNET101),
     "resnet152": (ResNet, resnet.RESNET152),
-    "cifar10_resnet20": (ResNet, resnet.CIFAR20_PADDED),
+    **{
+        f"cifar10_resnet{6 * n + 2}": (ResNet, replace(resnet.CIFAR20_PADDED, blocks=(n,) * 3))
+        for n in (3, 5, 7, 9, 18)
+    },
 }
-"""Class and size of each network."""
+"""Class and size of each network; those of CIFAR-10 as in He et al. (2016), table 6."""
 
 LAST = (
     "fc.weight",

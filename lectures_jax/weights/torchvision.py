@@ -82,10 +82,9 @@ def load_torchvision(path: Path | str, model: Any) -> Any:
 
     def converted(at: Any, leaf: Any) -> jax.Array:
         own = _dotted(at)
-        array = _from_torch(arrays[own], leaf.shape, tensors[own])
-        if not np.isfinite(array).all():
+        if not np.isfinite(arrays[own]).all():
             raise ValueError(f"{path}: expected finite numbers, got others in {tensors[own].name}.")
-        return jnp.asarray(array, leaf.dtype)
+        return jnp.asarray(_from_torch(arrays[own], leaf.shape, tensors[own]), leaf.dtype)
 
     pure = nnx.to_pure_dict(state)
     nnx.replace_by_pure_dict(state, jax.tree_util.tree_map_with_path(converted, pure))

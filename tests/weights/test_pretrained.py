@@ -11,6 +11,8 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from lectures_jax import objectives, optim, train, weights
@@ -87,6 +89,45 @@ def test_logits_and_maps_are_torchvision_s_and_the_arrays_go_back_bit_for_bit(tm
         np.testing.assert_allclose(maps[name].mean((1, 2)), means, rtol=1e-4, atol=limit)
     weights.save_torchvision(tmp_path / "b.safetensors", model)
     same_arrays(load_file(tmp_path / "b.safetensors"), arrays)
+
+
+# pytorch_resnet_cifar10 and He et al., table 6, round to 0.46, 0.66, 0.85 and 1.7 million.
+@pytest.mark.parametrize(
+    ("depth", "expected"), [(20, 269_722), (32, 464_154), (44, 658_586), (110, 1_727_962)]
+)
+def test_networks_of_cifar_have_the_published_parameters(depth, expected):
+    model = abstract(*NETWORKS[f"cifar10_resnet{depth}"], 10)
+    assert sum(p.size for p in jax.tree.leaves(nnx.state(model, nnx.Param))) == expected
+
+
+def of_any_size(network, counts, flags, kernel):
+    """A small abstract network; the type checks of its size draw numbers, which no strategy may."""
+    channels = (4, 6, 8)[: len(counts)]
+    if network is SqueezeNet:
+        return abstract(network, SqueezeNetSize(3, kernel, counts, 2, 3))
+    if network is Vgg:
+        return abstract(network, VggSize(counts, channels, flags[0], 5))
+    bottleneck, large, padded = flags
+    size = ResNetSize(counts, channels, bottleneck=bottleneck, large=large, padded=padded)
+    return abstract(network, size)
+
+
+@given(
+    network=st.sampled_from([ResNet, SqueezeNet, Vgg]),
+    counts=st.lists(st.integers(1, 2), min_size=1, max_size=3).map(tuple),
+    flags=st.tuples(*[st.booleans()] * 3),
+    kernel=st.integers(1, 7),
+)
+def test_networks_of_any_size_go_back_and_forth_bit_for_bit(
+    tmp_path_factory, network, counts, flags, kernel
+):
+    folder = tmp_path_factory.mktemp("both")
+    model = of_any_size(network, counts, flags, kernel)
+    arrays = drawn(as_torchvision(model))
+    save_file(arrays, folder / "a.safetensors")
+    loaded = weights.load_torchvision(folder / "a.safetensors", model)
+    weights.save_torchvision(folder / "b.safetensors", loaded)
+    same_arrays(load_file(folder / "b.safetensors"), arrays)
 
 
 def same_arrays(a, b):
