@@ -1,12 +1,12 @@
 """`(model, batch, key) -> (scalar, metrics)`: the only place where a model meets a loss."""
 
+from lectures_jax.objectives.autoencoder import autoencoder, denoising
 from lectures_jax.objectives.classification import classification
 from lectures_jax.objectives.diffusion import diffusion_noise, diffusion_velocity, diffusion_x0
 from lectures_jax.objectives.flow import flow, flow_bits_per_dim
 from lectures_jax.objectives.gan import gan_discriminator, gan_generator, gan_generator_relativistic
 from lectures_jax.objectives.regression import regression
 from lectures_jax.objectives.vae import (
-    autoencoder,
     bernoulli_nll,
     elbo,
     gaussian_nll,
@@ -26,6 +26,7 @@ __all__ = [
     "gan_generator_relativistic",
     "yolo",
     "autoencoder",
+    "denoising",
     "optimal_sigma_nll",
     "bernoulli_nll",
     "elbo",

@@ -1,4 +1,4 @@
-"""Where autoencoders and variational autoencoders meet their losses."""
+"""Where variational autoencoders meet their losses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,25 +17,6 @@ Reconstruction = Callable[[Any, Array, Array], Float[Array, " b"]]
 
 Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
 """A number for each step, like Optax's schedules."""
-
-
-def autoencoder(model, batch: Batch, key: Key) -> tuple[Float[Array, ""], Metrics]:
-    """Returns the squared error of the reconstruction, summed over pixels.
-
-    Args:
-        model: `model(x)` is the reconstruction.
-        batch: `image`, of any shape.
-        key: not used.
-
-    Returns:
-        The mean over the examples, and `loss`.
-
-    Source:
-        Hinton & Salakhutdinov (2006).
-    """
-    x = batch["image"]
-    loss = jnp.mean(losses.squared_error(_flat(upcast(model(x))), _flat(upcast(x))))
-    return loss, {"loss": loss}
 
 
 def gaussian_nll(model, x: Float[Array, "b *shape"], z: Float[Array, "b z"]) -> Float[Array, " b"]:

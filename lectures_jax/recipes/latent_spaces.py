@@ -12,12 +12,12 @@ import numpy as np
 import optax
 from flax import nnx
 
-from lectures_jax import data, objectives, ops, weights
+from lectures_jax import data, ops
 from lectures_jax.models.autoencoder import Autoencoder, ConvEncoder, dense_encoder
 from lectures_jax.models.diffusion import Denoiser
 from lectures_jax.models.flow import Flow
 from lectures_jax.models.vae import Vae
-from lectures_jax.recipes import diffusion, flow, gan, vae
+from lectures_jax.recipes import autoencoder, diffusion, flow, gan, vae
 from lectures_jax.recipes.generator import Kind
 from lectures_jax.recipes.optimizers import adam
 from lectures_jax.recipes.settings import require
@@ -119,11 +119,16 @@ def train_autoencoder(
         out: folder of the run.
         seed: of parameters and order.
     """
-    of_vae = vae.model_settings(settings, splits)
-    sizes = {name: of_vae[name] for name in ("shape", "latent", "hidden", "dense")}
-    model = weights.build_model("autoencoder", sizes, rngs=nnx.Rngs(seed + 7))
-    model = _fit_as_vae(settings, splits, out, model, objectives.autoencoder, seed=seed)
-    weights.save_model(out / "model.safetensors", model, kind="autoencoder", settings=sizes)
+    like_vae = autoencoder.Settings(
+        dense=require(settings.dense, "dense"),
+        latent=settings.latent,
+        hidden=require(settings.hidden, "hidden"),
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate / 3,
+        ema_decay=settings.ema_decay,
+    )
+    model = autoencoder.train(like_vae, splits.train["image"], out, seed=seed + 7).model
     return _space(model, Autoencoder.encode, Autoencoder.decode)
 
 

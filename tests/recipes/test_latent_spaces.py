@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 
 from lectures_jax import weights
-from lectures_jax.recipes import diffusion, flow, latent_spaces, vae
+from lectures_jax.recipes import autoencoder, diffusion, flow, latent_spaces, vae
 from tests.recipes import tiny
 
 VAE = vae.with_defaults(vae.Settings(steps=2, hidden=8, latent=2), "digits")
@@ -26,7 +26,7 @@ def test_a_flow_loses_nothing_on_the_way_to_a_code_and_back(monkeypatch, tmp_pat
 
 
 def test_an_autoencoder_has_the_sizes_of_the_vae(monkeypatch, tmp_path):
-    tiny.skip_training(monkeypatch, latent_spaces)
+    tiny.skip_training(monkeypatch, autoencoder)
     splits = tiny.splits(4)
     settings = dataclasses.replace(VAE, latent=3)
     space = latent_spaces.train_autoencoder(settings, splits, tmp_path, seed=0)
