@@ -211,4 +211,4 @@ def gradient_penalty(
     # Where the gradient is zero, the root has no derivative.
     flat = squared == 0
     norm = jnp.where(flat, 0, jnp.sqrt(jnp.where(flat, 1, squared)))
-    return ((norm - 1) ** 2).astype(real.dtype)
+    return ((norm - 1) ** 2).astype(jnp.result_type(real, fake))

@@ -32,7 +32,8 @@ class GroupNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         x = x.astype(self.dtype or x.dtype)
-        return ops.group_norm(x, self.scale[...], self.bias[...], groups=self.groups)
+        y = ops.group_norm(x, self.scale[...], self.bias[...], groups=self.groups)
+        return y.astype(self.dtype or y.dtype)
 
 
 class ConditionEmbedding(nnx.Module):

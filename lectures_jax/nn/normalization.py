@@ -43,7 +43,9 @@ class BatchNorm(nnx.Module):
             self.mean[...] = self.momentum * mean + (1 - self.momentum) * moments.mean
             self.var[...] = self.momentum * var + (1 - self.momentum) * moments.var
             mean, var = moments
-        return ops.batch_norm(x, mean, var, self.scale[...], self.bias[...], epsilon=self.epsilon)
+        params = self.scale[...], self.bias[...]
+        y = ops.batch_norm(x, mean, var, *params, epsilon=self.epsilon)
+        return y.astype(self.dtype or y.dtype)
 
     def set_view(self, use_running_average: bool | None = None):
         """Called by `nnx.view`.

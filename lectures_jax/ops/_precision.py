@@ -21,20 +21,22 @@ def upcast(x: Array) -> Array:
 
 
 def in_float32(fn: F) -> F:
-    """Returns a function that computes in float32 where its first array of floats has 16 bits.
+    """Returns a function that computes in float32 where some of its arrays of floats have 16 bits.
 
-    Its results are rounded once, to the dtype of that array, and so are its gradients: a sum in
+    Its results are rounded once, to the dtype that these arrays have in common by JAX's promotion
+    (bfloat16 beside float32 is float32), and the gradients to those of the arrays: a sum in
     bfloat16 stops at 256 terms of equal size.
     """
 
     @functools.wraps(fn)
     def call(*args: Any, **options: Any) -> Any:
-        floats = [x.dtype for x in jax.tree.leaves((args, options)) if _is_float(x)]
-        if not floats or floats[0].itemsize >= 4:
+        floats = [x for x in jax.tree.leaves((args, options)) if _is_float(x)]
+        if all(x.dtype.itemsize >= 4 for x in floats):
             return fn(*args, **options)
+        dtype = jnp.result_type(*floats)
         args, options = jax.tree.map(lambda x: upcast(x) if _is_float(x) else x, (args, options))
         results = fn(*args, **options)
-        return jax.tree.map(lambda y: y.astype(floats[0]) if _is_float(y) else y, results)
+        return jax.tree.map(lambda y: y.astype(dtype) if _is_float(y) else y, results)
 
     return call  # pyright: ignore[reportReturnType]
 

@@ -157,7 +157,7 @@ def add_noise(
         alpha_bar: ᾱ, signal ratio, one for all or one per image.
 
     Returns:
-        Noisy images x_t, in the dtype of x0.
+        Noisy images x_t, in the dtype that the arguments have in common.
 
     Source:
         Ho et al. (2020), eq. 4.

@@ -68,7 +68,7 @@ def perceptron(
         bias: b, the negative threshold.
 
     Returns:
-        One output per example, in the dtype of x.
+        One output per example, in the dtype that the arguments have in common.
 
     Source:
         Rosenblatt (1958).

@@ -60,7 +60,7 @@ def ddim_step(
         recompute_noise: whether ε is computed again from the clipped x̂0.
 
     Returns:
-        Images of the shape and dtype of `x_t`.
+        Images of the shape of `x_t`, in the dtype that the arguments have in common.
 
     Raises:
         ValueError: if η is not in [0, 1], or not 0 and there is no fresh noise, or the clip is not
