@@ -106,10 +106,13 @@ def write_report(
     trained: detector.Trained,
     detected: detector.Detected,
 ) -> dict[str, float]:
-    """Writes `report.html`; returns COCO's twelve numbers on the test split."""
+    """Writes `report.html`; returns COCO's twelve numbers on the test split.
+
+    Those of sizes that no object has, which COCO gives as −1, are left out.
+    """
     model, history, classes = trained.model, trained.history, splits.test.classes
     coco = detector.coco(detected, num_classes=len(classes))
-    numbers = coco.named()
+    numbers = {name: value for name, value in coco.named().items() if value >= 0}
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     report.page(
@@ -119,8 +122,8 @@ def write_report(
         f"from scratch on {len(splits.train)} images and measured on {len(splits.test)} that it "
         "never saw.",
         numbers={
-            "mAP50": numbers["AP50"],
-            "mAP50-95": numbers["AP"],
+            "mAP50": numbers.get("AP50"),
+            "mAP50-95": numbers.get("AP"),
             "steps": config.training.steps,
         },
         sections=[

@@ -88,9 +88,10 @@ def build(expression: str) -> nnx.Module:
     options = {k.arg: _value(k.value, module) for k in call.keywords if k.arg}
     try:
         inspect.signature(network.__init__).bind(None, *arguments, **options, rngs=None)
+        return network(*arguments, **options, rngs=nnx.Rngs(0))
     except TypeError as error:
-        raise ValueError(f"MODEL: {expression!r}: {error}.") from error
-    return network(*arguments, **options, rngs=nnx.Rngs(0))
+        reason = str(error).rstrip(".")
+        raise ValueError(f"MODEL: {expression!r}: {reason}.") from error
 
 
 def ledger(model: nnx.Module, shape: Sequence[int]) -> list[LayerCost]:
@@ -173,7 +174,7 @@ def _module_of(name: str) -> Any:
         known |= {
             node.name: file.stem
             for node in body
-            if isinstance(node, ast.ClassDef) and _takes_rngs(node)
+            if isinstance(node, ast.ClassDef) and _takes_rngs(node) and _takes_one_input(node)
         }
     if name not in known:
         raise ValueError(f"MODEL: expected one of {', '.join(sorted(known))}, got {name!r}.")
@@ -184,6 +185,12 @@ def _takes_rngs(node: ast.ClassDef) -> bool:
     """Whether a class makes its own parameters, as networks and blocks do."""
     constructors = (f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__")
     return any(argument.arg == "rngs" for f in constructors for argument in f.args.kwonlyargs)
+
+
+def _takes_one_input(node: ast.ClassDef) -> bool:
+    """Whether a class is called with one array; one that inherits its call is, as classifiers."""
+    calls = [f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__call__"]
+    return all(len(f.args.args) - len(f.args.defaults) == 2 for f in calls)  # itself and the array
 
 
 def _value(node: ast.expr, module: Any) -> Any:

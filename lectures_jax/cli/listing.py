@@ -2,6 +2,8 @@
 
 import ast
 import re
+import shutil
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +12,13 @@ from lectures_jax.cli.experiments import experiment_files, experiments_folder
 
 COST = r"(.*)\. ([^.;]*, \d[^.;]* (?:s|min|h))(?:; (.*))?"
 """What it shows, device and time, and maybe a score, in the first paragraph of a docstring."""
+INDENT = "    "
 
 
 def list_experiments() -> int:
-    """Prints a line for each experiment: name, section, device and time, what it shows, score.
+    """Prints each experiment's name and section, what it shows, device and time, and its score.
+
+    Lines are as long as the terminal is wide, and 120 characters at most.
 
     Returns:
         The exit code 0.
@@ -23,18 +28,15 @@ def list_experiments() -> int:
     """
     root = experiments_folder()
     sections = _sections(root / "README.md")
-    rows = [("EXPERIMENT", "SECTION", "DEVICE, TIME", "SHOWS", "SCORE")]
+    width = min(max(shutil.get_terminal_size().columns, 40), 120)
     for file in experiment_files(root):
         name = file.relative_to(root).as_posix()
         summary = _summary(file)
-        section = sections.get(name, file.parent.name)
-        rows.append(
-            (name.removesuffix(".py"), section, summary.cost, summary.statement, summary.score)
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+        title = f"{name.removesuffix('.py')}  {sections.get(name, '')}".rstrip()
+        about = f"{summary.statement}. {summary.cost}".removesuffix(". ") + "."
+        print(textwrap.fill(title, width, subsequent_indent=INDENT))
+        for line in filter(None, (about, summary.score)):
+            print(textwrap.fill(line, width, initial_indent=INDENT, subsequent_indent=INDENT))
     print("\nljx run EXPERIMENT --help")
     return 0
 

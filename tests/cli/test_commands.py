@@ -47,15 +47,28 @@ def course(tmp_path, monkeypatch):
 
 def test_list_reads_docstrings_bounds_and_the_course_table(course, capsys):
     assert main(["list"]) == 0
-    _, plain, toy, more, *_ = capsys.readouterr().out.splitlines()
-    assert plain.split("  ")[0] == "ch1_toys/plain"
-    assert "Draws 1.5 lines" in plain
-    assert [cell.strip() for cell in toy.split("  ") if cell] == [
-        "ch1_toys/toy", "Counting", "CPU, 1 s", "A toy counts", "total 3",
-    ]  # fmt: skip
-    assert [cell.strip() for cell in more.split("  ") if cell] == [
-        "ch2_more/plain", "ch2_more", "CPU, 5 min", "Draws more", "a b ≥ 0.5, c = 1",
-    ]  # fmt: skip
+    assert capsys.readouterr().out.splitlines() == [
+        "ch1_toys/plain",
+        "    Draws 1.5 lines.",
+        "ch1_toys/toy  Counting",
+        "    A toy counts. CPU, 1 s.",
+        "    total 3",
+        "ch2_more/plain",
+        "    Draws more. CPU, 5 min.",
+        "    a b ≥ 0.5, c = 1",
+        "",
+        "ljx run EXPERIMENT --help",
+    ]
+
+
+@pytest.mark.parametrize(("columns", "widest"), [("80", 80), ("120", 120), ("300", 120)])
+def test_a_line_of_the_list_is_as_long_as_the_terminal_is_wide(
+    monkeypatch, capsys, columns, widest
+):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert widest - 20 < max(map(len, lines)) <= widest
 
 
 @pytest.mark.parametrize("name", ["toy", "ch1_toys/toy", "toy.py", "experiments/ch1_toys/toy.py"])
@@ -85,7 +98,7 @@ def test_a_name_of_no_experiment_or_of_several_is_refused(
 
 def test_without_a_course_nearby_the_installed_one_is_listed_and_run(capsys):
     assert main(["list"]) == 0
-    assert "ch3_vision/yolo " in capsys.readouterr().out
+    assert "ch3_vision/yolo  3.12 " in capsys.readouterr().out
     assert main(["run", "ch3_vision/yolo", "--help"]) == 0
     assert "--anchor-iou" in capsys.readouterr().out
 

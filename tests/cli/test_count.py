@@ -54,10 +54,12 @@ def test_a_constant_of_the_file_is_known_by_name():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("Nothing(3)", "Head, Mlp, ResNet, SeparableNorm, "),
+        ("Nothing(3)", "Head, Ins"),
+        ("Denoiser", "DenseDecoder, Discriminator"),  # it also needs a noise level
         ("Mlp((3, 2), color=1)", "unexpected keyword argument 'color'"),
         ("Mlp(print(3))", "MODEL: expected a literal, got 'print(3)'"),
         ("Mlp((3", "MODEL: expected CLASS(arguments), got 'Mlp((3'"),
+        ("Mlp((3, 2.5))", "MODEL: 'Mlp((3, 2.5))': "),
         ("Mlp((3, 0))", "sizes must be at least two positive numbers"),
     ],
 )
