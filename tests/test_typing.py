@@ -7,7 +7,7 @@ import pytest
 from jaxtyping import Array, Bool, Float, Int
 
 from lectures_jax.testing import count_traces
-from lectures_jax.typing import checked
+from lectures_jax.typing import check_count, check_positive, check_range, checked
 
 
 @checked
@@ -94,3 +94,32 @@ def test_what_passed_once_says_nothing_of_other_shapes_values_or_names():
         for wrong in ({"labels": labels[:3]}, {"weights": jnp.ones(2)}, {"mask": jnp.ones(3)}):
             with pytest.raises(ValueError, match="op: "):
                 op(X, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        (lambda: check_range(x=1.5, low=0, high=1), r"x must be in \[0, 1\], got 1\.5\."),
+        (lambda: check_range(x=-1, low=0), r"x must be at least 0, got -1\."),
+        (lambda: check_range(y=1, x=float("nan"), low=0), r"x must be at least 0, got nan\."),
+        (lambda: check_positive(x=0.0), r"x must be positive, got 0\.0\."),
+        (lambda: check_positive(x=float("nan")), r"x must be positive, got nan\."),
+        (lambda: check_count(x=0), r"x must be at least 1, got 0\."),
+        (lambda: check_count(x=2.0), r"x must be an integer of at least 1, got 2\.0\."),
+        (lambda: check_count(x="2", low=0), r"x must be an integer of at least 0, got '2'\."),
+        (
+            lambda: jax.jit(lambda x: check_count(x=x, low=2))(3),
+            r"x must be an integer of at least 2, got a traced value\.",
+        ),
+    ],
+)
+def test_numbers_out_of_range_are_named(check, message):
+    with pytest.raises(ValueError, match=message):
+        check()
+
+
+def test_what_is_not_given_or_not_known_passes():
+    check_range(x=None, low=0)
+    check_positive(x=None, y=3)
+    check_count(x=None, y=np.int64(3), low=2)
+    jax.eval_shape(lambda x: check_range(x=x, low=0) or check_positive(x=x), -1.0)

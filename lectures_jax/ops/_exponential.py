@@ -20,4 +20,5 @@ def bounded_exp(x: Float[Array, "*b"], *, most: float = math.inf) -> Float[Array
             float32, so that sums of results are finite too.
     """
     largest = math.floor(0.9 * math.log(float(jnp.finfo(x.dtype).max)))
-    return jnp.exp(jnp.minimum(x, min(most, largest)))
+    limit = min(most, largest)
+    return jnp.exp(jnp.where(x > limit, limit, x))  # `minimum` would multiply its derivative by 0

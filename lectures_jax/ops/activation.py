@@ -19,8 +19,11 @@ class Activation(NamedTuple):
 
 
 def _sigmoid_derivative(z: Array) -> Array:
-    y = jax.nn.sigmoid(z)
-    return y * (1 - y)
+    return jax.nn.sigmoid(z) * jax.nn.sigmoid(-z)  # 1 − σ(z) would be 0 from z = 17 on
+
+
+def _tanh_derivative(z: Array) -> Array:
+    return 4 * _sigmoid_derivative(2 * z)  # 1 − tanh² would be 0 from z = 9 on
 
 
 def _gelu_derivative(z: Array) -> Array:
@@ -33,7 +36,7 @@ Name = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "softplus", 
 ACTIVATIONS: dict[str, Activation] = {
     "identity": Activation(lambda z: z, jnp.ones_like),
     "sigmoid": Activation(jax.nn.sigmoid, _sigmoid_derivative),
-    "tanh": Activation(jnp.tanh, lambda z: 1 - jnp.tanh(z) ** 2),
+    "tanh": Activation(jnp.tanh, _tanh_derivative),
     "relu": Activation(jax.nn.relu, lambda z: (z > 0).astype(z.dtype)),
     "leaky_relu": Activation(
         jax.nn.leaky_relu, lambda z: jnp.where(z >= 0, jnp.ones_like(z), 0.01)

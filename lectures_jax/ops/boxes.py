@@ -1,6 +1,8 @@
 """Axis-aligned boxes: conversions between their forms, areas, and overlap measures.
 
 A box is `(x1, y1, x2, y2)` in pixels, x to the right and y down, unless a name has another form.
+Any other unit does, too, where the squares of areas are numbers of float32: coordinates up to 10⁹
+and sides from 10⁻⁹ on.
 """
 
 import math

@@ -191,7 +191,7 @@ def mean_direction(z: Float[Array, "n d"], present: Bool[Array, " n"]) -> Float[
         Larsen et al. (2016), sec. 4.2.
     """
     _check_latents(z)
-    with_it, without = _class_means(z, present)
+    with_it, without = _class_means(_from_first(z), present)
     return with_it - without
 
 
@@ -212,7 +212,8 @@ def fisher_direction(
             rank.
 
     Returns:
-        A vector of length 1, which points to the latents with the attribute.
+        A vector of length 1, which points to the latents with the attribute; NaN if no latent
+        differs from another.
 
     Raises:
         ValueError: if there are no latents.
@@ -221,6 +222,7 @@ def fisher_direction(
         Fisher (1936); Bishop (2006), eq. 4.30.
     """
     _check_latents(z)
+    z = _from_first(z)
     with_it, without = _class_means(z, present)
     centered = z - jnp.where(present[:, None], with_it[None], without[None])
     within = centered.T @ centered / len(z)
@@ -243,7 +245,7 @@ def _check_latents(z: Array) -> None:
 def _centered(source: Array, target: Array, intercept: bool) -> tuple[Array, Array, tuple]:
     """Both sets around their means, and these; without intercept they stay where they are."""
     x, y = upcast(source), upcast(target)
-    means = (jnp.mean(x, axis=0), jnp.mean(y, axis=0))
+    means = tuple(z[0] + jnp.mean(_from_first(z), axis=0) for z in (x, y))
     if not intercept:
         means = jax.tree.map(jnp.zeros_like, means)
     return x - means[0][None], y - means[1][None], means
@@ -269,9 +271,17 @@ def _aligned(a: Array, b: Array, t: Array | float) -> tuple[Array, Array, Array]
 
 def _direction(x: Array) -> Array:
     """Unit vectors; zero stays zero, and has a gradient."""
+    # The largest entry first: the squares of a short vector would vanish.
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True, initial=0))
+    x = x / jnp.where(largest > 0, largest, 1)
     squares = jnp.sum(x**2, axis=-1, keepdims=True)
     zero = squares == 0
     return jnp.where(zero, 0, x * jax.lax.rsqrt(jnp.where(zero, 1, squares)))
+
+
+def _from_first(z: Array) -> Array:
+    """The latents from the first one on: the rounded mean of large equal numbers is not theirs."""
+    return z - z[:1]
 
 
 def _class_means(z: Array, present: Array) -> tuple[Array, Array]:

@@ -41,6 +41,15 @@ def test_it_equals_jax_s_derivative_also_where_that_jumps(activation):
         np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("z", [-40.0, -12.0, 5.0, 12.0, 40.0])
+def test_a_saturated_derivative_is_small_and_not_zero(z):
+    derivative = partial(ops.activation_derivative, jnp.float32([z]))
+    np.testing.assert_allclose(
+        derivative(activation="sigmoid"), [1 / (2 + 2 * np.cosh(z))], rtol=1e-5
+    )
+    np.testing.assert_allclose(derivative(activation="tanh"), [1 / np.cosh(z) ** 2], rtol=1e-5)
+
+
 def test_an_unknown_activation_is_refused():
     with pytest.raises(ValueError, match=r"activation must be one of identity, .*, got 'swish'"):
         inspect.unwrap(ops.activation_derivative)(jnp.zeros(1), activation="swish")

@@ -177,3 +177,24 @@ def test_one_number_serves_all_pairs_of_a_batch(interpolate):
         np.testing.assert_allclose(interpolate(a, b, t), expected, rtol=1e-6)
     with pytest.raises(ValueError, match=r"t must be one number, or of shape \(8,\)"):
         interpolate(a, b, jnp.full((8, 1), 0.25))
+
+
+@pytest.mark.parametrize("number", [0.1, 1e4, -100.0])
+def test_latents_that_never_vary_have_no_direction_and_no_map(number):
+    constant, others = jnp.full((11, 3), number), jnp.asarray(RNG.normal(size=(11, 3)), jnp.float32)
+    present = jnp.arange(11) < 4
+    np.testing.assert_array_equal(ops.mean_direction(constant, present), 0)
+    to = ops.fit_latent_map(constant, others)
+    np.testing.assert_array_equal(to.kernel, 0)
+    np.testing.assert_allclose(to.bias, others.mean(axis=0), rtol=1e-5)
+    back = ops.fit_latent_map(others, constant)
+    np.testing.assert_array_equal(back.kernel, 0)
+    np.testing.assert_allclose(back.bias, number, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e30])
+def test_an_arc_is_the_same_at_every_scale(scale):
+    a, b = jnp.array([1.0, 2, -1]), jnp.array([0.5, -1, 2])
+    np.testing.assert_allclose(
+        ops.slerp(scale * a, scale * b, 0.3) / scale, ops.slerp(a, b, 0.3), rtol=1e-5
+    )
