@@ -110,6 +110,13 @@ def test_zero_times_any_scale_is_zero(log_scale):
     np.testing.assert_array_equal(kernel[~np.eye(5, dtype=bool)], 0)
 
 
+def test_a_saturated_scale_has_no_gradient_whatever_overflows():
+    def total(log_scale):
+        return jnp.sum(ops.actnorm(1e5 * jnp.ones((4, 5)), jnp.zeros(5), log_scale)[0])
+
+    np.testing.assert_array_equal(jax.grad(total)(jnp.full(5, 200.0)), 0)
+
+
 def test_a_map_s_mask_sums_over_the_whole_map():
     mask = ops.checkerboard_mask(height=4, width=6, channels=2)
     _, log_det = ops.affine_coupling(*(jnp.asarray(MAPS) for _ in range(3)), mask)
