@@ -57,7 +57,7 @@ def batch_moments(x: Float[Array, "*b c"]) -> Moments:
     if not x.size:
         raise ValueError(f"x must hold at least one value per channel, got shape {x.shape}.")
     axes = tuple(range(x.ndim - 1))
-    mean = jnp.mean(x, axis=axes)
+    mean = _mean(x, axes).reshape(-1)
     # As a constant, so that the gradient needs no further sum.
     center = jax.lax.stop_gradient(mean)
     var = jnp.mean((x - _last(center, x)) ** 2, axis=axes) - (mean - center) ** 2
@@ -199,6 +199,10 @@ def group_norm(
     if groups < 1 or x.shape[-1] % groups:
         raise ValueError(f"groups must divide the {x.shape[-1]} channels of x, got {groups}.")
 
+    # One value of each group, so that equal values have the deviation 0, as in _mean.
+    first = jax.lax.stop_gradient(x[..., :1, :1, :: x.shape[-1] // groups])
+    x = x - jnp.repeat(first, x.shape[-1] // groups, axis=-1)
+
     def mean(values: Array) -> Array:
         # First over the cells, then over channels: five times as fast on CPU as both at once.
         channels = jnp.mean(values, axis=(-3, -2), keepdims=True)
@@ -255,8 +259,18 @@ def _unit(x: Array) -> Array:
 
 
 def _standardize(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
-    centered = x - jnp.mean(x, axis=axes, keepdims=True)
+    centered = x - _mean(x, axes)
     return centered * jax.lax.rsqrt(jnp.mean(centered**2, axis=axes, keepdims=True) + epsilon)
+
+
+def _mean(x: Array, axes: tuple[int, ...]) -> Array:
+    """Returns the mean over axes that stay with length 1: of equal values, exactly that value.
+
+    A sum of equal values is rounded, and their deviations from its mean would be taken for a signal
+    and brought to variance 1. The first value is a constant that costs the gradient nothing.
+    """
+    first = jax.lax.stop_gradient(x[tuple(slice(1 if i in axes else None) for i in range(x.ndim))])
+    return first + jnp.mean(x - first, axis=axes, keepdims=True)
 
 
 def _last(values: Array, x: Array) -> Array:

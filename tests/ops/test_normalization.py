@@ -56,6 +56,29 @@ def test_moments_equal_numpy_s():
     np.testing.assert_allclose(moments.var, X.var((0, 1)), rtol=1e-4)
 
 
+def _by_batch(x, scale, bias):
+    moments = ops.batch_moments(x)
+    return ops.batch_norm(x, moments.mean, moments.var, scale, bias)
+
+
+@pytest.mark.parametrize("value", [10000.3, -1e6, 0.1, 3e18])
+@pytest.mark.parametrize(
+    "norm",
+    [_by_batch, ops.layer_norm, ops.instance_norm, partial(ops.group_norm, groups=2)],
+    ids=["batch", "layer", "instance", "group"],
+)
+def test_equal_values_have_no_deviation_however_large_they_are(norm, value):
+    # Their sum is rounded: deviations from a rounded mean would be brought to variance 1.
+    x = jnp.full((3, 7, 5, 6), value)
+    bias = jnp.arange(6.0)
+    y = norm(x, jnp.ones(6), bias)
+    np.testing.assert_array_equal(y, jnp.broadcast_to(bias, x.shape))
+
+
+def test_the_mean_of_equal_values_is_that_value():
+    np.testing.assert_array_equal(ops.batch_moments(jnp.full((1001, 2), 0.1)).mean, np.float32(0.1))
+
+
 def test_a_constant_channel_has_no_negative_variance():
     assert np.all(ops.batch_moments(jnp.full((1000, 2), 1234.567)).var >= 0)
 
@@ -169,7 +192,8 @@ def test_the_variance_is_exact_where_the_mean_is_many_deviations(dtype, mean, to
     exact = np.asarray(x, np.float64)
     moments = ops.batch_moments(x)
     np.testing.assert_allclose(np.asarray(moments.var, float), exact.var(0), rtol=tolerance)
-    y = ops.batch_norm(x, *ops.batch_moments(x.astype(jnp.float32)), jnp.ones(2), jnp.zeros(2))
+    with jax.numpy_dtype_promotion("standard"):
+        y = ops.batch_norm(x, *ops.batch_moments(x.astype(jnp.float32)), jnp.ones(2), jnp.zeros(2))
     expected = (exact - exact.mean(0)) / exact.std(0)
     np.testing.assert_allclose(np.asarray(y, float), expected, atol=10 * tolerance)
 
