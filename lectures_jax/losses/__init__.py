@@ -28,6 +28,7 @@ from lectures_jax.losses.likelihood import (
     iwae_bound,
 )
 from lectures_jax.losses.regression import squared_error
+from lectures_jax.losses.style import content, style, total_variation
 from lectures_jax.losses.yolo import (
     YoloTerms,
     ignored_slots,
@@ -42,6 +43,7 @@ __all__ = [
     "YoloTerms",
     "binary_cross_entropy",
     "bits_per_dim",
+    "content",
     "cross_entropy",
     "discriminator_hinge",
     "discriminator_minimax",
@@ -57,6 +59,8 @@ __all__ = [
     "min_snr_weights",
     "noise_prediction",
     "squared_error",
+    "style",
+    "total_variation",
     "velocity_prediction",
     "x0_prediction",
     "yolo_overlap",

@@ -106,6 +106,7 @@ from lectures_jax.ops.solvers import (
     solve_heun,
 )
 from lectures_jax.ops.spline import rq_spline, rq_spline_inverse
+from lectures_jax.ops.style import gram_matrix, luminance, match_colors, with_luminance
 from lectures_jax.ops.yolo import (
     Predictions,
     YoloTarget,
@@ -151,6 +152,10 @@ __all__ = [
     "upsample_nearest",
     "upsample_bilinear",
     "bilinear_kernel",
+    "gram_matrix",
+    "luminance",
+    "with_luminance",
+    "match_colors",
     "xyxy_to_cxcywh",
     "cxcywh_to_xyxy",
     "xyxy_to_xywh",
