@@ -151,8 +151,9 @@ def training_section(history: list, folder: Path) -> Section:
     rows = [
         {**row, "D(x)": row["real"], "D(G(z))": row["fake"]} for row in history if "real" in row
     ]
-    losses = [["discriminator_loss", "generator_loss"], ["D(x)", "D(G(z))"]]
-    report.curves(rows, folder / "training.svg", panels=losses)
+    panels = [["discriminator_loss", "generator_loss"], ["D(x)", "D(G(z))"]]
+    panels.append(["discriminator_learning_rate", "generator_learning_rate"])
+    report.curves(rows, folder / "training.svg", panels=panels)
     last = rows[-1]
     return Section(
         "Training",

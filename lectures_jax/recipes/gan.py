@@ -16,6 +16,7 @@ from lectures_jax import data, losses, objectives, weights
 from lectures_jax.models.gan import Gan
 from lectures_jax.nn.parameters import count_parameters
 from lectures_jax.recipes.generator import Generator, Kind
+from lectures_jax.recipes.optimizers import adam
 from lectures_jax.recipes.settings import fill, require
 from lectures_jax.train import Player, fit_adversarial, predict
 from lectures_jax.typing import Key, Objective
@@ -179,7 +180,7 @@ def players(settings: Settings) -> tuple[Player, Player]:
     return (
         Player(
             partial(discriminator, r1=settings.r1),
-            optax.adam(discriminator_rate, b1=0.0, b2=0.99),
+            adam(discriminator_rate, b1=0.0, b2=0.99),
         ),
-        Player(generator, optax.adam(rate, b1=0.0, b2=0.99)),
+        Player(generator, adam(rate, b1=0.0, b2=0.99)),
     )

@@ -275,8 +275,7 @@ def mean_bound(
         splits: images.
     """
     images = held_out_images(settings, splits)
-    batches = ({"image": images[i : i + 40]} for i in range(0, len(images), 40))
-    return evaluate(model, bound, batches)
+    return evaluate(model, bound, data.in_batches({"image": images}, batch_size=40))
 
 
 def bits_per_dim(settings: Settings, model: Vae, splits: data.Splits) -> float:

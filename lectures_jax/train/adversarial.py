@@ -16,6 +16,7 @@ from lectures_jax.train.learner import (
     Learner,
     average,
     call_objective,
+    learning_rate,
     split_key,
     update,
 )
@@ -60,8 +61,9 @@ def adversarial(
 
     Returns:
         A learner whose metrics are both objectives', `discriminator_loss`, `generator_loss`, `loss`
-        (their sum), and the norms of the gradients. Where training has `fixed`, objectives get it
-        as a fourth argument.
+        (their sum), the norms of the gradients, and the learning rates where the optimizers keep
+        them (`optax.inject_hyperparams`). Where training has `fixed`, objectives get it as a fourth
+        argument.
 
     Raises:
         ValueError: if `discriminator_steps` is not positive, or later does not divide a batch,
@@ -155,8 +157,8 @@ def _take_turn(
         buffers={**state.buffers, **({name: buffers} if buffers else {})},
         optimizer_state={**state.optimizer_state, name: new.optimizer_state},
     )
-    named = {f"{name}_loss": loss, f"{name}_grad_norm": new.grad_norm}
-    return state, new.finite, {**metrics, **named}
+    measured = {"loss": loss, "grad_norm": new.grad_norm} | learning_rate(new.optimizer_state)
+    return state, new.finite, metrics | {f"{name}_{key}": x for key, x in measured.items()}
 
 
 def _split_batch(batch: Batch, count: int) -> Sequence[Batch]:

@@ -17,6 +17,7 @@ from lectures_jax.train.learner import (
     average,
     call_objective,
     compile_step,
+    learning_rate,
     split_key,
     update,
 )
@@ -95,7 +96,7 @@ def descent(
             ema=average(state, new.params, buffers, new.optimizer_state, ema_decay),
             failed=~new.finite,
         )
-        return proposed, metrics | _learning_rate(new.optimizer_state)
+        return proposed, metrics | learning_rate(new.optimizer_state)
 
     return Learner(begin, step, augment, forward)
 
@@ -126,8 +127,3 @@ def make_step(
     """
     learner = descent(objective, optimizer, ema_decay=ema_decay, augment=augment)
     return compile_step(structure, learner)
-
-
-def _learning_rate(optimizer_state: Any) -> Metrics:
-    rates = optax.tree.get_all_with_path(optimizer_state, "learning_rate")
-    return {"learning_rate": jnp.asarray(rates[0][1])} if rates else {}

@@ -101,7 +101,8 @@ def fit_adversarial(
 
     Returns:
         The model, as `fit` returns it, and the rows: `discriminator_loss`, `generator_loss`, `loss`
-        (their sum), the norms of the gradients, and what the objectives measure.
+        (their sum), the norms of the gradients, the learning rates where the optimizers keep them,
+            and what the objectives measure.
 
     Raises:
         NonFiniteError: if a loss, gradient or update was not finite, at the next row.

@@ -151,6 +151,16 @@ def call_objective(
     return loss_and_metrics(objective(*arguments))
 
 
+def learning_rate(optimizer_state: Any) -> Metrics:
+    """Returns the `learning_rate` of the last update, where the optimizer's state keeps it.
+
+    Args:
+        optimizer_state: of Optax; `optax.inject_hyperparams` keeps the rate there.
+    """
+    rates = optax.tree.get_all_with_path(optimizer_state, "learning_rate")
+    return {"learning_rate": jnp.asarray(rates[0][1])} if rates else {}
+
+
 def _norm(tree: Any) -> Float[Array, ""]:
     """Returns the Euclidean norm of all entries together; small arrays as one, to spare kernels."""
     leaves = jax.tree.leaves(tree)

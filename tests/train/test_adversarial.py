@@ -224,3 +224,15 @@ def test_what_does_not_fit_is_refused():
         train.fit_adversarial(
             *(jax.random.key(2), Net(2, 3, rngs=nnx.Rngs(0)), *players(), points(1))
         )
+
+
+def test_rows_have_the_learning_rate_of_each_player_that_keeps_it():
+    kept = optax.inject_hyperparams(optax.sgd)(optax.linear_schedule(0.4, 0.0, 4))
+    pair = players(discriminator=kept)
+    _, rows = train.fit_adversarial(
+        *(jax.random.key(0), Pair(rngs=nnx.Rngs(0)), *pair, points(3)), log_every=1
+    )
+    np.testing.assert_allclose(
+        [row["discriminator_learning_rate"] for row in rows], [0.4, 0.3, 0.2], rtol=1e-6
+    )
+    assert "generator_learning_rate" not in rows[-1]
