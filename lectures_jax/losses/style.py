@@ -92,7 +92,7 @@ def style(
         weight * _gram_distance(features_by_layer[layer], grams_by_layer[layer])
         for layer, weight in weights.items()
     ]
-    return sum(terms[1:], terms[0])
+    return jnp.sum(jnp.stack(terms), axis=0)
 
 
 @checked

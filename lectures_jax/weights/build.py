@@ -30,6 +30,7 @@ map, [`scales`: 2] and [`steps`: 4] |
 | diffusion | `shape`: [height, width, channels]; `classes`: names, empty for a network without \
 classes; `channels`: of each level; `patch`: side of a cell in pixels; [`blocks`: 1], \
 [`condition`: 128], [`groups`: 8], [`dropout`: 0] |
+| stylizer | `size`: the fields of `models.transform_net.TransformNetSize` as a dictionary |
 """
 
 import math
@@ -53,6 +54,7 @@ from lectures_jax.models.diffusion import Denoiser
 from lectures_jax.models.flow import Flow
 from lectures_jax.models.gan import Gan, dcgan
 from lectures_jax.models.image_flow import histogram_flow, multiscale_flow
+from lectures_jax.models.transform_net import TransformNet, TransformNetSize
 from lectures_jax.models.vae import Vae
 from lectures_jax.models.yolo import Yolo
 from lectures_jax.nn.classifier import Classifier
@@ -201,6 +203,10 @@ def _diffusion(settings: ModelSettings, rngs: nnx.Rngs) -> Denoiser:
     )
 
 
+def _stylizer(settings: ModelSettings, rngs: nnx.Rngs) -> TransformNet:
+    return TransformNet(size=_size(TransformNetSize, settings["size"]), rngs=rngs)
+
+
 def _size(cls: type, fields: ModelSettings) -> Any:
     """The size of a model, a frozen dataclass: lists become tuples, so that it can be hashed."""
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
@@ -214,5 +220,6 @@ KINDS: dict[str, Callable[[ModelSettings, nnx.Rngs], Any]] = {
     "gan": _gan,
     "flow": _flow,
     "diffusion": _diffusion,
+    "stylizer": _stylizer,
 }
 """The builder of each kind."""

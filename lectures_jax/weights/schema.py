@@ -221,6 +221,12 @@ MULTISCALE = {
     "steps": _optional(_whole(1, 16)),
 }
 
+TRANSFORM_NET = {
+    "channels": _some(WIDTH, 3, 3),
+    "blocks": _whole(0, 64),
+    "kernel": _and(_whole(1, 31), "odd", lambda kernel: kernel % 2 == 1),
+}
+
 SCHEMA: dict[str, Mapping[str, Any]] = {
     "detector": {
         "classes": CLASSES,
@@ -263,5 +269,6 @@ SCHEMA: dict[str, Mapping[str, Any]] = {
         "schedule_steps": _optional(_whole(1, 100_000)),
         "sampling_steps": _optional(_whole(1, 100_000)),
     },
+    "stylizer": {"size": TRANSFORM_NET},
 }
 """The rules of each kind: of a setting, of the fields of a size, or of each `network`."""

@@ -187,10 +187,25 @@ def test_a_generative_model_draws_a_sheet_that_its_seed_decides(capsys, kind):
     assert f"12 samples of a {kind}{codes}: run/predictions/samples.png" in capsys.readouterr().out
 
 
+def test_a_stylizer_repaints_images_of_any_size(capsys):
+    save("stylizer", {"size": {"channels": [2, 2, 2], "blocks": 1, "kernel": 3}})
+    Path("images").mkdir()
+    Image.new("RGB", (65, 30), "red").save("images/a.png")
+    Image.new("L", (21, 42)).save("images/b.jpg")
+    Path("images/c.png").write_text("no image")
+    assert main(["predict", "run", "images"]) == 2
+    for name, size in {"a": (65, 30), "b": (21, 42)}.items():
+        with Image.open(f"run/predictions/{name}.png") as painted:
+            assert (painted.mode, painted.size) == ("RGB", size)
+    printed = capsys.readouterr()
+    assert "2 images: run/predictions" in printed.out
+    assert "c.png" in printed.err
+
+
 def test_a_kind_that_cannot_do_it_is_refused(error_line):
     save("autoencoder", CODE)
     assert main(["predict", "run"]) == 2
-    assert "expected a detector, a classifier or a generative model" in error_line()
+    assert "expected a detector, a classifier, a stylizer or a generative" in error_line()
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,8 @@ FULL_SIZE = {
     "diffusion": ("diffusion", DIFFUSION | {"blocks": MANY}),
     "diffusion schedule": ("diffusion", DIFFUSION | {"schedule_steps": 10**12}),
     "diffusion image": ("diffusion", DIFFUSION | {"shape": [4096, 4096, 1]}),
+    "stylizer": ("stylizer", {"size": {"blocks": MANY}}),
+    "stylizer kernel": ("stylizer", {"size": {"kernel": MANY + 1}}),
     "a number of 400 digits": ("gan", GAN | {"latent": 10**400}),
 }
 

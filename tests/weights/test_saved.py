@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from lectures_jax import train, weights
-from lectures_jax.models import resnet, squeezenet, vgg, xception
+from lectures_jax.models import resnet, squeezenet, transform_net, vgg, xception
 from tests.detectors import ANCHORS, TINY
 
 SHAPE = [8, 8, 1]
@@ -21,6 +21,7 @@ RESNET = dataclasses.asdict(resnet.ResNetSize((1, 1), (4, 8), large=False))
 SQUEEZENET = dataclasses.asdict(squeezenet.SqueezeNetSize(4, 3, (1,), 2, 2))
 VGG = dataclasses.asdict(vgg.VggSize((1, 1), (2, 4), batch_norm=True, hidden=4))
 NORMALIZE = {"mean": [0.5], "std": [0.25]}
+TRANSFORM_NET = dataclasses.asdict(transform_net.TransformNetSize((2, 3, 4), 1, 3))
 XCEPTION = dataclasses.asdict(xception.XceptionSize((2, 4), 1, (4,), 1, (4, 8), (8, 8)))
 DETECTOR = {
     "classes": NAMES,
@@ -90,6 +91,7 @@ MODELS = [
     ("flow", HISTOGRAM, flow, (4, 4, 1)),
     ("flow", MULTISCALE | {"classes": []}, flow, (4, 4, 1)),
     ("diffusion", DIFFUSION, denoise, SHAPE),
+    ("stylizer", {"size": TRANSFORM_NET}, call, (8, 8, 3)),
 ]
 IDS = [f"{kind}-{settings.get('network', n)}" for n, (kind, settings, *_) in enumerate(MODELS)]
 

@@ -21,8 +21,8 @@ def predict(
 
     Args:
         run_dir: folder of the run, with `model.safetensors`.
-        images: an image, or a folder of them, for a detector or a classifier; None for a
-            generative model.
+        images: an image, or a folder of them, for a detector, a classifier or a stylizer; None for
+            a generative model.
         out: folder for what is written; None: `predictions` in the run's folder.
         score: least score of a detector's box.
         count: samples of a generative model.
@@ -51,9 +51,9 @@ def predict(
         from lectures_jax.cli.predict.generative import draw_samples
 
         return draw_samples(saved, out, count=count, seed=seed)
-    if saved.kind not in ("detector", "classifier"):
+    if saved.kind not in ("detector", "classifier", "stylizer"):
         raise ValueError(
-            "RUN_DIR: expected a detector, a classifier or a generative model "
+            "RUN_DIR: expected a detector, a classifier, a stylizer or a generative model "
             f"({', '.join(GENERATIVE)}), got one of kind {saved.kind!r}."
         )
     from lectures_jax.cli.predict.images import list_images
@@ -63,6 +63,10 @@ def predict(
         from lectures_jax.cli.predict.detector import detect
 
         return detect(saved, inputs, out, score=score, annotations=annotations, draw=draw)
+    if saved.kind == "stylizer":
+        from lectures_jax.cli.predict.stylizer import repaint
+
+        return repaint(saved, inputs, out)
     from lectures_jax.cli.predict.classifier import classify
 
     return classify(saved, inputs, out)

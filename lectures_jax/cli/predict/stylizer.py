@@ -1,0 +1,37 @@
+"""A stylizer's images, repainted."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lectures_jax import report
+from lectures_jax.cli.predict.images import Inputs, Reader
+from lectures_jax.data.images import decode_image
+from lectures_jax.recipes.stylizer import paint
+from lectures_jax.runtime import atomic_write
+from lectures_jax.weights import SavedModel
+
+
+def repaint(saved: SavedModel, inputs: Inputs, out: Path) -> int:
+    """Writes each image as the stylizer repaints it, in its own size, as PNG.
+
+    Args:
+        saved: the stylizer.
+        inputs: the images.
+        out: folder for the results.
+
+    Returns:
+        The exit code: 0, or 2 if an image could not be read.
+    """
+    reader, count = Reader(inputs.files, decode_image), 0
+    for file, image in reader:
+        painted = paint(saved.model, image.astype(np.float32) / 255)
+        path = inputs.drawing(out, file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as scratch:
+            Image.fromarray(report.grid([painted])).save(scratch, format="PNG")
+        print(f"{inputs.name(file)}: {path}")
+        count += 1
+    print(f"{count} images: {out}")
+    return 2 if reader.failed else 0
