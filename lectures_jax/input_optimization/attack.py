@@ -12,9 +12,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from lectures_jax.input_optimization.attack_arguments import (
+    Budget,
+    Inputs,
+    Labels,
     Logits,
     check_attack,
     check_norm,
@@ -22,6 +25,7 @@ from lectures_jax.input_optimization.attack_arguments import (
 )
 from lectures_jax.input_optimization.loop import as_argument, descend
 from lectures_jax.input_optimization.perturbation import (
+    Keys,
     Norm,
     choose,
     fold,
@@ -31,16 +35,13 @@ from lectures_jax.input_optimization.perturbation import (
     steepest,
 )
 from lectures_jax.losses import cross_entropy
-from lectures_jax.typing import Key, check_count, check_range
-
-Budget = float | Float[Array, " b"]
-"""A number for all examples, or one for each."""
+from lectures_jax.typing import check_count, check_range
 
 
 def fgsm(
     logits_fn: Logits,
-    x: Float[Array, "b *d"],
-    labels: Int[Array, " b"],
+    x: Inputs,
+    labels: Labels,
     *,
     epsilon: Budget,
     targeted: bool = False,
@@ -69,8 +70,8 @@ def fgsm(
 
 def bim(
     logits_fn: Logits,
-    x: Float[Array, "b *d"],
-    labels: Int[Array, " b"],
+    x: Inputs,
+    labels: Labels,
     *,
     epsilon: Budget,
     step_size: Budget,
@@ -107,8 +108,8 @@ def bim(
 
 def mi_fgsm(
     logits_fn: Logits,
-    x: Float[Array, "b *d"],
-    labels: Int[Array, " b"],
+    x: Inputs,
+    labels: Labels,
     *,
     epsilon: Budget,
     step_size: Budget,
@@ -147,10 +148,10 @@ def mi_fgsm(
 
 
 def pgd(
-    key: Key,
+    key: Keys,
     logits_fn: Logits,
-    x: Float[Array, "b *d"],
-    labels: Int[Array, " b"],
+    x: Inputs,
+    labels: Labels,
     *,
     epsilon: Budget,
     step_size: Budget,
@@ -201,7 +202,7 @@ def pgd(
 
 
 def cross_entropy_objective(
-    logits_fn: Logits, labels: Array, targeted: bool, x: Array, key: Key
+    logits_fn: Logits, labels: Array, targeted: bool, x: Array, key: Any
 ) -> tuple[Array, Array]:
     """Returns the loss that an attack descends, and the margin by which its results rank.
 
@@ -230,7 +231,7 @@ def _fgsm(logits_fn: Any, x: Array, labels: Array, epsilon: Array, *, targeted: 
 
 @partial(jax.jit, static_argnames=("steps", "norm", "targeted", "restarts", "random_start"))
 def _pgd(
-    key: Key,
+    key: Keys,
     logits_fn: Any,
     x: Array,
     labels: Array,
@@ -259,7 +260,7 @@ def _pgd(
         new = choose(better, result.inputs, best[0]), jnp.where(better, result.ranks, best[1])
         return new, None
 
-    worst = jnp.full(x.shape[:1], jnp.inf, jax.eval_shape(objective, x, key)[1].dtype)
+    worst = jnp.full(x.shape[:1], jnp.inf, jax.eval_shape(objective, x, None)[1].dtype)
     (best, _), _ = jax.lax.scan(restart, (x, worst), jnp.arange(restarts))
     return best
 

@@ -7,10 +7,12 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from lectures_jax.input_optimization.attack import Budget
 from lectures_jax.input_optimization.attack_arguments import (
+    Budget,
+    Inputs,
+    Labels,
     Logits,
     check_attack,
     check_norm,
@@ -19,6 +21,7 @@ from lectures_jax.input_optimization.attack_arguments import (
 )
 from lectures_jax.input_optimization.loop import as_argument
 from lectures_jax.input_optimization.perturbation import (
+    Keys,
     Norm,
     choose,
     fold,
@@ -28,7 +31,7 @@ from lectures_jax.input_optimization.perturbation import (
     steepest,
 )
 from lectures_jax.losses import cross_entropy
-from lectures_jax.typing import Key, check_count
+from lectures_jax.typing import check_count
 
 Loss = Literal["ce", "dlr"]
 """Cross-entropy, or the difference of logits ratio, which no scale of the logits can flatten."""
@@ -62,10 +65,10 @@ class _Attempt(NamedTuple):
 
 
 def apgd(
-    key: Key,
+    key: Keys,
     logits_fn: Logits,
-    x: Float[Array, "b *d"],
-    labels: Int[Array, " b"],
+    x: Inputs,
+    labels: Labels,
     *,
     epsilon: Budget,
     steps: int = 100,
@@ -117,7 +120,7 @@ def apgd(
 
 @partial(jax.jit, static_argnames=("steps", "norm", "loss", "targeted", "restarts"))
 def run_apgd(
-    key: Key,
+    key: Keys,
     logits_fn: Any,
     x: Array,
     labels: Array,

@@ -12,6 +12,15 @@ from jaxtyping import Array
 Logits = Callable[[Any], Array]
 """`images -> logits`: a network in evaluation mode, or a function of the images alone."""
 
+Inputs = Any
+"""Floats in [0, 1], the examples along the first axis; an array of JAX or of NumPy."""
+
+Labels = Any
+"""Integers, the class of each example; an array of JAX or of NumPy."""
+
+Budget = Any
+"""A number of at least 0 for all examples, or one for each."""
+
 
 def check_attack(logits_fn: Logits, x: Any, labels: Any, **sizes: Any) -> tuple[Array, Array]:
     """Returns images and labels as arrays, after a look at them.

@@ -7,9 +7,11 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from lectures_jax.input_optimization.attack_arguments import (
+    Inputs,
+    Labels,
     Logits,
     check_attack,
     check_norm,
@@ -30,8 +32,8 @@ GROWTH = 10.0  # of Carlini and Wagner's weight as long as nothing fools the net
 
 def deepfool(
     logits_fn: Logits,
-    x: Float[Array, "b *d"],
-    labels: Int[Array, " b"],
+    x: Inputs,
+    labels: Labels,
     *,
     steps: int = 50,
     norm: Literal["l2", "linf"] = "l2",
@@ -69,8 +71,8 @@ def deepfool(
 
 def carlini_wagner(
     logits_fn: Logits,
-    x: Float[Array, "b *d"],
-    labels: Int[Array, " b"],
+    x: Inputs,
+    labels: Labels,
     *,
     targeted: bool = False,
     confidence: float = 0.0,

@@ -6,12 +6,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Int32
+from jaxtyping import Array, Bool, Float, Int32
 
-from lectures_jax.input_optimization.attack import Budget
-from lectures_jax.input_optimization.attack_arguments import Logits, check_attack, per_example
+from lectures_jax.input_optimization.attack_arguments import (
+    Budget,
+    Inputs,
+    Labels,
+    Logits,
+    check_attack,
+    per_example,
+)
 from lectures_jax.input_optimization.loop import as_argument
 from lectures_jax.input_optimization.perturbation import (
+    Keys,
     choose,
     draw,
     fold,
@@ -59,10 +66,10 @@ class _State(NamedTuple):
 
 
 def square_attack(
-    key: Key,
+    key: Keys,
     logits_fn: Logits,
-    x: Float[Array, "b h w c"],
-    labels: Int[Array, " b"],
+    x: Inputs,
+    labels: Labels,
     *,
     epsilon: Budget,
     queries: int = 1000,
@@ -101,10 +108,10 @@ def square_attack(
 
 
 def nes_attack(
-    key: Key,
+    key: Keys,
     logits_fn: Logits,
-    x: Float[Array, "b *d"],
-    labels: Int[Array, " b"],
+    x: Inputs,
+    labels: Labels,
     *,
     epsilon: Budget,
     step_size: Budget,
@@ -161,7 +168,7 @@ def square_sides(queries: int, height: int, width: int) -> np.ndarray:
 
 @partial(jax.jit, static_argnames="targeted")
 def _square(
-    key: Key,
+    key: Keys,
     logits_fn: Any,
     x: Array,
     labels: Array,
@@ -206,7 +213,7 @@ def _square_of(shape: tuple[int, ...], side: Array, dtype: Any, key: Key) -> tup
 
 @partial(jax.jit, static_argnames=("steps", "samples", "targeted"))
 def _nes(
-    key: Key,
+    key: Keys,
     logits_fn: Any,
     x: Array,
     labels: Array,

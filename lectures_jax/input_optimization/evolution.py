@@ -6,12 +6,24 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from lectures_jax.input_optimization.attack_arguments import Logits, check_attack, check_inputs
+from lectures_jax.input_optimization.attack_arguments import (
+    Inputs,
+    Labels,
+    Logits,
+    check_attack,
+    check_inputs,
+)
 from lectures_jax.input_optimization.black_box import Queried
 from lectures_jax.input_optimization.loop import as_argument
-from lectures_jax.input_optimization.perturbation import fold, is_fooled, margin
+from lectures_jax.input_optimization.perturbation import (
+    Keys,
+    fold,
+    is_fooled,
+    margin,
+    typed,
+)
 from lectures_jax.typing import Key, check_count, check_range
 
 Scores = Callable[[Array], Float[Array, " n"]]
@@ -39,7 +51,7 @@ class Evolved(NamedTuple):
 def evolve(
     key: Key,
     score_fn: Scores,
-    x: Float[Array, "n h w c"],
+    x: Inputs,
     *,
     generations: int,
     elite: int = 2,
@@ -87,10 +99,10 @@ def evolve(
 
 
 def few_pixel_attack(
-    key: Key,
+    key: Keys,
     logits_fn: Logits,
-    x: Float[Array, "b h w c"],
-    labels: Int[Array, " b"],
+    x: Inputs,
+    labels: Labels,
     *,
     pixels: int = 1,
     population: int = 100,
@@ -209,7 +221,7 @@ class _Candidates(NamedTuple):
 
 @partial(jax.jit, static_argnames=("pixels", "population", "generations", "targeted"))
 def _few_pixels(
-    key: Key,
+    key: Keys,
     logits_fn: Any,
     x: Array,
     labels: Array,
@@ -220,6 +232,7 @@ def _few_pixels(
     targeted: bool,
 ) -> Queried:
     genes = (population, pixels * (2 + x.shape[-1]))
+    key = typed(key)
     keys = key if key.ndim else jnp.broadcast_to(key, x.shape[:1])
 
     def attack(example: tuple[Key, Array, Array]) -> Queried:

@@ -18,26 +18,41 @@ from lectures_jax.typing import Key
 Norm = Literal["linf", "l2", "l1"]
 """How the size of a perturbation is measured: the largest entry, the length, the sum."""
 
+Keys = Any
+"""One key for all examples, which then get the same draws, or one for each."""
+
 SHARE = 0.05  # of the entries that a step in the L1 norm moves
 
 
-def draw(key: Key, function: Callable[[Key], Any]) -> Any:
+def typed(key: Any) -> Any:
+    """Returns typed keys, also of one that is an array of integers.
+
+    Args:
+        key: typed keys, or what `jax.random.PRNGKey` makes.
+    """
+    is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return key if is_typed else jax.random.wrap_key_data(key)
+
+
+def draw(key: Keys, function: Callable[[Key], Any]) -> Any:
     """Returns draws for each example, with a leading axis of 1 where all share them.
 
     Args:
         key: one key for all examples, or one for each.
         function: `key -> draws` of one example, a tree of arrays.
     """
+    key = typed(key)
     return jax.vmap(function)(key if key.ndim else key[None])
 
 
-def fold(key: Key, number: Any) -> Key:
+def fold(key: Keys, number: Any) -> Keys:
     """Returns other keys.
 
     Args:
         key: one key, or one for each example.
         number: folded into each.
     """
+    key = typed(key)
     if key.ndim:
         return jax.vmap(lambda one: jax.random.fold_in(one, number))(key)
     return jax.random.fold_in(key, number)
@@ -64,7 +79,7 @@ def project(x: Array, center: Array, epsilon: Array, *, norm: Norm) -> Array:
     return jnp.clip(_add_towards(center, delta), 0, 1)
 
 
-def random_point(key: Key, center: Array, epsilon: Array, *, norm: Norm) -> Array:
+def random_point(key: Keys, center: Array, epsilon: Array, *, norm: Norm) -> Array:
     """Returns a point of each ball, evenly distributed before it is cut to [0, 1].
 
     Args:

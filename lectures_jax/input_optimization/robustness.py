@@ -6,10 +6,12 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from lectures_jax.input_optimization.attack_adaptive import LEAST, run_apgd
 from lectures_jax.input_optimization.attack_arguments import (
+    Inputs,
+    Labels,
     Logits,
     check_attack,
     check_norm,
@@ -18,9 +20,10 @@ from lectures_jax.input_optimization.attack_arguments import (
 )
 from lectures_jax.input_optimization.black_box import square_attack
 from lectures_jax.input_optimization.loop import as_argument
+from lectures_jax.input_optimization.perturbation import Keys
 from lectures_jax.typing import Key, check_count
 
-Attack = Callable[[Key, Array, Array, Array], Array]
+Attack = Callable[[Keys, Array, Array, np.ndarray], Array]
 """`(keys, x, labels, indices) -> inputs`, of some examples."""
 
 
@@ -46,8 +49,8 @@ class Robustness(NamedTuple):
 def robust_accuracy(
     key: Key,
     logits_fn: Logits,
-    x: Float[Array, "b *d"],
-    labels: Int[Array, " b"],
+    x: Inputs,
+    labels: Labels,
     *,
     epsilon: float,
     norm: Literal["linf", "l2"] = "linf",
@@ -97,7 +100,7 @@ def robust_accuracy(
     others = np.argsort(-np.where(run.is_own, -np.inf, run.logits), axis=1, kind="stable")
 
     def adaptive(loss: str, rank: int) -> Attack:
-        def attack(keys: Key, x: Array, labels: Array, indices: Array) -> Array:
+        def attack(keys: Keys, x: Array, labels: Array, indices: np.ndarray) -> Array:
             towards = jnp.asarray(others[indices, rank])
             budget = per_example(epsilon, x)
             options = {"norm": norm, "loss": loss, "steps": steps, "restarts": restarts}
@@ -105,7 +108,7 @@ def robust_accuracy(
 
         return attack
 
-    def square(keys: Key, x: Array, labels: Array, indices: Array) -> Array:
+    def square(keys: Keys, x: Array, labels: Array, indices: np.ndarray) -> Array:
         return square_attack(keys, logits_fn, x, labels, epsilon=epsilon, queries=queries).inputs
 
     classes = run.logits.shape[1]

@@ -7,9 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from lectures_jax.input_optimization.attack_arguments import (
+    Inputs,
+    Labels,
     Logits,
     check_attack,
     check_inputs,
@@ -17,13 +19,15 @@ from lectures_jax.input_optimization.attack_arguments import (
     logits_shape,
 )
 from lectures_jax.input_optimization.loop import as_argument
-from lectures_jax.input_optimization.perturbation import draw, fold
+from lectures_jax.input_optimization.perturbation import (
+    Keys,
+    draw,
+    fold,
+)
 from lectures_jax.typing import Key, check_count, check_range
 
 
-def gradient_saliency(
-    logits_fn: Logits, x: Float[Array, "b *d"], labels: Int[Array, " b"]
-) -> Float[Array, "b *d"]:
+def gradient_saliency(logits_fn: Logits, x: Inputs, labels: Labels) -> Float[Array, "b *d"]:
     """Returns the derivatives of each example's logit of a class with respect to the input.
 
     Args:
@@ -43,10 +47,10 @@ def gradient_saliency(
 
 
 def smooth_grad(
-    key: Key,
+    key: Keys,
     logits_fn: Logits,
-    x: Float[Array, "b *d"],
-    labels: Int[Array, " b"],
+    x: Inputs,
+    labels: Labels,
     *,
     samples: int = 32,
     sigma: float = 0.15,
@@ -76,9 +80,9 @@ def smooth_grad(
 
 def integrated_gradients(
     logits_fn: Logits,
-    x: Float[Array, "b *d"],
-    labels: Int[Array, " b"],
-    baseline: Float[Array, "b *d"] | None = None,
+    x: Inputs,
+    labels: Labels,
+    baseline: Inputs | None = None,
     *,
     steps: int = 64,
 ) -> Float[Array, "b *d"]:
@@ -113,8 +117,8 @@ def integrated_gradients(
 def grad_cam(
     features_fn: Callable[[Any], Array],
     head_fn: Callable[[Any], Array],
-    x: Float[Array, "b h w c"],
-    labels: Int[Array, " b"],
+    x: Inputs,
+    labels: Labels,
 ) -> Float[Array, "b rows columns"]:
     """Returns where a map of features speaks for a class, at least 0.
 
@@ -147,8 +151,8 @@ def grad_cam(
 
 def occlusion(
     logits_fn: Logits,
-    x: Float[Array, "b h w c"],
-    labels: Int[Array, " b"],
+    x: Inputs,
+    labels: Labels,
     *,
     size: int,
     stride: int | None = None,
@@ -210,7 +214,7 @@ _gradient = jax.jit(_derivative)
 
 @partial(jax.jit, static_argnames="samples")
 def _smooth(
-    key: Key, logits_fn: Any, x: Array, labels: Array, sigma: Array, *, samples: int
+    key: Keys, logits_fn: Any, x: Array, labels: Array, sigma: Array, *, samples: int
 ) -> Array:
     def normal(key: Key) -> Array:
         return jax.random.normal(key, (x[0].size,), x.dtype).reshape(x.shape[1:])
