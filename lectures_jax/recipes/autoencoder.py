@@ -36,7 +36,7 @@ class Settings:
     """training steps; None: 1200 for digits, 4000 for files"""
     batch_size: int = 64
     """images per step"""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """of Adam, falling as a cosine"""
     ema_decay: float = 0.99
     """of the averaged parameters"""
