@@ -78,7 +78,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         "test image, 0.5 where the error tells nothing.",
         numbers={
             "classes left out, mean": numbers["left_out"],
-            f"{TURNED} turned by a quarter": numbers["turned"],
+            f"class {TURNED} turned by a quarter": numbers["turned"],
         },
         sections=[
             left_out_section(config, splits, left_out, figures / "left_out.svg"),
@@ -200,9 +200,9 @@ def turned_section(
     error = reconstruction_error(model, images)
     listed = ", ".join(f"{value:.2f}" for value in error[[0, len(steps) // 2, -1]])
     return Section(
-        f"A turned {TURNED}",
+        f"Turned images of class {TURNED}",
         f"An autoencoder of all upright images, and the test images of class {TURNED}, each "
-        "upright and turned. Half a turn is harder to tell than a quarter: the digit looks much "
+        "upright and turned. Half a turn of a 5 is harder to tell than a quarter: it looks much "
         "like itself upside down.",
         figures=[
             Figure(
