@@ -45,7 +45,7 @@ class Layers(NamedTuple):
 
 SQUEEZENET = Layers(
     "fire5",
-    ("relu1", "fire3", "fire5", "fire7", "fire9"),
+    ("relu1", "fire2", "fire3", "fire4", "fire5", "fire7", "fire9"),
     ("relu1", "fire3", "fire5", "fire7"),
 )
 TEXTURES = Layers("stage3", ("stage1", "stage2", "stage3"), ("stage1", "stage2", "stage3"))
