@@ -153,7 +153,7 @@ def activate(outputs: Any, activation: Activation) -> Float[Array, " b"]:
             x = x[:, activation.position[0], activation.position[1]]
     if activation.direction is not None:
         return jnp.sum(x * jnp.broadcast_to(activation.direction, x.shape), axis=-1)
-    channel = jnp.broadcast_to(activation.channel, x.shape[:1])
+    channel = jnp.broadcast_to(jnp.asarray(activation.channel), x.shape[:1])
     return jnp.take_along_axis(x, channel[:, None], axis=1)[:, 0]
 
 

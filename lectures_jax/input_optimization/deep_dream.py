@@ -169,8 +169,8 @@ def _squares(images: Float[Array, "1 h w c"], side: int) -> Float[Array, "n 1 s 
 
 
 def _sizes(
-    size: tuple[int, int], octaves: int, scale: float, smallest: int
-) -> list[tuple[int, int]]:
+    size: tuple[int, ...], octaves: int, scale: float, smallest: int
+) -> list[tuple[int, ...]]:
     """Rows and columns of each octave, the smallest first, the whole image last."""
     sizes = [(round(size[0] / scale**n), round(size[1] / scale**n)) for n in range(1, octaves)]
     return [*(s for s in reversed(sizes) if min(s) >= smallest), size]
@@ -179,7 +179,7 @@ def _sizes(
 def _ascent(learning_rate: Any) -> optax.GradientTransformation:
     """Steps of this mean size, whatever the gradient's."""
 
-    def divide(gradient: Array, _: Any) -> Array:
+    def divide(gradient: Any, _: Any) -> Any:
         mean = jnp.mean(jnp.abs(gradient))
         return gradient / jnp.where(mean > 0, mean, 1)
 
@@ -194,7 +194,7 @@ def _positions(features: Callable, guide: Array, layers: tuple[str, ...]) -> dic
 
 
 @partial(jax.jit, static_argnames="size")
-def _enlarge(original: Array, detail: Array, *, size: tuple[int, int]) -> tuple[Array, Array]:
+def _enlarge(original: Array, detail: Array, *, size: tuple[int, ...]) -> tuple[Array, Array]:
     """The original at a size, and the same with what was added to it at a smaller one."""
     shape = (1, *size, original.shape[-1])
     base = jax.image.resize(original, shape, "linear")

@@ -35,7 +35,7 @@ def test_an_unknown_name_is_refused_with_the_names():
         data.photographs("cat", "horse")
 
 
-def test_without_scikit_image_those_of_scikit_learn_are_there(monkeypatch):
+def test_without_scikit_image_the_others_are_there(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage", None)
     monkeypatch.delitem(sys.modules, "skimage.data", raising=False)
     assert len(data.photographs("pagoda", "dahlia")) == 2
