@@ -55,7 +55,6 @@ SECTIONS = {
 }
 """The course's own sections; chapters 1 to 3 have no text of their own before the first."""
 TO_COME = {
-    *("3.9", "3.9.1", "3.9.2"),
     *("3.10", "3.10.1"),
     *("3.11", "3.11.1", "3.11.2"),
 }
