@@ -14,8 +14,6 @@ from lectures_jax.nn.initializers import he_normal
 from lectures_jax.nn.upsampling import ResizeConv
 from lectures_jax.typing import Key
 
-LEAST = 0.02  # of a pixel, whose log-odds are finite
-
 
 @dataclass(frozen=True)
 class TransformNetSize:
@@ -117,9 +115,6 @@ class TransformNet(nnx.Module):
     convolution. The image is continued by its reflection as far as the residual blocks, which have
     no padding, shrink it; one whose sides are no multiples of four is continued up to them.
 
-    Other than published, the last convolution changes the log-odds of the image's own pixels, by 0
-    at first: a training of a thousand steps starts from the image instead of from nothing.
-
     Args:
         size: such as `PUBLISHED` or `SMALL`.
 
@@ -143,12 +138,7 @@ class TransformNet(nnx.Module):
         self.up = nnx.List(
             [Upsampling(quarter, half, rngs=rngs), Upsampling(half, full, rngs=rngs)]
         )
-        self.paint = Conv(
-            *(full, 3, (size.kernel, size.kernel)),
-            padding="VALID",
-            kernel_init=nnx.initializers.zeros_init(),
-            rngs=rngs,
-        )
+        self.paint = Conv(full, 3, (size.kernel, size.kernel), padding="VALID", rngs=rngs)
 
     def __call__(
         self, images: Float[Array, "b h w c"], *, key: Key | None = None
@@ -173,12 +163,7 @@ class TransformNet(nnx.Module):
             x = layer(x)
         edge = self.size.kernel // 2
         x = self.paint(_reflected(x, (edge, edge), (edge, edge)))
-        return jax.nn.sigmoid(_log_odds(images) + x[:, :height, :width])
-
-
-def _log_odds(x: Array) -> Array:
-    x = jnp.clip(x, LEAST, 1 - LEAST)
-    return jnp.log(x) - jnp.log1p(-x)
+        return jax.nn.sigmoid(x[:, :height, :width])
 
 
 def _reflected(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:

@@ -30,19 +30,19 @@ MULTIPLE = 64
 class Settings:
     """How a stylizer is trained."""
 
-    image_size: int = 128
+    image_size: int = 160
     """rows and columns of the crops that it is trained on"""
     style_size: int = 192
     """pixels of the longer side of the style's image: the larger, the larger are its strokes"""
-    steps: int = 2000
+    steps: int = 1500
     """training steps"""
     batch_size: int = 1
     """crops per step"""
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     """highest of Adam's one-cycle schedule"""
-    beta: float = 5.0
+    beta: float = 20.0
     """weight of the style; that of the content is 1"""
-    variation: float = 20.0
+    variation: float = 10.0
     """weight of the mean squared difference of neighboring pixels"""
     size: TransformNetSize = SMALL
     """width and depth of the network"""
@@ -61,8 +61,8 @@ class Layers(NamedTuple):
 
 
 SQUEEZENET = Layers(
-    "fire3",
-    dict.fromkeys(("relu1", "fire2", "fire3", "fire4", "fire5", "fire7", "fire9"), 1 / 7),
+    "fire5",
+    dict.fromkeys(("relu1", "fire2", "fire3", "fire4", "fire5", "fire7"), 1 / 6),
 )
 """Of SqueezeNet."""
 
