@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from lectures_jax import data, train
+from lectures_jax import data, train, weights
 from lectures_jax.models.squeezenet import SqueezeNet, SqueezeNetSize
 
 RNG = np.random.default_rng(0)
@@ -114,3 +114,17 @@ def test_both_tasks_have_gray_images_of_one_size(probes):
     assert (
         np.corrcoef(enlarged.reshape(8, 3, 8, 3).mean((1, 3)).ravel(), first.ravel())[0, 1] > 0.95
     )
+
+
+def test_squeezenet_is_probed_where_its_file_is_given(probes, shared_data, tmp_path):
+    path = shared_data / "pretrained" / "squeezenet1_1.safetensors"
+    config = probes.Config(patches=8, images=80, seeds=1)
+    model = weights.load_pretrained("squeezenet1_1", path=path)
+    tasks = {"digits": probes.read(config)["digits"]}
+    section, numbers = probes.squeezenet_section(config, model, tasks, tmp_path / "depth.svg")
+    assert [row[:2] for row in section.table.rows] == [
+        ("digits", "ImageNet"),
+        ("digits", "nothing"),
+    ]
+    assert numbers["squeezenet_digits_highest"] > 0.6  # of ten classes, from 80 examples
+    assert (tmp_path / "depth.svg").stat().st_size > 5000

@@ -72,7 +72,8 @@ Accuracies = dict[str, dict[str, np.ndarray]]
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains on both tasks, probes all maps for both, and writes the report."""
-    tasks = read(config)
+    file, tasks = config.squeezenet, read(config)
+    pretrained = weights.load_pretrained("squeezenet1_1", path=file) if file else None
     seeds = range(config.seed, config.seed + config.seeds)
     networks = {
         name: [train_network(config, task, seed, out / name / str(seed)) for seed in seeds]
@@ -88,8 +89,9 @@ def run(config: Config, out: Path) -> dict[str, float]:
     figures.mkdir(exist_ok=True)
     names = list(maps_of(networks["textures"][0], jnp.zeros((1, SIDE, SIDE, 1))))
     sections = [own_section(config, accuracies, names, figures / "depth.svg")]
-    if config.squeezenet:
-        section, of_squeezenet = squeezenet_section(config, tasks, figures / "squeezenet.svg")
+    if pretrained:
+        path = figures / "squeezenet.svg"
+        section, of_squeezenet = squeezenet_section(config, pretrained, tasks, path)
         sections.append(section)
         numbers |= of_squeezenet
     write_report(config, out, tasks, sections, numbers)
@@ -202,11 +204,10 @@ def differences(accuracies: Accuracies, layer: int, name: str) -> dict[str, floa
 
 
 def squeezenet_section(
-    config: Config, tasks: Tasks, path: Path
+    config: Config, trained: SqueezeNet, tasks: Tasks, path: Path
 ) -> tuple[Section, dict[str, float]]:
     """SqueezeNet 1.1 as it was trained on ImageNet, against three without any training."""
     seeds = range(config.seed, config.seed + config.seeds)
-    trained = weights.load_pretrained("squeezenet1_1", path=config.squeezenet)
     untrained = [SqueezeNet(1000, normalize=IMAGENET, rngs=nnx.Rngs(seed)) for seed in seeds]
     large = {
         name: task._replace(train=gray(task.train, side=LARGE), test=gray(task.test, side=LARGE))
