@@ -26,7 +26,7 @@ from lectures_jax.input_optimization.perturbation import (
 from lectures_jax.typing import check_count, check_positive, check_range
 
 BEYOND = 1e-4  # logits by which a step of DeepFool passes the boundary
-INSIDE = 1e-6  # of [-1, 1], where the hyperbolic tangent can be inverted
+INSIDE = 1e-3  # of [-1, 1], where the hyperbolic tangent has an inverse and is not yet flat
 GROWTH = 10.0  # of Carlini and Wagner's weight as long as nothing fools the network
 
 
@@ -78,7 +78,7 @@ def carlini_wagner(
     confidence: float = 0.0,
     steps: int = 200,
     searches: int = 6,
-    learning_rate: float = 0.01,
+    learning_rate: float = 0.05,
     first_weight: float = 0.1,
 ) -> Float[Array, "b *d"]:
     """Returns the nearest inputs, in L2, that fool the network, by Carlini and Wagner's attack.
