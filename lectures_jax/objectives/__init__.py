@@ -1,7 +1,7 @@
 """`(model, batch, key) -> (scalar, metrics)`: the only place where a model meets a loss."""
 
-from lectures_jax.objectives.autoencoder import autoencoder, denoising
 from lectures_jax.objectives.adversarial_training import adversarial_training
+from lectures_jax.objectives.autoencoder import autoencoder, denoising
 from lectures_jax.objectives.classification import classification
 from lectures_jax.objectives.diffusion import diffusion_noise, diffusion_velocity, diffusion_x0
 from lectures_jax.objectives.flow import flow, flow_bits_per_dim

@@ -62,5 +62,5 @@ def test_a_linear_network_becomes_wiener_s_filter():  # C (C + σ²I)⁻¹ for d
 
 
 def test_a_negative_deviation_is_refused():
-    with pytest.raises(ValueError, match="deviation must be at least 0, got -1.0"):
+    with pytest.raises(ValueError, match=r"deviation must be at least 0, got -1\.0"):
         objectives.denoising(lambda x: x, {"image": X}, KEY, deviation=-1.0)
