@@ -1,4 +1,4 @@
-"""What channels and classes look for, and what a layer still knows. CPU, 5 min; PSNR 30.
+"""What channels and classes look for, and what a layer still knows. CPU, 5 min; PSNR 34.
 
 Images are optimized until a channel or class answers most, by frequencies and by pixels; then a
 photograph is reconstructed from the features of one layer after the other. Without a file the
@@ -34,7 +34,7 @@ TINY = {
     **{"size": 24, "steps": 1, "inversion_steps": 1, "channels": 2, "network_steps": 2},
     **{"classes": (0, 1), "layers": ("stage1",)},
 }
-EXPECTED = {"psnr_first": (25, None), "above_photographs": (0.9, None)}
+EXPECTED = {"psnr_first": (30, None), "above_photographs": (0.7, None)}
 LAYERS = {
     "squeezenet": ("conv1", "expand3", "expand5", "expand9"),
     "textures": ("stage1", "stage2", "stage3"),
