@@ -86,27 +86,33 @@ def run(config: Config, out: Path) -> dict[str, float]:
         "gain": min(gains.values()),
         **{f"gain_{layer}": gain for layer, gain in gains.items()},
     }
+    sections = [
+        by_layer(image, dreams, gains, seconds),
+        by_guide(guide, guided, middle),
+        Section(
+            "Falling in",
+            f"{config.frames} dreams, each of the middle of the one before.",
+            figures=[Figure(figures / "zoom.webp", f"By {middle}.")],
+        ),
+        report.configuration(asdict(config)),
+    ]
+    write_report(out, sections, numbers["gain"], seconds[middle])
+    return numbers
+
+
+def write_report(out: Path, sections: list[Section], gain: float, seconds: float) -> None:
+    """Writes `report.html`."""
     report.page(
         out / "report.html",
         title="Deep dream",
         summary="What a layer already sees in an image is enhanced by gradient ascent on it.",
         numbers={
-            "a layer's mean square grows at least": numbers["gain"],
-            f"seconds for a dream of {config.size} pixels, compilation included": seconds[middle],
+            "a layer's mean square grows at least by a factor of": gain,
+            "seconds for a dream, compilation included": seconds,
         },
-        sections=[
-            by_layer(image, dreams, gains, seconds),
-            by_guide(guide, guided, middle),
-            Section(
-                "Falling in",
-                f"{config.frames} dreams, each of the middle of the one before.",
-                figures=[Figure(figures / "zoom.webp", f"By {middle}.")],
-            ),
-            report.configuration(asdict(config)),
-        ],
+        sections=sections,
         footer=runtime.environment(),
     )
-    return numbers
 
 
 def read(path: Path | None, name: str, config: Config) -> jax.Array:
