@@ -36,7 +36,7 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 SMOKE = "LECTURES_JAX_SMOKE" in os.environ  # `make smoke` compiles all tests so
 CHEAPLY_COMPILED = {
     *("cli", "data", "losses", "metrics", "models", "nn", "objectives", "ops", "optim"),
-    *("recipes", "report", "train", "weights"),
+    *("input_optimization", "recipes", "report", "train", "weights"),
     *("test_experiments.py", "test_readme.py", "test_contributing.py"),
 }
 """Folders and files whose tests run programs once: compiling costs them more than running. The

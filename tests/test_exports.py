@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "lectures_jax"
-LAYERS = ["ops", "losses", "metrics", "optim", "objectives", "data", "train", "report", "weights"]
+LAYERS = ["ops", "losses", "metrics", "optim", "objectives", "input_optimization", "data", "train"]
+LAYERS += ["report", "weights"]
 
 
 def defined(path: Path) -> set[str]:

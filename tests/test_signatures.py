@@ -12,7 +12,8 @@ from jaxtyping import Array, Float
 import lectures_jax
 from lectures_jax.typing import Key
 
-LAYERS = ["ops", "losses", "metrics", "optim", "objectives", "data", "train", "report", "weights"]
+LAYERS = ["ops", "losses", "metrics", "optim", "objectives", "input_optimization", "data", "train"]
+LAYERS += ["report", "weights"]
 FOLDER = Path(lectures_jax.__file__).parent / "recipes"
 ARRAY_FIRST = ("ops", "losses", "metrics")
 ZERO = jnp.zeros(())

@@ -22,7 +22,6 @@ from lectures_jax.input_optimization.loop import (
 )
 from lectures_jax.input_optimization.parameterization import (
     Fourier,
-    Parameterization,
     Pixels,
     color_basis,
 )
@@ -44,7 +43,6 @@ __all__ = [
     "as_argument",
     "descend",
     "optimize_inputs",
-    "Parameterization",
     "Pixels",
     "Fourier",
     "color_basis",

@@ -201,7 +201,7 @@ def pgd(
     return _pgd(*arguments, steps=steps, random_start=random_start, **options)
 
 
-def cross_entropy_objective(
+def _cross_entropy_objective(
     logits_fn: Logits, labels: Array, targeted: bool, x: Array, key: Any
 ) -> tuple[Array, Array]:
     """Returns the loss that an attack descends, and the margin by which its results rank.
@@ -223,7 +223,7 @@ def _fgsm(logits_fn: Any, x: Array, labels: Array, epsilon: Array, *, targeted: 
     nothing = jax.random.key(0)  # is drawn
 
     def total(x: Array) -> Array:
-        return jnp.sum(cross_entropy_objective(logits_fn, labels, targeted, x, nothing)[0])
+        return jnp.sum(_cross_entropy_objective(logits_fn, labels, targeted, x, nothing)[0])
 
     step = epsilon * steepest(jax.grad(total)(x), norm="linf")
     return project(x - step, x, epsilon, norm="linf")
@@ -245,7 +245,7 @@ def _pgd(
     restarts: int,
     random_start: bool,
 ) -> Array:
-    objective = partial(cross_entropy_objective, logits_fn, labels, targeted)
+    objective = partial(_cross_entropy_objective, logits_fn, labels, targeted)
     optimizer = _steps(step_size, norm, momentum)
     into_ball = Partial(partial(project, norm=norm), center=x, epsilon=epsilon)
 

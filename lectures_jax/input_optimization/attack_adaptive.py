@@ -170,7 +170,7 @@ def run_apgd(
     return best
 
 
-def checkpoints(steps: int) -> list[int]:
+def _checkpoints(steps: int) -> list[int]:
     """Returns the steps after which a step size may halve: 22 % of all, then ever closer.
 
     Args:
@@ -227,7 +227,7 @@ def _attempt(
 
 def _schedule(steps: int) -> tuple[Array, Array, Array]:
     """Of each step: whether it is the first, its interval's length, whether a look follows."""
-    looks = np.array(checkpoints(steps))
+    looks = np.array(_checkpoints(steps))
     numbers = np.arange(1, steps + 1)
     lengths = np.diff(looks, prepend=0)
     interval = lengths[np.minimum(np.searchsorted(looks, numbers), len(looks) - 1)]

@@ -103,7 +103,7 @@ def square_attack(
         raise ValueError(
             f"x must be images of shape (batch, height, width, channels), got {x.shape}."
         )
-    sides = jnp.asarray(square_sides(queries, *x.shape[1:3]))
+    sides = jnp.asarray(_square_sides(queries, *x.shape[1:3]))
     return _square(key, logits_fn, x, labels, per_example(epsilon, x), sides, targeted=targeted)
 
 
@@ -152,7 +152,7 @@ def nes_attack(
     return _nes(key, logits_fn, x, labels, *budget, jnp.asarray(sigma, x.dtype), **options)
 
 
-def square_sides(queries: int, height: int, width: int) -> np.ndarray:
+def _square_sides(queries: int, height: int, width: int) -> np.ndarray:
     """Returns the side of the square of each query, in pixels, falling.
 
     Args:

@@ -188,9 +188,9 @@ def test_a_flat_network_leaves_no_nan():
 
 
 def test_the_looks_of_auto_pgd_are_those_of_the_paper():
-    from lectures_jax.input_optimization.attack_adaptive import checkpoints
+    from lectures_jax.input_optimization.attack_adaptive import _checkpoints
 
-    assert checkpoints(100) == [22, 41, 58, 70, 80, 87, 93, 99]
+    assert _checkpoints(100) == [22, 41, 58, 70, 80, 87, 93, 99]
 
 
 def test_auto_pgd_comes_as_far_as_pgd_with_a_tuned_step():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lectures_jax import input_optimization as io
-from lectures_jax.input_optimization.black_box import square_sides
+from lectures_jax.input_optimization.black_box import _square_sides
 from tests.input_optimization import attacked
 
 KEY = jax.random.key(0)
@@ -81,12 +81,12 @@ def test_estimated_gradients_point_where_the_gradient_does():
 
 
 def test_squares_shrink_as_in_the_paper():
-    sides = square_sides(10_000, 224, 224)
+    sides = _square_sides(10_000, 224, 224)
     assert sides[0] == round(np.sqrt(0.8) * 224)
     assert sides[11] == round(np.sqrt(0.4) * 224)
     assert sides[9000] == round(np.sqrt(0.8 / 2**9) * 224)
     assert np.all(np.diff(sides) <= 0)
-    assert square_sides(5, 1, 1).tolist() == [1] * 5
+    assert _square_sides(5, 1, 1).tolist() == [1] * 5
 
 
 def test_only_images_have_squares():
