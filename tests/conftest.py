@@ -1,7 +1,9 @@
 """Settings of the whole suite: strict shapes, strict promotion, warnings as errors."""
 
+import gc
 import os
 import signal
+from itertools import count
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -41,6 +43,25 @@ CHEAPLY_COMPILED = {
 }
 """Folders and files whose tests run programs once: compiling costs them more than running. The
 contract and the properties prove ops, losses and metrics as users compile them."""
+
+
+MAPS, MOST_MAPS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
+TESTS = count(1)
+
+
+@pytest.fixture(autouse=True)
+def few_programs():
+    """Drops compiled programs before they are too many for the kernel.
+
+    Each takes some seven mappings of memory. Beyond the kernel's limit, some nine thousand
+    programs, the next one ends the process by a segmentation fault.
+    """
+    yield
+    if next(TESTS) % 20 or not (MAPS.exists() and MOST_MAPS.exists()):
+        return
+    if MAPS.read_bytes().count(b"\n") > int(MOST_MAPS.read_text()) / 3:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
