@@ -1,4 +1,4 @@
-"""A classifier is fooled by asking it: evolution and random search. CPU, 4 min; 0.9 are fooled.
+"""A classifier is fooled by asking it: evolution and random search. CPU, 4 min; fooled 0.9.
 
 The attacks see the scores of a network of handwritten digits, and no gradient: random squares,
 gradients estimated from scores, single pixels chosen by differential evolution. Evolution also
