@@ -2,8 +2,8 @@
 
 By default a network of textures, which is trained first; with `--network FILE` SqueezeNet 1.1 of
 ImageNet. The classes are those that the network itself sees in the images. The gain is how much
-more the class's probability falls when the pixels that the best map marks turn gray than when as many
-random ones do. The network of textures has trained on noisy images: 4/255 fool it in a third.
+more the class's probability falls when the pixels that the best map marks turn gray than when as
+many random ones do. The network of textures has trained on noisy images: 4/255 fool it in a third.
 """
 
 from dataclasses import asdict, dataclass
