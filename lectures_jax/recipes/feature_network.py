@@ -26,7 +26,7 @@ def feature_network(path: Path | None = None, out: Path | None = None, *, steps:
 
     Args:
         path: safetensors file of torchvision's SqueezeNet 1.1; None for a small network that is
-            trained on textures (60 s on two cores) and read back from then on.
+            trained on textures (90 s on two cores) and read back from then on.
         out: folder in which the trained network is kept; None for the user's cache.
         steps: of the training, if there is one.
 
