@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from lectures_jax import data, report, runtime
+from lectures_jax import data, metrics, report, runtime
 from lectures_jax.data.images import decode_image
 from lectures_jax.input_optimization import (
     Activation,
@@ -219,7 +219,7 @@ def inversions(
                 steps=config.inversion_steps,
                 learning_rate=rate,
             )
-            values.append(float(-10 * np.log10(np.mean((result.image - image) ** 2))))
+            values.append(float(metrics.psnr(result.image[None], image[None])[0]))
             name = "pixels" if isinstance(parameterization, Pixels) else "frequencies"
             figures.append(Figure(np.asarray(result.image), f"{layer}, {name}."))
         psnr[layer] = values[0]

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
-from lectures_jax import data, report, runtime
+from lectures_jax import data, metrics, report, runtime
 from lectures_jax.data.images import decode_image
 from lectures_jax.input_optimization import Optimized, stylize
 from lectures_jax.models.squeezenet import SqueezeNet
@@ -184,8 +184,8 @@ def noise(config: Config, scene: Scene) -> np.ndarray:
 
 
 def psnr(image: Any, target: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in decibels."""
-    return float(-10 * np.log10(np.mean((np.asarray(image) - target) ** 2)))
+    """Peak signal-to-noise ratio of one image in decibels."""
+    return float(metrics.psnr(np.asarray(image)[None], target[None])[0])
 
 
 def both(scene: Scene, painted: Optimized, other: Optimized) -> Section:

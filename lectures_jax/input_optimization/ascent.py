@@ -229,11 +229,11 @@ def _warn_of_dead(outputs: Any, activation: Activation, activations: np.ndarray)
     what = "the logits" if activation.layer is None else repr(activation.layer)
     if activation.channel is not None:
         channels = np.broadcast_to(np.asarray(activation.channel), activations.shape)[dead]
-        what = f"channels {', '.join(map(str, channels))} of {what}"
+        what = f"channel {', '.join(map(str, channels))} of {what}"
     maps = f" of {', '.join(outputs)}" if isinstance(outputs, Mapping) else ""
     warnings.warn(
-        f"{what} are 0 at the end, which has no gradient behind ReLU, so that these images show "
-        f"nothing; choose a map before ReLU{maps}, or another key.",
+        f"behind ReLU there is no activation and no gradient: images of {what} show nothing; "
+        f"choose a map before ReLU{maps}, or another key.",
         RuntimeWarning,
         stacklevel=3,
     )

@@ -117,11 +117,12 @@ def test_what_is_dead_behind_relu_is_named():
     dead = Partial(features, jnp.zeros((3, 2)).at[:, 1].set(1.0))
     target = Activation("relu", channel=jnp.array([0, 1]))
     with pytest.warns(
-        RuntimeWarning, match=r"channels 0 of 'relu' are 0 .* of linear, pooled, relu"
+        RuntimeWarning,
+        match=r"images of channel 0 of 'relu' show nothing; .* of linear, pooled, relu",
     ):
         result = maximize_activation(KEY, dead, target, **SMALL)
     assert result.activations[1] > 0
-    with pytest.warns(RuntimeWarning, match="^the logits are 0"):
+    with pytest.warns(RuntimeWarning, match="images of the logits show nothing"):
         maximize_activation(
             KEY, lambda images: 0 * NETWORK(images)["pooled"], Activation(), **SMALL
         )
