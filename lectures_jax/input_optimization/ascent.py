@@ -115,7 +115,9 @@ def maximize_activation(
     network, activation = as_argument(network), _as_arrays(activation)
     key_init, key_steps = jax.random.split(key)
     params = parameterization.init(key_init, _count(activation))
-    outputs = output_shapes(network, jax.eval_shape(parameterization, params))
+    outputs = output_shapes(
+        network, jax.eval_shape(parameterization, params), name="parameterization"
+    )
     _check(outputs, activation)
 
     def call(step: int, params: Array) -> None:

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
+
+from lectures_jax.input_optimization.images import as_pixels
+from lectures_jax.input_optimization.outputs import output_shapes
 
 Logits = Callable[[Any], Array]
 """`images -> logits`: a network in evaluation mode, or a function of the images alone."""
@@ -55,29 +57,23 @@ def logits_shape(logits_fn: Logits, x: Array) -> tuple[int, ...]:
         logits_fn: a tree, from `as_argument`.
         x: inputs.
     """
-    return _call.eval_shape(logits_fn, x).shape
+    return output_shapes(logits_fn, x, name="x").shape
 
 
-def check_inputs(x: Any) -> Array:
+def check_inputs(x: Any, *, name: str = "x") -> Array:
     """Returns inputs as an array, after a look at their dtype and range.
 
     Args:
         x: floats in [0, 1], the examples along the leading axis.
+        name: of the argument, for the message.
 
     Raises:
         ValueError: if they are not.
     """
-    expected = "x must be floats in [0, 1], the examples along the first axis"
-    if not hasattr(x, "dtype") or not jnp.issubdtype(x.dtype, jnp.floating):
-        got = x.dtype if hasattr(x, "dtype") else type(x).__name__
-        raise ValueError(f"{expected}, got {got}: x / 255 makes floats of bytes.")
+    expected = f"{name} must be floats in [0, 1], the examples along the first axis"
+    x = as_pixels(x, name=name, expected=expected)
     if x.ndim < 2:
         raise ValueError(f"{expected}, got shape {x.shape}.")
-    x = jnp.asarray(x)
-    if not isinstance(x, Tracer) and x.size:
-        low, high = float(jnp.min(x)), float(jnp.max(x))
-        if not (low >= 0 and high <= 1):
-            raise ValueError(f"{expected}, got values from {low:.4g} to {high:.4g}.")
     return x
 
 
@@ -136,8 +132,3 @@ def per_example(value: Any, x: Array) -> Array:
         value = np.where(value > exact, np.nextafter(value, np.zeros_like(value)), value)
     value = jnp.broadcast_to(jnp.asarray(value, x.dtype), x.shape[:1])
     return value.reshape(-1, *[1] * (x.ndim - 1))
-
-
-@jax.jit
-def _call(logits_fn: Logits, x: Array) -> Array:
-    return logits_fn(x)

@@ -80,7 +80,7 @@ def deep_dream(
     if not layers:
         raise ValueError("layers must hold at least one layer, got none.")
     features, original = as_argument(features), jnp.asarray(image)[None]
-    check_layers(output_shapes(features, original), layers)
+    check_layers(output_shapes(features, original, name="image"), layers)
     wanted = {} if guide is None else _positions(features, jnp.asarray(guide)[None], tuple(layers))
     weights = {layer: jnp.asarray(weight, jnp.float32) for layer, weight in layers.items()}
     detail = jnp.zeros_like(original)

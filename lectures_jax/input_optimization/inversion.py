@@ -71,7 +71,7 @@ def invert_features(
     params = parameterization.init(key_init, 1)
     if (size := jax.eval_shape(parameterization, params).shape) != images.shape:
         raise ValueError(f"parameterization must be of images {images.shape[1:]}, got {size[1:]}.")
-    check_layers(output_shapes(features, images), [layer])
+    check_layers(output_shapes(features, images, name="image"), [layer])
     target = features(images)[layer]
     if not jnp.any(target):
         raise ValueError(f"layer must not be 0 everywhere, got {layer!r} of this image.")

@@ -108,7 +108,7 @@ def integrated_gradients(
     check_count(steps=steps)
     logits_fn = as_argument(logits_fn)
     x, labels = check_attack(logits_fn, x, labels)
-    baseline = jnp.zeros_like(x) if baseline is None else check_inputs(baseline)
+    baseline = jnp.zeros_like(x) if baseline is None else check_inputs(baseline, name="baseline")
     if baseline.shape != x.shape:
         raise ValueError(f"baseline must have the shape of x, {x.shape}, got {baseline.shape}.")
     return _integrated(logits_fn, x, labels, baseline, steps=steps)
