@@ -8,6 +8,7 @@ from operator import index
 from types import UnionType
 from typing import Any, NamedTuple, SupportsIndex, TypeVar, Union, get_args, get_origin
 
+import jax
 from jax.core import Tracer
 from jaxtyping import AbstractArray, Array, Bool, Float, Int, Integer, PRNGKeyArray, jaxtyped
 
@@ -96,6 +97,15 @@ def checked(fn: F) -> F:
         return fn(*args, **kwargs)
 
     return call  # pyright: ignore[reportReturnType]
+
+
+def is_typed_key(x: Any) -> bool:
+    """Returns whether an array holds typed PRNG keys, as `jax.random.key` makes them.
+
+    Args:
+        x: an array of any dtype; the two integers that `jax.random.PRNGKey` makes are none.
+    """
+    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def check_range(

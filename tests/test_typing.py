@@ -7,7 +7,7 @@ import pytest
 from jaxtyping import Array, Bool, Float, Int
 
 from lectures_jax.testing import count_traces
-from lectures_jax.typing import check_count, check_positive, check_range, checked
+from lectures_jax.typing import check_count, check_positive, check_range, checked, is_typed_key
 
 
 @checked
@@ -123,3 +123,12 @@ def test_what_is_not_given_or_not_known_passes():
     check_positive(x=None, y=3)
     check_count(x=None, y=np.int64(3), low=2)
     jax.eval_shape(lambda x: check_range(x=x, low=0) or check_positive(x=x), -1.0)
+
+
+def test_keys_are_typed_but_for_those_of_two_integers():
+    key = jax.random.key(0)
+    assert is_typed_key(key)
+    assert is_typed_key(jax.random.split(key))
+    assert is_typed_key(jax.eval_shape(lambda: jax.random.key(0, impl="rbg")))
+    assert not is_typed_key(jax.random.PRNGKey(0))
+    assert not is_typed_key(np.zeros(2))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from lectures_jax.typing import Key
+from lectures_jax.typing import Key, is_typed_key
 
 Norm = Literal["linf", "l2", "l1"]
 """How the size of a perturbation is measured: the largest entry, the length, the sum."""
@@ -30,8 +30,7 @@ def typed(key: Any) -> Any:
     Args:
         key: typed keys, or what `jax.random.PRNGKey` makes.
     """
-    is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    return key if is_typed else jax.random.wrap_key_data(key)
+    return key if is_typed_key(key) else jax.random.wrap_key_data(key)
 
 
 def draw(key: Keys, function: Callable[[Key], Any]) -> Any:

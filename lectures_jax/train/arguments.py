@@ -11,6 +11,8 @@ import optax
 from flax import nnx
 from jaxtyping import DTypeLike
 
+from lectures_jax.typing import is_typed_key
+
 _LINEN = "; nnx.bridge.ToNNX makes one of it"
 
 
@@ -25,7 +27,7 @@ def check_run(key: Any, model: Any, batches: Any, *, steps: Any, evaluate: Any, 
         evaluate: a function, or None.
         out: a path, or None.
     """
-    if not (_is_array(key) and (_is_typed(key) or key.shape == (2,))):
+    if not (_is_array(key) and (is_typed_key(key) or key.shape == (2,))):
         raise ValueError(f"key must be a PRNG key such as jax.random.key(0), got {_kind(key)}.")
     if not isinstance(model, nnx.Module):
         linen = _LINEN if any("linen" in base.__module__ for base in type(model).__mro__) else ""
@@ -105,10 +107,6 @@ def loss_and_metrics(result: Any) -> tuple[Any, Any]:
 
 def _is_array(x: Any) -> bool:
     return isinstance(x, (jax.Array, np.ndarray, np.generic))
-
-
-def _is_typed(key: Any) -> bool:
-    return jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
 
 
 def _kind(x: Any) -> str:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from lectures_jax.train.arguments import loss_and_metrics
 from lectures_jax.train.state import TrainState
-from lectures_jax.typing import Batch, Key, Metrics
+from lectures_jax.typing import Batch, Key, Metrics, is_typed_key
 
 Augment = Callable[[Key, Batch], Batch]
 """`(key, batch) -> batch`, of a whole batch."""
@@ -211,7 +211,7 @@ def _mix(old: Array, new: Array, share: Float[Array, ""]) -> Array:
 
 
 def _select(failed: Bool[Array, ""], old: Array, new: Array) -> Array:
-    if jnp.issubdtype(old.dtype, jax.dtypes.prng_key):
+    if is_typed_key(old):
         return jnp.where(failed, old, new)
     # The dtype of the first step stays, so that the step is traced once.
     return jnp.where(failed, old, new.astype(old.dtype))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -24,7 +23,7 @@ from lectures_jax.train.session import Schedule, Session
 from lectures_jax.train.state import TrainState, frozen, rebuild
 from lectures_jax.train.stopping import Stopped, check
 from lectures_jax.train.stream import Stream
-from lectures_jax.typing import Batch, Key
+from lectures_jax.typing import Batch, Key, is_typed_key
 
 Evaluate = Callable[[Any], dict[str, Any]]
 """`model -> metrics`."""
@@ -164,8 +163,7 @@ def _open_folder(stack: ExitStack, out: Path, key: Key, best: str | None) -> Che
 
 
 def _fingerprint(key: Key) -> str:
-    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    data = np.asarray(jax.random.key_data(key) if typed else key)
+    data = np.asarray(jax.random.key_data(key) if is_typed_key(key) else key)
     return hashlib.sha256(data.tobytes()).hexdigest()
 
 

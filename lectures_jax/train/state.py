@@ -8,7 +8,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Int
 
-from lectures_jax.typing import Key
+from lectures_jax.typing import Key, is_typed_key
 
 
 class TrainState(NamedTuple):
@@ -124,4 +124,4 @@ def frozen(fixed: Any) -> Any:
 def _own(x: Any) -> Array:
     """Copies a leaf to a strongly typed array, so that every step sees the types of the first."""
     x = jnp.array(x)
-    return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.array(x, dtype=x.dtype)
+    return x if is_typed_key(x) else jnp.array(x, dtype=x.dtype)

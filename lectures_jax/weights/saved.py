@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from lectures_jax.runtime import parse_object
+from lectures_jax.typing import is_typed_key
 from lectures_jax.weights.build import ModelSettings, build_model
 from lectures_jax.weights.safetensors_io import (
     Tree,
@@ -126,7 +127,7 @@ def _with_arrays(model: Any, tree: Tree) -> Any:
     structure, random, others = nnx.split(model, nnx.RngState, ...)
     nnx.replace_by_pure_dict(others, tree)
     random = jax.tree.map(
-        lambda leaf: jax.random.key(0) if _is_key(leaf) else jnp.zeros(leaf.shape, leaf.dtype),
+        lambda leaf: jax.random.key(0) if is_typed_key(leaf) else jnp.zeros(leaf.shape, leaf.dtype),
         random,
     )
     return nnx.merge(structure, random, others)
@@ -155,7 +156,3 @@ def _as_float32(leaf: jax.Array) -> np.ndarray:
     """On the host, since the file is written there."""
     floating = jnp.issubdtype(leaf.dtype, jnp.floating)
     return np.asarray(leaf, np.float32 if floating else leaf.dtype)
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
