@@ -11,6 +11,7 @@ import optax
 from jax.tree_util import Partial, register_static
 from jaxtyping import Array, Float
 
+from lectures_jax.input_optimization.images import Image, as_images
 from lectures_jax.input_optimization.loop import as_argument, optimize_inputs
 from lectures_jax.input_optimization.outputs import Network, check_layers, output_shapes
 from lectures_jax.input_optimization.transforms import warp
@@ -31,10 +32,10 @@ class _Cut:
 def deep_dream(
     key: Key,
     features: Network,
-    image: Float[Array, "h w c"],
+    image: Image,
     layers: Mapping[str, float],
     *,
-    guide: Float[Array, "_ _ c"] | None = None,
+    guide: Image | None = None,
     octaves: int = 5,
     octave_scale: float = 1.4,
     smallest: int = 64,
@@ -67,7 +68,8 @@ def deep_dream(
             square, which hides their borders. None takes the whole image at once.
 
     Raises:
-        ValueError: if a layer is unknown or missing, or a number is out of its range.
+        ValueError: if an image is not in [0, 1] or the network does not take its size, a layer is
+            unknown or missing, or a number is out of its range.
 
     Source:
         Mordvintsev et al. (2015), "Inceptionism: going deeper into neural networks", and the
@@ -79,12 +81,17 @@ def deep_dream(
         raise ValueError(f"octave_scale must be above 1, got {octave_scale}.")
     if not layers:
         raise ValueError("layers must hold at least one layer, got none.")
-    features, original = as_argument(features), jnp.asarray(image)[None]
-    check_layers(output_shapes(features, original, name="image"), layers)
-    wanted = {} if guide is None else _positions(features, jnp.asarray(guide)[None], tuple(layers))
+    features, original = as_argument(features), as_images(image)
+    sizes = _sizes(original.shape[1:3], octaves, octave_scale, smallest)
+    _check_network(features, layers, original, sizes[0], tile)
+    wanted = {}
+    if guide is not None:
+        sample = as_images(guide, name="guide", channels=original.shape[-1])
+        check_layers(output_shapes(features, sample, name="guide"), layers)
+        wanted = _positions(features, sample, tuple(layers))
     weights = {layer: jnp.asarray(weight, jnp.float32) for layer, weight in layers.items()}
     detail = jnp.zeros_like(original)
-    for number, size in enumerate(_sizes(original.shape[1:3], octaves, octave_scale, smallest)):
+    for number, size in enumerate(sizes):
         base, start = _enlarge(original, detail, size=size)
         objective = Partial(_loss, features, weights, wanted, jitter, _Cut(tile))
         result = optimize_inputs(
@@ -99,7 +106,7 @@ def deep_dream(
 
 
 def zoom(
-    key: Key, dream: Dream, image: Float[Array, "h w c"], *, count: int, factor: float = 1.04
+    key: Key, dream: Dream, image: Image, *, count: int, factor: float = 1.04
 ) -> Iterator[Float[Array, "h w c"]]:
     """Returns the frames of a fall into a dream: each is the dream of the one before, enlarged.
 
@@ -111,14 +118,32 @@ def zoom(
         factor: by which the middle of a frame is enlarged for the next, above 0.
 
     Raises:
-        ValueError: if `count` or `factor` is out of its range.
+        ValueError: if the image is not in [0, 1], or `count` or `factor` is out of its range.
     """
+    image = as_images(image)[0]
     check_count(count=count)
     check_positive(factor=factor)
     for number in range(count):
         image = dream(jax.random.fold_in(key, number), image)
         yield image
         image = _scale(image, factor)
+
+
+def _check_network(
+    features: Network,
+    layers: Mapping[str, float],
+    image: Float[Array, "1 h w c"],
+    size: tuple[int, ...],
+    tile: int | None,
+) -> None:
+    """Refuses unknown layers, and octaves or squares that are too small for the network."""
+    whole = size == image.shape[1:3]
+    name = "image" if whole else "image, in its smallest octave,"
+    least = jax.ShapeDtypeStruct((1, *size, image.shape[-1]), image.dtype)
+    check_layers(output_shapes(features, least, name=name), layers)
+    if tile is not None and max(image.shape[1:3]) > tile:
+        squares = jax.eval_shape(lambda x: _squares(x, tile)[0], image)
+        output_shapes(features, squares, name="image, in squares of tile,")
 
 
 def _loss(

@@ -7,12 +7,15 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+Image = Any
+"""Floats in [0, 1] of shape [height, width, channels], an array of JAX or of NumPy."""
 
-def as_images(image: Any, *, name: str = "image", channels: int | None = None) -> Array:
+
+def as_images(image: Image, *, name: str = "image", channels: int | None = None) -> Array:
     """Returns one image as a batch, [1, height, width, channels], after a look at it.
 
     Args:
-        image: floats in [0, 1] of shape [height, width, channels]; an array of JAX or of NumPy.
+        image: floats in [0, 1] of shape [height, width, channels].
         name: of the argument, for the message.
         channels: how many there must be; None leaves them to the network.
 

@@ -10,6 +10,7 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
+from lectures_jax.input_optimization.images import Image, as_images
 from lectures_jax.input_optimization.loop import MakeOptimizer, as_argument, optimize_inputs
 from lectures_jax.input_optimization.outputs import Network, check_layers, output_shapes
 from lectures_jax.input_optimization.parameterization import Parameterization, Pixels
@@ -35,7 +36,7 @@ class Inversion(NamedTuple):
 def invert_features(
     key: Key,
     features: Network,
-    image: Float[Array, "h w c"],
+    image: Image,
     layer: str,
     *,
     regularization: Regularization = SMOOTH,
@@ -59,12 +60,13 @@ def invert_features(
         learning_rate: of Adam at the beginning.
 
     Raises:
-        ValueError: if there is no such layer, it is 0 everywhere, or the sizes differ.
+        ValueError: if the image is not in [0, 1] or the network does not take its size, there is
+            no such layer, it is 0 everywhere, or the sizes differ.
 
     Source:
         Mahendran & Vedaldi (2015), eq. 1 and 3.
     """
-    images = jnp.asarray(image)[None]
+    images = as_images(image)
     height, width, channels = images.shape[1:]
     parameterization = parameterization or Pixels(height, width, channels)
     key_init, key_steps = jax.random.split(key)

@@ -10,18 +10,19 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from lectures_jax import losses, ops
+from lectures_jax.input_optimization.images import Image, as_images
 from lectures_jax.input_optimization.loop import (
     MakeOptimizer,
     Optimized,
     as_argument,
     optimize_inputs,
 )
+from lectures_jax.input_optimization.outputs import check_maps, output_shapes
 from lectures_jax.losses.style import Normalization
 from lectures_jax.typing import Key, check_range
 
@@ -29,9 +30,6 @@ Features = Callable[[Float[Array, "b h w 3"]], Mapping[str, Float[Array, "b *_"]
 """`images -> maps` by the name of their layer."""
 
 Maps = Mapping[str, Float[Array, "1 _ _ _"]]
-
-Image = Float[Array, "_ _ 3"] | Float[np.ndarray, "_ _ 3"]
-"""RGB in [0, 1]."""
 
 COLORS = ("style", "luminance", "matched")
 TINY = 1e-12  # a sum of squares: of an image without features every loss is finite
@@ -89,8 +87,10 @@ def stylize(
             that of an image without any features, so that α and β mean the same for all networks.
         colors: "style" takes the colors of the styles; "matched" does so, too, but first gives the
             styles the mean and the covariance of the content's colors; "luminance" changes the
-            brightness alone, and keeps the hues of the content.
-        start: image to start from; by default the content, or noise where `alpha` is 0.
+            brightness alone, towards styles whose brightness has first the mean and the deviation
+            of the content's, and keeps the hues of the content.
+        start: image of the content's size to start from; by default the content, or noise where
+            `alpha` is 0.
         steps: updates.
         learning_rate: of the optimizer.
         optimizer: such as `optax.adam`; `optax.lbfgs` with a learning rate of 1.
@@ -99,8 +99,9 @@ def stylize(
         The image [h, w, 3] in [0, 1], and the loss before each step.
 
     Raises:
-        ValueError: if a layer is unknown, a weight is negative, both are 0, the shares do not fit
-            the styles, or `colors` is none of the three.
+        ValueError: if an image is not RGB in [0, 1] or too small for the network, a layer is
+            unknown, a weight is negative, both are 0, the shares do not fit the styles, or `colors`
+            is none of the three.
 
     Source:
         Gatys et al. (2016), eq. 7, and L-BFGS in sec. 2; colors: Gatys et al. (2016b), "Preserving
@@ -111,19 +112,25 @@ def stylize(
         raise ValueError(f"colors must be one of {', '.join(COLORS)}, got {colors!r}.")
     if not alpha and not beta:
         raise ValueError("alpha or beta must be above 0, got 0 for both.")
-    image, paintings = jnp.asarray(content)[None], [jnp.asarray(style)[None] for style in styles]
-    first = image if start is None else jnp.asarray(start)[None]
+    shares, features = _shares(mix, len(styles)), as_argument(features)
+    image, *paintings = _checked(
+        features, content, styles, content_layer=content_layer, style_layers=tuple(style_weights)
+    )
+    first = image if start is None else as_images(start, name="start", channels=3)
+    if first.shape != image.shape:
+        size, got = list(image.shape[1:]), list(first.shape[1:])
+        raise ValueError(f"start must have the shape of content, {size}, got {got}.")
     if start is None and not alpha:
         first = jax.random.uniform(key, image.shape, image.dtype)
-    if colors == "matched":
-        paintings = [_clip(ops.match_colors(style, image)) for style in paintings]
     prepare = ops.luminance if colors == "luminance" else lambda x: x
-    features = as_argument(features)
+    paintings = [prepare(style) for style in paintings]
+    if colors != "style":
+        paintings = [_clip(ops.match_colors(style, prepare(image))) for style in paintings]
     targets = _targets(
-        *(features, prepare(image), [prepare(style) for style in paintings]),
+        *(features, prepare(image), paintings),
         content_weights={content_layer: alpha},
         style_weights={layer: beta * weight for layer, weight in style_weights.items()},
-        shares=_shares(mix, len(styles)),
+        shares=shares,
         normalization=normalization,
     )
     result = optimize_inputs(
@@ -137,6 +144,26 @@ def stylize(
     if colors == "luminance":
         painted = _clip(ops.with_luminance(image, painted))
     return Optimized(painted[0], result.losses)
+
+
+def _checked(
+    features: Features,
+    content: Image,
+    styles: Sequence[Image],
+    *,
+    content_layer: str,
+    style_layers: tuple[str, ...],
+) -> list[Float[Array, "1 _ _ 3"]]:
+    """The content and the styles, of which the network has all the maps."""
+    named = {"content": content, **{f"styles[{n}]": style for n, style in enumerate(styles)}}
+    images = []
+    for name, given in named.items():
+        image = as_images(given, name=name, channels=3)
+        outputs = output_shapes(features, image, name=name)
+        check_maps(outputs, [content_layer], name="content_layer")
+        check_maps(outputs, style_layers, name="style_weights")
+        images.append(image)
+    return images
 
 
 def _targets(
@@ -181,13 +208,6 @@ def _targets(
 def _maps(features: Features, images: Array, *, layers: tuple[str, ...]) -> dict[str, Array]:
     """The maps of some layers; gray images have three equal channels."""
     maps = features(jnp.broadcast_to(images, (*images.shape[:-1], 3)))
-    for layer in layers:
-        if layer not in maps:
-            known = ", ".join(name for name, value in maps.items() if value.ndim == 4)
-            raise ValueError(f"layers must be some of {known}, got {layer!r}.")
-        if maps[layer].ndim != 4:
-            shape = list(maps[layer].shape)
-            raise ValueError(f"layers must be maps of four axes, got {layer!r} of shape {shape}.")
     return {layer: maps[layer] for layer in layers}
 
 

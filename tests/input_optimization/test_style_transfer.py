@@ -109,15 +109,40 @@ def test_styles_are_mixed_by_their_shares():
     np.testing.assert_allclose(covariances(both), expected, atol=1e-4)
 
 
+def differences(images):
+    """How pixels differ from those to their right, and the pixels beside a constant."""
+    constant = jnp.ones_like(images[..., :1])
+    moments = jnp.concatenate([images, constant], axis=-1)
+    return {"edges": images - jnp.roll(images, 1, axis=2), "moments": moments}
+
+
 def test_brightness_alone_changes_and_the_hues_stay():
+    smooth = np.broadcast_to(np.linspace(0.2, 0.8, 9)[:, None, None], (9, 7, 3))
     result = stylize(
-        *(KEY, features, CONTENT, STYLES), **LAYERS, beta=20.0, colors="luminance", steps=20
+        *(KEY, differences, CONTENT, [smooth.astype(np.float32)]),
+        content_layer="moments",
+        style_weights={"edges": 1.0},
+        beta=20.0,
+        colors="luminance",
+        steps=20,
     )
     image = np.asarray(result.inputs)
     inside = np.all((image > 0) & (image < 1), axis=-1)
     change = (image - CONTENT)[inside]
     np.testing.assert_allclose(change, change[:, :1] * np.ones(3), atol=1e-5)
     assert np.abs(change).max() > 0.05
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_style_s_brightness_first_gets_mean_and_deviation_of_the_content_s(style):
+    """The Gram matrix of pixels and a constant holds both: the content has them already."""
+    options = {"content_layer": "edges", "style_weights": {"moments": 1.0}, "alpha": 0.0}
+    own, matched = (
+        stylize(KEY, differences, CONTENT, [style], **options, colors=colors, start=CONTENT)
+        for colors in ("style", "luminance")
+    )
+    assert matched.losses[0, 0] < 1e-8
+    assert own.losses[0, 0] > 1e-3
 
 
 def test_matched_styles_have_the_colors_of_the_content():
@@ -147,8 +172,11 @@ def test_another_network_style_and_weight_compile_nothing_anew():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"content_layer": "x"}, "layers must be some of pixels, squares, got 'x'"),
-        ({"style_weights": {"mean": 1.0}}, r"layers must be maps of four axes, got 'mean' .*1, 3"),
+        ({"content_layer": "x"}, "content_layer must be of the maps pixels, squares, got 'x'"),
+        (
+            {"style_weights": {"mean": 1.0}},
+            "style_weights must be of the maps pixels, squares, got",
+        ),
         ({"alpha": -1.0}, "alpha must be at least 0, got -1"),
         ({"mix": (1.0,)}, r"mix must be a share of at least 0 for each of 2 styles, got \(1.0,\)"),
         ({"mix": (0.0, 0.0)}, "mix must be a share"),
