@@ -36,7 +36,7 @@ EXPECTED = {"first_gap": (None, 0.06), "last_gap": (0.06, None), "first_gain": (
 TINY = {"patches": 8, "images": 64, "channels": (2, 3), "steps": 1, "seeds": 1}
 SIDE, LARGE = 24, 96  # rows and columns of the images, for our networks and for SqueezeNet
 PENALTIES = np.logspace(-2, 4, 7)  # of the probe, of which the training images choose one
-OTHER_MAPS = ("conv", "expand", "scores", "pool")  # names of what is before ReLU, or pooled
+OTHER_MAPS = ("conv", "norm", "expand", "scores", "pool")  # what is before ReLU, or pooled
 
 
 @dataclass(frozen=True)

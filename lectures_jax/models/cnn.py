@@ -52,7 +52,7 @@ class Cnn(Classifier):
             widths = (inputs, *stage)
             stages.append(
                 nnx.List(
-                    ConvNorm(a, b, momentum=0.9, activation=jax.nn.relu, rngs=rngs)
+                    ConvNorm(a, b, momentum=0.9, activation=None, rngs=rngs)
                     for a, b in itertools.pairwise(widths)
                 )
             )
@@ -62,13 +62,24 @@ class Cnn(Classifier):
         self.classify = Linear(inputs, num_classes, rngs=rngs)
 
     def features(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b *_"]]:
-        """Returns each stage's map, before pooling: `stage1`, …, then the vector `pooled`."""
+        """Returns each stage's map, before pooling: `stage1`, …, then the vector `pooled`.
+
+        `norm1`, … are the same maps before their ReLU, which has no gradient where a map is 0.
+
+        Raises:
+            ValueError: if an image is so small that no cell is left in the last stage.
+        """
         check_images(images, channels=self.inputs)
+        if min(images.shape[1:3]) < (least := 2 ** (len(self.stages) - 1)):
+            height, width = images.shape[1:3]
+            raise ValueError(
+                f"images must have {least} rows and columns at least, got {height}×{width}."
+            )
         x, maps = images, {}
         for number, layers in enumerate(self.stages, 1):
             if number > 1:
                 x = ops.max_pool(x, size=2)
             for layer in layers:
-                x = layer(x)
-            maps[f"stage{number}"] = x
+                maps[f"norm{number}"] = layer(x)
+                x = maps[f"stage{number}"] = jax.nn.relu(maps[f"norm{number}"])
         return {**maps, "pooled": jnp.mean(x, axis=(1, 2))}

@@ -66,9 +66,27 @@ def test_maps_of_the_published_sizes():
 
 def test_the_plain_network_halves_between_stages():
     model = abstract(lambda: Cnn(10, channels=((4,), (6, 6)), inputs=1, rngs=nnx.Rngs(0)))
-    assert shapes(model, 28, 1) == {"stage1": (28, 28, 4), "stage2": (14, 14, 6), "pooled": (6,)}
+    first, second = (28, 28, 4), (14, 14, 6)
+    maps = {"norm1": first, "stage1": first, "norm2": second, "stage2": second, "pooled": (6,)}
+    assert shapes(model, 28, 1) == maps
     # 9·4 + 2·4, 9·4·6 + 2·6, 9·6·6 + 2·6, 6·10 + 10.
     assert parameters(model) == 44 + 228 + 336 + 70
+
+
+def test_the_plain_network_has_its_maps_before_relu_too():
+    model = Cnn(2, channels=((4,), (6, 6)), rngs=nnx.Rngs(0))
+    maps = model.features(jax.random.uniform(jax.random.key(0), (2, 8, 6, 3)))
+    for number in (1, 2):
+        before = np.asarray(maps[f"norm{number}"])
+        assert before.min() < 0 < before.max()
+        np.testing.assert_array_equal(maps[f"stage{number}"], np.maximum(before, 0))
+
+
+def test_the_plain_network_refuses_images_of_which_it_would_leave_no_cell():
+    model = Cnn(2, channels=((4,), (4,), (4,)), rngs=nnx.Rngs(0))
+    assert model(jnp.zeros((1, 4, 5, 3))).shape == (1, 2)
+    with pytest.raises(ValueError, match="images must have 4 rows and columns at least, got 3×5"):
+        model(jnp.zeros((1, 3, 5, 3)))
 
 
 def test_a_stage_without_convolutions_is_refused():
