@@ -1,6 +1,7 @@
 """Laws of Gram matrices, of colors and of the losses of style."""
 
 import jax.numpy as jnp
+import numpy as np
 
 from lectures_jax import losses, ops
 from lectures_jax.testing import strategies
@@ -60,14 +61,81 @@ class StyleTest(LawTest):
         close(self.apply(losses.total_variation, jnp.swapaxes(x, 1, 2)), variation, atol=1e-2)
 
 
-class ColorTest(LawTest):
+def varied(image):
+    """An image whose colors vary in all directions, as those of a photograph do."""
+    noise = np.random.default_rng(0).uniform(size=(4, 5, 3))
+    return 0.5 * image + jnp.asarray(noise, jnp.float32)
+
+
+def covariance(image):
+    """Of the channels."""
+    return jnp.cov(image.reshape(-1, image.shape[-1]), rowvar=False, bias=True)
+
+
+def permuted(image):
+    """The pixels in another order."""
+    order = np.random.default_rng(1).permutation(20)
+    return image.reshape(20, 3)[order].reshape(5, 4, 3)
+
+
+class LuminanceTest(LawTest):
     @law(image=IMAGE, reference=REFERENCE)
-    def test_matched_colors_have_the_mean_of_the_reference(self, image, reference):
-        result = self.apply(ops.match_colors, image, reference)
-        close(result.mean((0, 1)), reference.mean((0, 1)), atol=1e-3)
+    def test_it_is_linear(self, image, reference):
+        both = self.apply(ops.luminance, 2 * image - 3 * reference)
+        expected = 2 * ops.luminance(image) - 3 * ops.luminance(reference)
+        close(both, expected, atol=1e-5)
+
+    @law(image=IMAGE)
+    def test_gray_has_the_brightness_of_its_gray_and_others_one_between_their_colors(self, image):
+        gray = jnp.broadcast_to(image[..., :1], image.shape)
+        close(self.apply(ops.luminance, gray), image[..., :1], atol=1e-6)
+        brightness = self.apply(ops.luminance, image)[..., 0]
+        between(brightness - image.min(-1), 0, jnp.inf, atol=1e-6)
+        between(image.max(-1) - brightness, 0, jnp.inf, atol=1e-6)
 
     @law(image=IMAGE, reference=REFERENCE)
     def test_an_image_gets_the_brightness_that_it_is_given(self, image, reference):
         brightness = self.apply(ops.luminance, reference)
         result = self.apply(ops.with_luminance, image, brightness)
         close(self.apply(ops.luminance, result), brightness, atol=1e-5)
+
+    @law(image=IMAGE, reference=REFERENCE)
+    def test_only_the_last_brightness_that_it_is_given_counts(self, image, reference):
+        first, last = ops.luminance(1 - reference), ops.luminance(reference)
+        once = self.apply(ops.with_luminance, image, last)
+        close(self.apply(ops.with_luminance, once, last), once, atol=1e-6)
+        twice = self.apply(ops.with_luminance, ops.with_luminance(image, first), last)
+        close(twice, once, atol=1e-5)
+
+    @law(image=IMAGE, reference=REFERENCE)
+    def test_its_own_brightness_changes_nothing_and_another_no_difference_of_colors(
+        self, image, reference
+    ):
+        same = self.apply(ops.with_luminance, image, ops.luminance(image))
+        close(same, image, atol=1e-6)
+        other = self.apply(ops.with_luminance, image, ops.luminance(reference))
+        close(jnp.diff(other, axis=-1), jnp.diff(image, axis=-1), atol=1e-5)
+
+
+class MatchTest(LawTest):
+    @law(image=IMAGE, reference=REFERENCE)
+    def test_matched_colors_have_the_mean_of_the_reference(self, image, reference):
+        result = self.apply(ops.match_colors, image, reference)
+        close(result.mean((0, 1)), reference.mean((0, 1)), atol=1e-3)
+
+    @law(image=IMAGE, reference=REFERENCE)
+    def test_and_its_covariance_where_the_image_has_colors_to_mix(self, image, reference):
+        result = self.apply(ops.match_colors, varied(image), reference)
+        close(covariance(result), covariance(reference), atol=1e-3)
+
+    @law(image=IMAGE)
+    def test_an_image_has_its_own_colors_already(self, image):
+        close(self.apply(ops.match_colors, image, image), image, atol=1e-4)
+
+    @law(image=IMAGE, reference=REFERENCE)
+    def test_the_order_of_the_pixels_does_not_matter(self, image, reference):
+        image = varied(image)
+        result = self.apply(ops.match_colors, image, reference)
+        close(self.apply(ops.match_colors, image, permuted(reference)), result, atol=1e-3)
+        moved = self.apply(ops.match_colors, permuted(image), reference)
+        close(moved, permuted(result), atol=1e-3)
