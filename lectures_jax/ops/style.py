@@ -28,7 +28,24 @@ def gram_matrix(features: Float[Array, "*b h w c"]) -> Float[Array, "*b c c"]:
     Source:
         Gatys et al. (2016), eq. 3.
     """
-    return jnp.einsum("...hwi,...hwj->...ij", features, features, precision="highest")
+    return _gram(features)
+
+
+@jax.custom_jvp
+def _gram(features: Array) -> Array:
+    return _products(features, features)
+
+
+@_gram.defjvp
+def _gram_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """One product of matrices in either mode, where the product rule has two."""
+    (features,), (tangent,) = primals, tangents
+    half = _products(tangent, features)
+    return _gram(features), half + jnp.swapaxes(half, -1, -2)
+
+
+def _products(a: Array, b: Array) -> Array:
+    return jnp.einsum("...hwi,...hwj->...ij", a, b, precision="highest")
 
 
 @checked
