@@ -18,12 +18,16 @@ from PIL import Image
 from lectures_jax import objectives, ops, weights
 from lectures_jax.models.transform_net import SMALL, TransformNet, TransformNetSize
 from lectures_jax.recipes.optimizers import adam
+from lectures_jax.recipes.tiles import paint_tiles
 from lectures_jax.train import fit
 from lectures_jax.train.history import Row
 from lectures_jax.typing import Batch
 
 MULTIPLE = 64
 """Sides of images are rounded up to multiples of it, so that few programs are compiled."""
+
+MOST_PIXELS = 1_000_000
+"""Of an image that is repainted as a whole, which takes 0.6 to 2.1 KB for each."""
 
 
 @dataclass(frozen=True)
@@ -212,13 +216,17 @@ def _paint(model: TransformNet, images: jax.Array) -> jax.Array:
 def paint(model: TransformNet, image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
     """Returns an image of any size as a stylizer repaints it.
 
-    It is continued by its reflection to sides that are multiples of 64, and cut afterwards.
+    It is continued by its reflection to sides that are multiples of 64, and cut afterwards. One of
+    more than a million pixels is repainted in tiles, without seams, whose mean and variance are
+    those of parts of it (see `recipes.tiles`).
 
     Args:
         model: as `train` or `weights.load_model` returns it.
         image: RGB in [0, 1].
     """
     height, width = image.shape[:2]
+    if height * width > MOST_PIXELS:
+        return paint_tiles(model, image)
     rows, columns = (-n % MULTIPLE for n in (height, width))
     whole = np.pad(image, ((0, rows), (0, columns), (0, 0)), mode="symmetric")
     return np.asarray(_paint(model, jnp.asarray(whole)[None]))[0, :height, :width]
