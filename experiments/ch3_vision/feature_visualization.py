@@ -37,8 +37,9 @@ TINY = {
 EXPECTED = {"psnr_first": (30, None), "above_photographs": (0.7, None)}
 LAYERS = {
     "squeezenet": ("conv1", "expand3", "expand5", "expand9"),
-    "textures": ("stage1", "stage2", "stage3"),
+    "textures": ("norm1", "norm2", "norm3"),
 }
+"""Maps before ReLU, which have a gradient everywhere."""
 INVERTED = {
     "squeezenet": ("conv1", "fire2", "fire5", "fire7"),
     "textures": ("stage1", "stage2", "stage3"),
@@ -99,7 +100,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         sections=[
             channel_sections,
             classes(config, model, kind),
-            parameterizations(config, model, kind),
+            parameterizations(config, model, kind, natural),
             ladder,
             report.configuration(asdict(config)),
         ],
@@ -183,22 +184,31 @@ def classes(config: Config, model, kind: str) -> Section:
     return Section("Classes", "\n\n".join([text, *dead]), figures=[figure])
 
 
-def parameterizations(config: Config, model, kind: str) -> Section:
-    """The same channel by pixels and by frequencies, with and without transforms."""
-    layers = config.layers or LAYERS[kind]
-    size, target = config.size, Activation(layers[-1], channel=0)
+def parameterizations(config: Config, model, kind: str, natural: np.ndarray) -> Section:
+    """One channel by pixels and by frequencies, with and without transforms.
+
+    It is the channel of the last layer whose mean over the photographs is the highest.
+    """
+    layer = (config.layers or LAYERS[kind])[-1]
+    means = model.features(jnp.asarray(natural))[layer].mean(axis=(0, 1, 2))
+    size, target = config.size, Activation(layer, channel=np.argmax(means))
     ways = {
         "pixels": (Pixels(size, size), NO_TRANSFORMS),
         "pixels, through transforms": (Pixels(size, size), SEVERAL),
         "frequencies": (Fourier(size, size), NO_TRANSFORMS),
         "frequencies, through transforms": (Fourier(size, size), SEVERAL),
     }
-    figures, rows = [], []
+    figures, rows, dead = [], [], []
     for name, (parameterization, transforms) in ways.items():
-        result, _ = ascend(config, model.features, target, parameterization, transforms)
+        result, notes = ascend(config, model.features, target, parameterization, transforms)
+        dead += notes
         figures.append(Figure(np.asarray(result.images[0]), name + "."))
         rows.append((name, float(result.activations[0])))
-    text = f"Channel 0 of {target.layer}. A high activation alone makes no image that one can read."
+    text = (
+        f"Channel {target.channel} of {layer}, the highest on average over the photographs. A high "
+        "activation alone makes no image that one can read."
+    )
+    text = "\n\n".join([text, *dead])
     return Section("Parameterizations", text, figures, Table(("of", "activation"), rows))
 
 
