@@ -88,16 +88,16 @@ def reach(size: TransformNetSize) -> int:
 
 @jax.jit
 def _moments_of(model: TransformNet, squares: Float[Array, "n s t 3"]) -> list[Moments]:
-    found: list[Moments] = []
+    result: list[Moments] = []
 
     def normalize(norm: InstanceNorm, x: Array) -> Array:
         mean = _mean(x)
         variance = _mean(jnp.square(x - mean))
-        found.append((mean, variance))
-        return _normalized(norm, x, found[-1])
+        result.append((mean, variance))
+        return _normalized(norm, x, result[-1])
 
     _replace_norms(model, normalize)(squares)
-    return found
+    return result
 
 
 @jax.jit

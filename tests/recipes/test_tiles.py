@@ -55,18 +55,20 @@ def test_the_reach_is_what_the_network_sees():
 
 def test_squares_of_the_image_estimate_its_moments(monkeypatch):
     monkeypatch.setattr(tiles, "SQUARE", 48)
-    found = tiles.estimate_moments(MODEL, IMAGE)
-    assert len(found) == len(moments(IMAGE)) == len(jax.tree.leaves(found)) / 2
-    for (mean, variance), (expected, spread) in zip(found, moments(IMAGE), strict=True):
+    estimated = tiles.estimate_moments(MODEL, IMAGE)
+    assert len(estimated) == len(moments(IMAGE)) == len(jax.tree.leaves(estimated)) / 2
+    for (mean, variance), (expected, spread) in zip(estimated, moments(IMAGE), strict=True):
         np.testing.assert_allclose(mean, expected, atol=0.1 * np.sqrt(np.max(spread)))
         np.testing.assert_allclose(variance, spread, rtol=0.2)
 
 
 def test_small_images_have_the_moments_of_the_whole():
     image = IMAGE[:40, :64]
-    for found, expected in zip(tiles.estimate_moments(MODEL, image), moments(image), strict=True):
-        np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
-        np.testing.assert_allclose(found[1], expected[1], rtol=1e-4)
+    for estimated, expected in zip(
+        tiles.estimate_moments(MODEL, image), moments(image), strict=True
+    ):
+        np.testing.assert_allclose(estimated[0], expected[0], atol=1e-5)
+        np.testing.assert_allclose(estimated[1], expected[1], rtol=1e-4)
 
 
 def test_there_is_no_seam_where_the_image_grows_brighter(monkeypatch):
