@@ -169,6 +169,47 @@ TABLES = [
         ],
     ),
     Table(
+        "style_step",
+        "A step of style transfer",
+        "The pixels of an image of 256×256 by Adam, with a content loss in one layer of VGG-19 and "
+        "style losses in five; random weights, the same on all sides.",
+        [
+            CASE,
+            OURS,
+            Column("in a loop", "time", "lectures_jax loop", "One of 20 steps of one program."),
+            *TORCH,
+            OVER_PEER,
+            Column("loop / alone", "number", "loop over step", "Ours in the loop over alone."),
+            *conditions("lectures_jax"),
+        ],
+    ),
+    Table(
+        "dream_step",
+        "Deep dreams",
+        "One of 20 steps on an image of 384×384 with SqueezeNet 1.1; and whole dreams of five "
+        "octaves of 20 steps in a fresh process, imports and compilation counted.",
+        [
+            CASE,
+            OURS,
+            Column("cached", "time", "cached", "The same with a filled compilation cache."),
+            *TORCH,
+            OVER_PEER,
+            *conditions("lectures_jax"),
+        ],
+    ),
+    Table(
+        "stylize",
+        "An image repainted by a network",
+        "The image transformation network on 720×720 pixels, with the parameters of one in both.",
+        [
+            CASE,
+            OURS,
+            Column("onnxruntime", "time", "onnxruntime", "Median time of onnxruntime."),
+            OVER_PEER,
+            *conditions("lectures_jax"),
+        ],
+    ),
+    Table(
         "convolution",
         "Convolutions and pooling",
         "Times of lectures_jax over those of XLA's own operations, as JAX calls them; batch 8, for "
@@ -185,6 +226,11 @@ TABLES = [
         ],
     ),
 ]
+
+
+def is_measured(table: Table) -> bool:
+    """Whether there are results of a table."""
+    return (RESULTS / f"{table.file}.json").exists()
 
 
 def load_results(file: str) -> dict[str, Any]:
@@ -234,7 +280,10 @@ def load_cell(row: dict[str, Any]) -> str:
 
 
 def render(table: Table) -> str:
-    """One section of the page: what it is, the rows, the columns' meanings."""
+    """One section of the page: what it is, the rows, the columns' meanings; or how to get rows."""
+    if not is_measured(table):
+        how = f"Not measured yet: `python -m benchmarks.{table.file}` does it."
+        return "\n".join([f"## {table.title}\n", f"{table.text}\n", how, ""])
     titles = [column.title for column in table.columns]
     rows = [[cell(row, c) for c in table.columns] for row in load_results(table.file)["rows"]]
     lines = [f"| {' | '.join(line)} |" for line in [titles, ["---"] * len(titles), *rows]]
@@ -245,7 +294,7 @@ def render(table: Table) -> str:
 def machines() -> str:
     """The machines that the results come from, with their tables."""
     titles: dict[str, list[str]] = {}
-    for table in TABLES:
+    for table in filter(is_measured, TABLES):
         m = load_results(table.file)["machine"]
         machine = f"{m['processor']}, {m['cores']} cores, {m['system']}"
         machine += f", Python {m['python']}, JAX {m['versions']['jax']}"
