@@ -19,6 +19,7 @@ from lectures_jax.input_optimization.attack_arguments import (
     logits_shape,
 )
 from lectures_jax.input_optimization.loop import as_argument
+from lectures_jax.input_optimization.outputs import output_shapes
 from lectures_jax.input_optimization.perturbation import (
     Keys,
     draw,
@@ -141,10 +142,11 @@ def grad_cam(
     """
     x = check_inputs(x)
     features_fn, head_fn = as_argument(features_fn), as_argument(head_fn)
-    features = _call(features_fn, x)
-    if features.ndim != 4:
+    shape = output_shapes(features_fn, x, name="x").shape
+    if len(shape) != 4:
         expected = "a map of shape (batch, rows, columns, channels)"
-        raise ValueError(f"features_fn must give {expected}, got shape {features.shape}.")
+        raise ValueError(f"features_fn must give {expected}, got shape {shape}.")
+    features = _call(features_fn, x)
     labels = check_labels(labels, len(x), logits_shape(head_fn, features))
     return _grad_cam(head_fn, features, labels)
 

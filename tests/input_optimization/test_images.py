@@ -47,6 +47,12 @@ FUNCTIONS = {
     "x of noise": lambda x: io.smooth_grad(KEY, NETWORK, batch(x), LABEL, samples=1),
     "x of a path": lambda x: io.integrated_gradients(NETWORK, batch(x), LABEL, steps=1),
     "baseline": lambda x: io.integrated_gradients(NETWORK, IMAGE[None], LABEL, batch(x), steps=1),
+    "x of a map": lambda x: io.grad_cam(
+        lambda images: NETWORK.features(images)["stage3"],
+        lambda maps: NETWORK.classify(maps.mean(axis=(1, 2))),
+        batch(x),
+        LABEL,
+    ),
     "x of squares": lambda x: io.occlusion(NETWORK, batch(x), LABEL, size=1),
 }
 WRONG = {
