@@ -16,6 +16,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from lectures_jax import objectives, ops, weights
+from lectures_jax.input_optimization.images import as_images
 from lectures_jax.models.transform_net import SMALL, TransformNet, TransformNetSize
 from lectures_jax.recipes.optimizers import adam
 from lectures_jax.recipes.tiles import paint_tiles
@@ -213,7 +214,7 @@ def _paint(model: TransformNet, images: jax.Array) -> jax.Array:
     return model(images)
 
 
-def paint(model: TransformNet, image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
+def paint(model: TransformNet, image: Any) -> Float[np.ndarray, "h w 3"]:
     """Returns an image of any size as a stylizer repaints it.
 
     It is continued by its reflection to sides that are multiples of 64, and cut afterwards. One of
@@ -223,7 +224,12 @@ def paint(model: TransformNet, image: Float[np.ndarray, "h w 3"]) -> Float[np.nd
     Args:
         model: as `train` or `weights.load_model` returns it.
         image: RGB in [0, 1].
+
+    Raises:
+        ValueError: if it is no such image.
     """
+    as_images(image, channels=3)  # refuses what is none; a large image is not kept twice
+    image = np.asarray(image)
     height, width = image.shape[:2]
     if height * width > MOST_PIXELS:
         return paint_tiles(model, image)

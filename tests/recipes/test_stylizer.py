@@ -86,3 +86,18 @@ def test_sizes_that_round_up_to_the_same_share_a_program(monkeypatch):
         image = np.asarray(jax.random.uniform(jax.random.key(0), (*shape, 3)))
         np.testing.assert_array_equal(stylizer.paint(model, image), image)
     assert traced == [(1, 128, 128, 3), (1, 64, 64, 3)]
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (STYLE[..., 0], r"got shape \[12, 9\]: jnp.repeat\(image"),
+        (STYLE[..., [0, 1, 2, 0]], r"got shape .*: image\[..., :3\] leaves the transparency out"),
+        ((255 * STYLE).astype(np.uint8), r"got uint8: image / 255 makes floats of bytes"),
+        (np.where(STYLE > 0.5, np.nan, STYLE), "got NaN"),
+    ],
+)
+def test_what_is_no_color_image_is_not_painted(image, message):
+    model = TransformNet(size=SETTINGS.size, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"image must be floats in \[0, 1\] of .*, " + message):
+        stylizer.paint(model, image)
