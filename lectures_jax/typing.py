@@ -9,6 +9,7 @@ from types import UnionType
 from typing import Any, NamedTuple, SupportsIndex, TypeVar, Union, get_args, get_origin
 
 import jax
+import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import AbstractArray, Array, Bool, Float, Int, Integer, PRNGKeyArray, jaxtyped
 
@@ -105,7 +106,7 @@ def is_typed_key(x: Any) -> bool:
     Args:
         x: an array of any dtype; the two integers that `jax.random.PRNGKey` makes are none.
     """
-    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def check_range(

@@ -9,7 +9,7 @@ from lectures_jax.input_optimization.ascent import (
 from lectures_jax.input_optimization.attack import bim, fgsm, mi_fgsm, pgd
 from lectures_jax.input_optimization.attack_adaptive import apgd
 from lectures_jax.input_optimization.attack_minimal import carlini_wagner, deepfool
-from lectures_jax.input_optimization.black_box import Queried, nes_attack, square_attack
+from lectures_jax.input_optimization.black_box import Queried, nes_attack
 from lectures_jax.input_optimization.deep_dream import deep_dream, zoom
 from lectures_jax.input_optimization.evolution import Evolved, evolve, few_pixel_attack
 from lectures_jax.input_optimization.inversion import Inversion, invert_features
@@ -34,6 +34,7 @@ from lectures_jax.input_optimization.saliency import (
     occlusion,
     smooth_grad,
 )
+from lectures_jax.input_optimization.square import square_attack
 from lectures_jax.input_optimization.style_transfer import stylize
 from lectures_jax.input_optimization.transforms import Transforms, warp
 

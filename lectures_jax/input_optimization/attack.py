@@ -19,11 +19,10 @@ from lectures_jax.input_optimization.attack_arguments import (
     Inputs,
     Labels,
     Logits,
-    check_attack,
     check_norm,
-    per_example,
+    prepared,
 )
-from lectures_jax.input_optimization.loop import as_argument, descend
+from lectures_jax.input_optimization.loop import descend
 from lectures_jax.input_optimization.perturbation import (
     Keys,
     Norm,
@@ -63,9 +62,7 @@ def fgsm(
     Source:
         Goodfellow et al. (2015), sec. 4.
     """
-    logits_fn = as_argument(logits_fn)
-    x, labels = check_attack(logits_fn, x, labels, epsilon=epsilon)
-    return _fgsm(logits_fn, x, labels, per_example(epsilon, x), targeted=targeted)
+    return _fgsm(*prepared(logits_fn, x, labels, epsilon=epsilon), targeted=targeted)
 
 
 def bim(
@@ -138,13 +135,10 @@ def mi_fgsm(
         Dong et al. (2018), algorithm 1.
     """
     check_range(momentum=momentum, low=0)
-    logits_fn = as_argument(logits_fn)
-    x, labels = check_attack(logits_fn, x, labels, epsilon=epsilon, step_size=step_size)
     check_count(steps=steps, low=0)
-    epsilon, step_size = per_example(epsilon, x), per_example(step_size, x)
+    given = prepared(logits_fn, x, labels, epsilon=epsilon, step_size=step_size)
     options = {"norm": "linf", "targeted": targeted, "restarts": 1, "random_start": False}
-    arguments = (jax.random.key(0), logits_fn, x, labels, epsilon, step_size, momentum)
-    return _pgd(*arguments, steps=steps, **options)
+    return _pgd(jax.random.key(0), *given, momentum, steps=steps, **options)
 
 
 def pgd(
@@ -193,12 +187,9 @@ def pgd(
     check_norm(norm)
     check_count(steps=steps, low=0)
     check_count(restarts=restarts)
-    logits_fn = as_argument(logits_fn)
-    x, labels = check_attack(logits_fn, x, labels, epsilon=epsilon, step_size=step_size)
-    epsilon, step_size = per_example(epsilon, x), per_example(step_size, x)
+    given = prepared(logits_fn, x, labels, epsilon=epsilon, step_size=step_size)
     options = {"norm": norm, "targeted": targeted, "restarts": restarts}
-    arguments = (key, logits_fn, x, labels, epsilon, step_size, None)
-    return _pgd(*arguments, steps=steps, random_start=random_start, **options)
+    return _pgd(key, *given, None, steps=steps, random_start=random_start, **options)
 
 
 def _cross_entropy_objective(

@@ -14,12 +14,10 @@ from lectures_jax.input_optimization.attack_arguments import (
     Inputs,
     Labels,
     Logits,
-    check_attack,
     check_norm,
     logits_shape,
-    per_example,
+    prepared,
 )
-from lectures_jax.input_optimization.loop import as_argument
 from lectures_jax.input_optimization.perturbation import (
     Keys,
     Norm,
@@ -104,8 +102,7 @@ def apgd(
     Source:
         Croce & Hein (2020), algorithm 1, and eq. 6 for the ratio.
     """
-    logits_fn = as_argument(logits_fn)
-    x, labels = check_attack(logits_fn, x, labels, epsilon=epsilon)
+    logits_fn, x, labels, epsilon = prepared(logits_fn, x, labels, epsilon=epsilon)
     if loss not in ("ce", "dlr"):
         raise ValueError(f"loss must be one of ce, dlr, got {loss!r}.")
     check_norm(norm, allowed=("linf", "l2"))
@@ -114,7 +111,6 @@ def apgd(
     if classes < LEAST[loss]:
         raise ValueError(f"loss {loss!r} needs {LEAST[loss]} classes at least, got {classes}.")
     options = {"norm": norm, "loss": loss, "targeted": targeted, "restarts": restarts}
-    epsilon = per_example(epsilon, x)
     return run_apgd(key, logits_fn, x, labels, labels, epsilon, steps=steps, **options)
 
 

@@ -9,6 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from lectures_jax.input_optimization.images import as_pixels
+from lectures_jax.input_optimization.loop import as_argument
 from lectures_jax.input_optimization.outputs import output_shapes
 
 Logits = Callable[[Any], Array]
@@ -22,6 +23,26 @@ Labels = Any
 
 Budget = Any
 """A number of at least 0 for all examples, or one for each."""
+
+
+def prepared(logits_fn: Logits, x: Any, labels: Any, **sizes: Any) -> tuple[Any, ...]:
+    """Returns `(logits_fn, x, labels, *sizes)`, looked at and made arguments of compiled programs.
+
+    The network is a tree, inputs and labels are arrays, and each size, such as `epsilon`, is one
+    number for each example, with the axes of the inputs.
+
+    Args:
+        logits_fn: `images -> logits`.
+        x: floats in [0, 1], the examples along the leading axis.
+        labels: one class of each example.
+        sizes: numbers, or one for each example, that must not be negative.
+
+    Raises:
+        ValueError: as `check_attack` does.
+    """
+    logits_fn = as_argument(logits_fn)
+    x, labels = check_attack(logits_fn, x, labels, **sizes)
+    return logits_fn, x, labels, *(per_example(size, x) for size in sizes.values())
 
 
 def check_attack(logits_fn: Logits, x: Any, labels: Any, **sizes: Any) -> tuple[Array, Array]:

@@ -13,11 +13,11 @@ from lectures_jax.input_optimization.attack_arguments import (
     Inputs,
     Labels,
     Logits,
-    check_attack,
     check_norm,
     logits_shape,
+    prepared,
 )
-from lectures_jax.input_optimization.loop import as_argument, descend
+from lectures_jax.input_optimization.loop import descend
 from lectures_jax.input_optimization.perturbation import (
     choose,
     is_fooled,
@@ -63,8 +63,7 @@ def deepfool(
     check_norm(norm, allowed=("l2", "linf"))
     check_count(steps=steps, candidates=candidates)
     check_range(overshoot=overshoot, low=0)
-    logits_fn = as_argument(logits_fn)
-    x, labels = check_attack(logits_fn, x, labels)
+    logits_fn, x, labels = prepared(logits_fn, x, labels)
     count = min(candidates, logits_shape(logits_fn, x)[1] - 1)
     return _deepfool(logits_fn, x, labels, overshoot, steps=steps, norm=norm, count=count)
 
@@ -109,12 +108,9 @@ def carlini_wagner(
     check_count(steps=steps, searches=searches)
     check_positive(learning_rate=learning_rate, first_weight=first_weight)
     check_range(confidence=confidence, low=0)
-    logits_fn = as_argument(logits_fn)
-    x, labels = check_attack(logits_fn, x, labels)
+    given = prepared(logits_fn, x, labels)
     numbers = _Numbers(confidence, learning_rate, first_weight)
-    return _carlini_wagner(
-        logits_fn, x, labels, numbers, targeted=targeted, steps=steps, searches=searches
-    )
+    return _carlini_wagner(*given, numbers, targeted=targeted, steps=steps, searches=searches)
 
 
 class _Numbers(NamedTuple):

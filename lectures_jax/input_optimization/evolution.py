@@ -12,8 +12,8 @@ from lectures_jax.input_optimization.attack_arguments import (
     Inputs,
     Labels,
     Logits,
-    check_attack,
     check_inputs,
+    prepared,
 )
 from lectures_jax.input_optimization.black_box import Queried
 from lectures_jax.input_optimization.loop import as_argument
@@ -133,8 +133,7 @@ def few_pixel_attack(
     """
     check_count(pixels=pixels, generations=generations)
     check_count(population=population, low=4)
-    logits_fn = as_argument(logits_fn)
-    x, labels = check_attack(logits_fn, x, labels)
+    logits_fn, x, labels = prepared(logits_fn, x, labels)
     if x.ndim != 4:
         expected = "(batch, height, width, channels)"
         raise ValueError(f"x must be images of shape {expected}, got {x.shape}.")

@@ -13,14 +13,13 @@ from lectures_jax.input_optimization.attack_arguments import (
     Inputs,
     Labels,
     Logits,
-    check_attack,
     check_norm,
     logits_shape,
     per_example,
+    prepared,
 )
-from lectures_jax.input_optimization.black_box import square_attack
-from lectures_jax.input_optimization.loop import as_argument
 from lectures_jax.input_optimization.perturbation import Keys
+from lectures_jax.input_optimization.square import square_attack
 from lectures_jax.typing import Key, check_count
 
 Attack = Callable[[Keys, Array, Array, np.ndarray], Array]
@@ -55,7 +54,7 @@ def robust_accuracy(
     epsilon: float,
     norm: Literal["linf", "l2"] = "linf",
     steps: int = 100,
-    restarts: int = 1,
+    restarts: int = 2,
     targets: int = 9,
     queries: int = 1000,
     batch_size: int = 64,
@@ -63,7 +62,7 @@ def robust_accuracy(
     """Returns the accuracy under an ensemble of attacks that need no tuning.
 
     Auto-PGD with the cross-entropy; Auto-PGD with the difference of logits ratio, towards each of
-    the likeliest wrong classes where there are four classes or more; and on images in L∞ the Square
+    the likeliest wrong classes where there are four classes or more; and on images the Square
     attack, which uses no gradient and so notices where gradients are hidden.
 
     Args:
@@ -74,7 +73,8 @@ def robust_accuracy(
         epsilon: radius of the ball.
         norm: of the ball.
         steps: of each restart of Auto-PGD.
-        restarts: of each Auto-PGD.
+        restarts: of each Auto-PGD; one leaves up to a point more of a plain network's accuracy on
+            digits than five of 1,000 steps do, two leave a third of a point at most.
         targets: likeliest wrong classes that are gone for, at most.
         queries: of the Square attack for each image; 0 leaves it out.
         batch_size: examples that are attacked at once.
@@ -92,9 +92,8 @@ def robust_accuracy(
     check_count(queries=queries, low=0)
     if np.ndim(epsilon) != 0:
         raise ValueError(f"epsilon must be one number, got shape {np.shape(epsilon)}.")
-    logits_fn = as_argument(logits_fn)
     first = np.asarray(x[:1]), np.asarray(labels[:1])
-    check_attack(logits_fn, *first, epsilon=epsilon)
+    logits_fn, *_ = prepared(logits_fn, *first, epsilon=epsilon)
     run = _Run(key, logits_fn, np.asarray(x), np.asarray(labels), batch_size)
     clean = run.accuracy
     others = np.argsort(-np.where(run.is_own, -np.inf, run.logits), axis=1, kind="stable")
@@ -109,7 +108,8 @@ def robust_accuracy(
         return attack
 
     def square(keys: Keys, x: Array, labels: Array, indices: np.ndarray) -> Array:
-        return square_attack(keys, logits_fn, x, labels, epsilon=epsilon, queries=queries).inputs
+        options = {"epsilon": epsilon, "norm": norm, "queries": queries}
+        return square_attack(keys, logits_fn, x, labels, **options).inputs
 
     classes = run.logits.shape[1]
     run.attack("Auto-PGD, cross-entropy", adaptive("ce", 0))
@@ -118,7 +118,7 @@ def robust_accuracy(
             run.attack("Auto-PGD, towards each class", adaptive("dlr towards", rank))
     elif classes >= LEAST["dlr"]:
         run.attack("Auto-PGD, difference of logits", adaptive("dlr", 0))
-    if queries and norm == "linf" and x.ndim == 4:
+    if queries and x.ndim == 4:
         run.attack("Square", square)
     return Robustness(run.accuracy, clean, run.remaining, run.robust, run.inputs)
 

@@ -74,6 +74,19 @@ def test_scores_find_what_hidden_gradients_do_not():
     assert gradients[-1] > square + 0.2
 
 
+def test_in_l2_the_squares_are_of_that_norm_and_see_what_hidden_gradients_do_not():
+    hidden = Partial(lambda network, x: jnp.round(4 * network(x)) / 4, NETWORK)
+    labels = attacked.answers(hidden, X)
+    options = {"epsilon": 0.4, "norm": "l2", "steps": 5, "queries": 200}
+    result = io.robust_accuracy(KEY, hidden, X, labels, **options)
+    assert list(result.remaining)[-1] == "Square"
+    *gradients, square = result.remaining.values()
+    assert gradients[-1] > square + 0.2
+    sizes = attacked.sizes(result.inputs, X, "l2")
+    assert np.all(sizes <= 0.4)
+    assert np.max(sizes) > 0.3
+
+
 def test_what_is_wrong_is_one_line():
     given = (KEY, NETWORK, X, LABELS)
     with pytest.raises(ValueError, match="epsilon must be at least 0, got -1"):

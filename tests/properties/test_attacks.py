@@ -19,16 +19,18 @@ ANYWHERE = strategies.reals((3, 7), low=-2, high=3)
 RADII = strategies.reals((3, 1), low=0, high=2)
 WEIGHTS = strategies.reals((7, 4), low=-3, high=3)
 LABELS = np.array([0, 3, 1], np.int32)
+IMAGES = strategies.reals((3, 4, 5, 1), low=0, high=1)
+OF_IMAGES = strategies.reals((20, 4), low=-3, high=3)
 
 
 def size(x, center, norm):
     """In double precision, which makes no error of its own that counts."""
     delta = np.asarray(x, np.float64) - np.asarray(center, np.float64)
-    return np.linalg.norm(delta, ord=NORMS[norm], axis=1)
+    return np.linalg.norm(delta.reshape(len(delta), -1), ord=NORMS[norm], axis=1)
 
 
 def linear(weights, x):
-    return x @ weights
+    return x.reshape(len(x), -1) @ weights
 
 
 def attack(name, weights, x, epsilon, **options):
@@ -36,6 +38,12 @@ def attack(name, weights, x, epsilon, **options):
     key = () if name == "fgsm" else (jax.random.key(0),)
     run = getattr(input_optimization, name)
     return run(*key, network, x, labels, epsilon=epsilon[:, 0], **options)
+
+
+def squares(weights, x, epsilon, *, norm):
+    given = jax.random.key(0), Partial(linear, weights), x, jnp.asarray(LABELS)
+    options = {"epsilon": epsilon[:, 0], "norm": norm, "queries": 6}
+    return input_optimization.square_attack(*given, **options)
 
 
 ATTACKS = {
@@ -99,6 +107,16 @@ class AttackTest(LawTest):
             Partial(linear, weights), x, LABELS, epsilon=epsilon[:, 0], step_size=0.1, steps=3
         )
         assert np.all(self.margins(weights, several) <= before)
+
+    @law(eager=False, share=0.5, weights=OF_IMAGES, x=IMAGES, epsilon=RADII)
+    def test_squares_stay_in_the_ball_of_their_norm(self, weights, x, epsilon):
+        for norm in ("linf", "l2"):
+            result = self.apply(squares, weights, x, epsilon, norm=norm)
+            assert np.all(size(result.inputs, x, norm) <= np.asarray(epsilon, np.float64)[:, 0])
+            assert jnp.all((result.inputs >= 0) & (result.inputs <= 1))
+            assert jnp.all((result.queries >= 1) & (result.queries <= 6))
+            assert jnp.all(result.fooled | (result.queries == 6))
+            equal(self.apply(squares, weights, x, 0 * epsilon, norm=norm).inputs, x)
 
     def margins(self, weights, x):
         logits = np.asarray(x @ weights)
