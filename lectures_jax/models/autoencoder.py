@@ -8,11 +8,11 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from lectures_jax import ops
 from lectures_jax.models.mlp import Mlp
 from lectures_jax.nn.convolution import Conv
 from lectures_jax.nn.images import check_images
 from lectures_jax.nn.initializers import he_normal
+from lectures_jax.nn.upsampling import ResizeConv
 
 Shape = tuple[int, ...]
 """Of one example: `(height, width, channels)`, or `(d,)` for vectors."""
@@ -143,15 +143,14 @@ class ConvDecoder(nnx.Module):
         self.coarse = (h, w, channels[0])
         self.dense = Mlp((latent, hidden, h * w * channels[0]), activation=jax.nn.silu, rngs=rngs)
         self.convolutions = nnx.List(
-            Conv(a, b, (3, 3), padding=1, kernel_init=he_normal, rngs=rngs)
-            for a, b in pairwise((*channels, outputs))
+            ResizeConv(a, b, rngs=rngs) for a, b in pairwise((*channels, outputs))
         )
 
     def __call__(self, z: Float[Array, "b z"]) -> Float[Array, "b h w c"]:
         """Returns the image before it is squashed."""
         x = self.dense(z).reshape(len(z), *self.coarse)
         for convolution in self.convolutions:
-            x = convolution(ops.upsample_nearest(jax.nn.silu(x)))
+            x = convolution(jax.nn.silu(x))
         return x
 
 

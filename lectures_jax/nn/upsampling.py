@@ -1,6 +1,7 @@
 """Layers that double a map, all called `(inputs, outputs, rngs=rngs)`."""
 
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float
 from lectures_jax import ops
 from lectures_jax.nn.convolution import Conv, ConvTranspose
 from lectures_jax.nn.initializers import he_normal, normal
+from lectures_jax.nn.precision import promote
 
 TransposedConv = partial(ConvTranspose, kernel=4, stride=2)
 """A transposed 4×4 convolution: taps and stride fit, so that each cell gets as many of them."""
@@ -32,11 +34,34 @@ class SubpixelConv(nnx.Module):
         return ops.depth_to_space(self.conv(x), factor=2)
 
 
-class ResizeConv(nnx.Module):
-    """Each cell four times, then a 3×3 convolution. Source: Odena et al. (2016)."""
+class ResizeConv(nnx.Conv):
+    """Each cell four times, then a 3×3 convolution. Source: Odena et al. (2016).
 
-    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
-        self.conv = Conv(inputs, outputs, (3, 3), kernel_init=he_normal, rngs=rngs)
+    Args:
+        inputs: channels of the map.
+        outputs: channels of the result.
+        border: what lies around the map, as for `ops.upsample_conv2d`.
+        use_bias: whether there is one.
+    """
 
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
-        return self.conv(ops.upsample_nearest(x))
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        border: str = "zeros",
+        use_bias: bool = True,
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(
+            inputs, outputs, (3, 3), use_bias=use_bias, kernel_init=he_normal, rngs=rngs
+        )
+        self.border = border
+
+    def __call__(
+        self, inputs: Float[Array, "b h w c"], out_sharding: Any = None
+    ) -> Float[Array, "b h2 w2 d"]:
+        del out_sharding  # of Flax's layer
+        bias = None if self.bias is None else self.bias[...]
+        x, kernel, bias = promote(self.dtype, inputs, self.kernel[...], bias)
+        return ops.upsample_conv2d(x, kernel, bias, border=self.border)

@@ -96,7 +96,12 @@ from lectures_jax.ops.normalization import (
     spectral_norm,
 )
 from lectures_jax.ops.pooling import max_pool, mean_pool
-from lectures_jax.ops.resampling import bilinear_kernel, upsample_bilinear, upsample_nearest
+from lectures_jax.ops.resampling import (
+    bilinear_kernel,
+    upsample_bilinear,
+    upsample_conv2d,
+    upsample_nearest,
+)
 from lectures_jax.ops.samplers import per_sample_normal, sample_diffusion, sample_dpm, sample_heun
 from lectures_jax.ops.solvers import (
     ddim_step,
@@ -149,6 +154,7 @@ __all__ = [
     "instance_norm",
     "group_norm",
     "spectral_norm",
+    "upsample_conv2d",
     "upsample_nearest",
     "upsample_bilinear",
     "bilinear_kernel",

@@ -7,7 +7,12 @@ from jaxtyping import Array, Float
 
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops._window import Size, check_image, pair
+from lectures_jax.ops.convolution import conv2d
+from lectures_jax.ops.flow import depth_to_space
 from lectures_jax.typing import checked
+
+TAPS = np.array([[[1, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]], np.float32)
+"""`TAPS[phase, i, t]`: whether tap t of three falls on the cell before, on or after the own one."""
 
 
 @checked
@@ -36,6 +41,48 @@ def upsample_nearest(
     # Broadcast and reshape: on CPU the gradient of `jnp.repeat` is far slower.
     cells = jnp.broadcast_to(x[..., :, None, :, None, :], (*outer, h, fh, w, fw, c))
     return cells.reshape(*outer, h * fh, w * fw, c)
+
+
+@checked
+def upsample_conv2d(
+    x: Float[Array, "*b h w c"],
+    kernel: Float[Array, "3 3 c d"],
+    bias: Float[Array, " d"] | None = None,
+    *,
+    border: str = "zeros",
+) -> Float[Array, "*b h2 w2 d"]:
+    """Returns `conv2d(upsample_nearest(x), kernel, bias)`, computed on the small map.
+
+    Of the three taps in a row two fall on the same cell of x. Each of the four cells that a cell of
+    x becomes is thus a convolution of x with a kernel of its own, and all four are one convolution
+    to four times the channels: on CPU twice as fast.
+
+    Args:
+        x: images or feature maps.
+        kernel: weights [3, 3, inputs, outputs] of the convolution of the enlarged map.
+        bias: added to each output channel; None adds nothing.
+        border: what lies around the map: "zeros", or with "edge" its outer cells once more, which
+            is also the reflection of the enlarged map.
+
+    Returns:
+        Maps of `2 h` rows and `2 w` columns.
+
+    Raises:
+        ValueError: if the kernel does not fit, or `border` is unknown.
+
+    Source:
+        Odena et al. (2016), for a convolution of an enlarged map; Shi et al. (2016), sec. 3.2, for
+        channels as cells.
+    """
+    check_image(x)
+    if border not in ("zeros", "edge"):
+        raise ValueError(f"border must be one of zeros, edge, got {border!r}.")
+    by_phase = jnp.einsum("ait,bju,tucd->ijcabd", TAPS, TAPS, kernel, precision="highest")
+    phases = by_phase.astype(kernel.dtype).reshape(3, 3, kernel.shape[2], -1)
+    around = [(0, 0)] * (x.ndim - 3) + [(1, 1), (1, 1), (0, 0)]
+    x = jnp.pad(x, around, mode="edge" if border == "edge" else "constant")
+    repeated = None if bias is None else jnp.tile(bias, 4)
+    return depth_to_space(conv2d(x, phases, repeated, padding="VALID"))
 
 
 @checked

@@ -7,11 +7,11 @@ import pytest
 from flax import nnx
 
 from lectures_jax.models.transform_net import (
-    PUBLISHED,
+    ConvInstanceNorm,
     InstanceNorm,
+    Residual,
     TransformNet,
     TransformNetSize,
-    UnpaddedResidual,
 )
 
 TINY = TransformNetSize((2, 3, 4), 2, 3)
@@ -38,16 +38,20 @@ def test_it_has_the_published_layers():
         (9, 9, 32, 3),
     ]
     assert sorted(kernels) == sorted(expected)
-    assert PUBLISHED.frame == 40
 
 
-def test_the_blocks_consume_exactly_the_frame(tiny):
-    x = jnp.zeros((1, 12 + 2 * TINY.frame, 8 + 2 * TINY.frame, 3))
-    for layer in tiny.down:
-        x = layer(x)
-    for block in tiny.blocks:
-        x = block(x)
-    assert x.shape == (1, 3, 2, 4)
+def test_maps_are_halved_twice_and_doubled_twice(tiny):
+    x = jnp.asarray(IMAGES)
+    shapes = [(x := layer(x)).shape for layer in tiny.down]
+    assert shapes == [(2, 12, 8, 2), (2, 6, 4, 3), (2, 3, 2, 4)]
+    assert tiny.blocks[0](x).shape == x.shape
+
+
+def test_the_border_of_an_image_of_one_color_is_not_seen():
+    """Zeros around a map would be; the reflection of a constant is the constant."""
+    layer = ConvInstanceNorm(3, 4, 3, rngs=nnx.Rngs(0))
+    x = jnp.broadcast_to(jnp.array([0.2, 0.5, 0.9]), (1, 8, 8, 3))
+    np.testing.assert_allclose(layer(x), jnp.broadcast_to(layer.norm.bias[...], (1, 8, 8, 4)))
 
 
 @pytest.mark.parametrize("shape", [(12, 8), (13, 8), (2, 31), (5, 3)])
@@ -70,10 +74,10 @@ def test_contrast_and_brightness_of_a_channel_have_no_effect():
     np.testing.assert_allclose(norm(5 * x + 2), norm(x), atol=1e-3)
 
 
-def test_a_block_without_weights_cuts_two_cells_from_each_side():
-    block = UnpaddedResidual(3, rngs=nnx.Rngs(0))
+def test_a_block_without_weights_is_the_identity():
+    block = Residual(3, rngs=nnx.Rngs(0))
     block.second.norm.scale[...] = jnp.zeros(3)
-    np.testing.assert_allclose(block(jnp.asarray(IMAGES)), IMAGES[:, 2:-2, 2:-2])
+    np.testing.assert_allclose(block(jnp.asarray(IMAGES)), IMAGES)
 
 
 @pytest.mark.parametrize(

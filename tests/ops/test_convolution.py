@@ -51,6 +51,9 @@ CONTRACT = {
             many_channels(x, kernel) if x.size and kernel.size else ops.conv2d(x, kernel)
         ),
     ),
+    "conv2d of a large kernel to few channels": Contract(
+        [(normal(2, 8, 9, 5), normal(7, 7, 5, 2), normal(2))], shared=(1,)
+    ),
     "conv2d dilated": Contract(
         [(X, normal(3, 3, 4, 5))], shared=(1,), op=partial(ops.conv2d, dilation=2, padding=1)
     ),
@@ -165,6 +168,7 @@ def test_a_separable_convolution_is_a_convolution_with_a_kernel_of_low_rank():
         ((1, 1, 4, 6), {}),
         ((3, 3, 1, 4), {"groups": 4, "stride": 2}),
         ((3, 3, 2, 6), {"groups": 2}),
+        ((7, 7, 4, 3), {}),
     ],
 )
 def test_both_platforms_formulations_agree_in_value_and_gradient(shape, options):
