@@ -137,5 +137,5 @@ class MatchTest(LawTest):
         image = varied(image)
         result = self.apply(ops.match_colors, image, reference)
         close(self.apply(ops.match_colors, image, permuted(reference)), result, atol=1e-3)
-        moved = self.apply(ops.match_colors, permuted(image), reference)
-        close(moved, permuted(result), atol=1e-3)
+        reordered = self.apply(ops.match_colors, permuted(image), reference)
+        close(reordered, permuted(result), atol=1e-3)
