@@ -93,10 +93,14 @@ def theirs(file, image, layout):
     return run
 
 
+def loaded(file):
+    """Our network with the parameters of a file."""
+    return load_torchvision(file, nnx.eval_shape(lambda: SqueezeNet(1000, rngs=nnx.Rngs(0))))
+
+
 def ours(file, image):
     """The steps of one octave, as `deep_dream` takes them."""
-    shapes = nnx.eval_shape(lambda: SqueezeNet(1000, rngs=nnx.Rngs(0)))
-    features = as_argument(load_torchvision(file, shapes).features)
+    features = as_argument(loaded(file).features)
     objective = Partial(_loss, features, {LAYER: jnp.float32(1)}, {}, JITTER, _Cut(None))
     return lambda: (
         optimize_inputs(
@@ -109,15 +113,12 @@ def ours(file, image):
     )
 
 
-def step(repeats: int) -> dict:
+def step(file, repeats) -> dict:
     """A step of each side."""
     image = np.random.default_rng(0).random((1, SIDE, SIDE, 3), np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "squeezenet.safetensors"
-        save_torchvision(file, SqueezeNet(1000, rngs=nnx.Rngs(0)))
-        whole = ours(file, image)
-        layouts = {"torch": torch.contiguous_format, "torch channels_last": torch.channels_last}
-        peers = {name: theirs(file, image, layout) for name, layout in layouts.items()}
+    whole = ours(file, image)
+    layouts = {"torch": torch.contiguous_format, "torch channels_last": torch.channels_last}
+    peers = {name: theirs(file, image, layout) for name, layout in layouts.items()}
     expected = np.asarray(whole())
     for name, run in peers.items():
         losses = [run() for _ in range(STEPS)]
@@ -125,10 +126,9 @@ def step(repeats: int) -> dict:
     several = {name: partial(repeat, run) for name, run in peers.items()}
     times = compare({"lectures_jax": whole, **several}, repeats=repeats)
     times = times.per(dict.fromkeys(times.seconds, STEPS))
-    seconds = times.seconds
-    ratio = seconds["lectures_jax"] / min(seconds[name] for name in peers)
-    case = f"a step, {SIDE}×{SIDE}, {LAYER}"
-    return {"case": case, **seconds, "ratio": ratio, **times.conditions()}
+    ratio = times.seconds["lectures_jax"] / min(times.seconds[name] for name in peers)
+    case = f"a step, {SIDE}×{SIDE}"
+    return {"case": case, **times.seconds, "ratio": ratio, **times.conditions()}
 
 
 def repeat(run):
@@ -137,41 +137,46 @@ def repeat(run):
         run()
 
 
-def whole_dream() -> None:
+def whole_dream(file) -> None:
     """A whole dream in this process."""
-    model = SqueezeNet(1000, rngs=nnx.Rngs(0))
-    image = jnp.asarray(np.random.default_rng(0).random((SIDE, SIDE, 3), np.float32))
-    jax.block_until_ready(deep_dream(KEY, model.features, image, {LAYER: 1.0}, steps=STEPS))
+    image = np.random.default_rng(0).random((SIDE, SIDE, 3), np.float32)
+    jax.block_until_ready(deep_dream(KEY, loaded(file).features, image, {LAYER: 1.0}, steps=STEPS))
 
 
-def in_a_process(cache: str) -> None:
+def in_a_process(file, cache) -> None:
     """Runs `whole_dream` in a fresh process with a folder of compiled programs."""
     settings = {
-        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    command = [sys.executable, "-c", "from benchmarks import dream_step; dream_step.whole_dream()"]
-    subprocess.run(command, env=os.environ | settings, check=True)
+    code = f"from benchmarks.dream_step import whole_dream; whole_dream({str(file)!r})"
+    subprocess.run([sys.executable, "-c", code], env=os.environ | settings, check=True)
 
 
-def in_a_new_process() -> None:
+def in_a_process_without_cache(file) -> None:
     """The same with an empty folder."""
     with tempfile.TemporaryDirectory() as cache:
-        in_a_process(cache)
+        in_a_process(file, cache)
 
 
-def dream(repeats: int) -> dict:
-    """Whole dreams, without and with what the first has compiled."""
+def dream(file, repeats) -> dict:
+    """Whole dreams, without and with what a first one has compiled."""
     with tempfile.TemporaryDirectory() as cache:
-        functions = {"lectures_jax": in_a_new_process, "cached": partial(in_a_process, cache)}
+        functions = {
+            "lectures_jax": partial(in_a_process_without_cache, file),
+            "cached": partial(in_a_process, file, cache),
+        }
         times = compare(functions, repeats=repeats)
     return {"case": f"a dream, {SIDE}×{SIDE}", **times.seconds, **times.conditions()}
 
 
 def main(repeats: int = 15) -> None:
     """Measures, prints and saves."""
-    rows = [step(repeats), dream(max(repeats // 3, 1))]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "squeezenet.safetensors"
+        save_torchvision(file, SqueezeNet(1000, rngs=nnx.Rngs(0)))
+        rows = [step(file, repeats), dream(file, max(repeats // 3, 1))]
     for row in rows:
         print(*(f"{k} {v:.4f}" if isinstance(v, float) else v for k, v in row.items()), sep="  ")
     print(save("dream_step", rows))

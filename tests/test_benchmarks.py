@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import load, tables
+from benchmarks import load, sections, tables
 
 
 def test_the_page_is_what_the_results_say():
@@ -37,9 +37,9 @@ def test_a_row_shows_its_quartiles_and_the_mark_of_a_loaded_machine():
         "load": {"average": 3.0, "others_before": 0.9, "others": 1.0},
         "loaded": True,
     }
-    cells = [tables.cell(row, column) for column in tables.conditions("lectures_jax")]
+    cells = [tables.cell(row, column) for column in sections.conditions("lectures_jax")]
     assert cells == ["40.0 ms to 62.5 ms", "1.00, loaded"]
-    cells = [tables.cell({"lectures_jax": 0.05}, c) for c in tables.conditions("lectures_jax")]
+    cells = [tables.cell({"lectures_jax": 0.05}, c) for c in sections.conditions("lectures_jax")]
     assert cells == ["–", "–"]
 
 
