@@ -1,6 +1,9 @@
 """Trained networks of others by their names, from safetensors files: nothing of a file is run."""
 
+import hashlib
+import importlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +51,13 @@ LAST = (
 """Kernels of last layers, whose outputs are the classes."""
 
 
-def load_pretrained(name: str, *, path: Path | str | None = None) -> Any:
+def load_pretrained(
+    name: str,
+    *,
+    path: Path | str | None = None,
+    repository: str | None = None,
+    sha256: str | None = None,
+) -> Any:
     """Returns a trained network of torchvision, timm or pytorch_resnet_cifar10.
 
     Its images are in [0, 1], as everywhere here: the network normalizes them itself, by the means
@@ -57,21 +66,30 @@ def load_pretrained(name: str, *, path: Path | str | None = None) -> Any:
     Args:
         name: such as "squeezenet1_1", "vgg19_bn", "resnet50" or "cifar10_resnet20"; see `NETWORKS`.
         path: safetensors file with the names of these libraries. It has as many classes as its last
-            layer has outputs. There is no download: no file's hash is known here that was checked.
+            layer has outputs.
+        repository: in place of a path, whose `model.safetensors` is taken from Hugging Face's hub,
+            such as "timm/resnet18.a1_in1k", and kept in that library's cache. It needs the package
+            `huggingface_hub`.
+        sha256: of that file, 64 hexadecimal digits. It must be given: what was published under a
+            name can be replaced later.
 
     Returns:
         The network in evaluation mode, as from `load_torchvision`.
 
     Raises:
-        ValueError: if the name is unknown, there is no path, or as for `load_torchvision`.
+        ValueError: if the name is unknown, there is neither a path nor a repository with its hash,
+            the file has another hash, or as for `load_torchvision`.
         FileNotFoundError: if there is no file.
+        ModuleNotFoundError: if a repository is given, and `huggingface_hub` is not installed.
     """
     if name not in NETWORKS:
         raise ValueError(f"name must be one of {', '.join(NETWORKS)}, got {name!r}.")
-    if path is None:
+    if repository is not None and path is None:
+        path = _download(repository, sha256)
+    elif path is None or repository is not None:
         raise ValueError(
-            f"path must be a safetensors file of {name} with torchvision's or timm's names, got "
-            "None: nothing is downloaded, since no file's hash has been checked here."
+            f"path must be a safetensors file of {name} with torchvision's or timm's names, or "
+            f"repository one of the hub, got path={path}, repository={repository}."
         )
     network, size = NETWORKS[name]
     refuse_pickle(path)
@@ -84,6 +102,21 @@ def load_pretrained(name: str, *, path: Path | str | None = None) -> Any:
         lambda: network(max(classes, 1), size=size, normalize=normalize, rngs=nnx.Rngs(0))
     )
     return load_torchvision(path, model)
+
+
+def _download(repository: str, sha256: str | None) -> str:
+    """The file of a repository, in the cache of the hub's library, if it has this hash."""
+    if sha256 is None or not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise ValueError(
+            f"sha256 must be the 64 hexadecimal digits of the file in {repository}, got {sha256}."
+        )
+    hub = importlib.import_module("huggingface_hub")  # optional
+    path = hub.hf_hub_download(repository, "model.safetensors")
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != sha256.lower():
+        raise ValueError(f"{path}: expected sha256 {sha256.lower()}, got {digest}.")
+    return path
 
 
 def _normalize(path: Path | str, text: str | None) -> Normalize | None:

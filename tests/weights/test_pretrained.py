@@ -1,7 +1,11 @@
 """Networks of others: torchvision's names, maps and logits; both directions; what is refused."""
 
 import dataclasses
+import hashlib
 import json
+import sys
+import types
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -336,10 +340,48 @@ def test_a_pickle_is_refused_and_how_to_convert_it_is_there(tmp_path, suffix):
         weights.load_pretrained("vgg16", path=tmp_path / f"a{suffix}")
 
 
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A stand-in for the hub's library, with a folder for each repository."""
+    asked = []
+
+    def hf_hub_download(repository, file):
+        asked.append((repository, file))
+        return str(tmp_path / repository / file)
+
+    library = types.ModuleType("huggingface_hub")
+    library.hf_hub_download = hf_hub_download
+    monkeypatch.setitem(sys.modules, "huggingface_hub", library)
+    return tmp_path, asked
+
+
+def test_a_network_of_the_hub_is_loaded_if_its_hash_is_the_one_that_was_given(hub):
+    folder, asked = hub
+    file = folder / "someone" / "tiny" / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    first = abstract(ResNet, CIFAR20_PADDED)
+    save_file(
+        {name: np.ones(shape, np.float32) for name, shape in as_torchvision(first).items()}, file
+    )
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    load = partial(weights.load_pretrained, "cifar10_resnet20", repository="someone/tiny")
+    model = load(sha256=digest.upper())
+    assert nnx.state(model, nnx.Param)
+    assert asked == [("someone/tiny", "model.safetensors")]
+    with pytest.raises(ValueError, match=f"expected sha256 {'0' * 64}, got {digest}"):
+        load(sha256=64 * "0")
+    for wrong in (None, "abc"):
+        with pytest.raises(ValueError, match="sha256 must be the 64 hexadecimal digits"):
+            load(sha256=wrong)
+    assert len(asked) == 2  # without a hash nothing is downloaded
+    with pytest.raises(ValueError, match=r"path must be .* or repository one of the hub"):
+        load(sha256=digest, path=file)
+
+
 def test_a_name_or_path_that_is_none_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"name must be one of squeezenet1_0, .* got 'alexnet'"):
         weights.load_pretrained("alexnet", path=tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match=r"path must be a safetensors file of vgg19 .* None"):
+    with pytest.raises(ValueError, match=r"path must be a safetensors file of vgg19 .* path=None"):
         weights.load_pretrained("vgg19")
     with pytest.raises(FileNotFoundError):
         weights.load_pretrained("vgg19", path=tmp_path / "a.safetensors")
