@@ -50,19 +50,19 @@ class Config:
     """image whose style is taken; None: the built-in tissue"""
     photographs: Path | None = None
     """folder of photographs to train on, besides the built-in ones"""
-    image_size: int = 160
+    image_size: int = 192
     """rows and columns of a crop, in pixels"""
-    style_size: int = 192
+    style_size: int = 320
     """pixels of the longer side of the style: more make finer strokes"""
     shown_size: int = 256
     """pixels of the longer side of the images in the report"""
-    steps: int = 1500
+    steps: int = 3000
     """training steps, of one crop each"""
     learning_rate: float = 3e-3
     """highest of Adam's one-cycle schedule"""
-    beta: float = 20.0
+    beta: float = 2.5
     """weight of the style; that of the content is 1"""
-    variation: float = 10.0
+    variation: float = 5.0
     """weight of the mean squared difference of neighboring pixels"""
     channels: tuple[int, int, int] = SMALL.channels
     """of the network's three maps; published: 32 64 128"""

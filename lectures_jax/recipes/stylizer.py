@@ -35,19 +35,19 @@ MOST_PIXELS = 1_000_000
 class Settings:
     """How a stylizer is trained."""
 
-    image_size: int = 160
+    image_size: int = 192
     """rows and columns of the crops that it is trained on"""
-    style_size: int = 192
+    style_size: int = 320
     """pixels of the longer side of the style's image: the larger, the larger are its strokes"""
-    steps: int = 1500
+    steps: int = 3000
     """training steps"""
     batch_size: int = 1
     """crops per step"""
     learning_rate: float = 3e-3
     """highest of Adam's one-cycle schedule"""
-    beta: float = 20.0
+    beta: float = 2.5
     """weight of the style; that of the content is 1"""
-    variation: float = 10.0
+    variation: float = 5.0
     """weight of the mean squared difference of neighboring pixels"""
     size: TransformNetSize = SMALL
     """width and depth of the network"""
@@ -66,7 +66,7 @@ class Layers(NamedTuple):
 
 
 SQUEEZENET = Layers(
-    "fire5",
+    "fire3",
     dict.fromkeys(("relu1", "fire2", "fire3", "fire4", "fire5", "fire7"), 1 / 6),
 )
 """Of SqueezeNet."""
