@@ -350,7 +350,7 @@ def hub(monkeypatch, tmp_path):
         return str(tmp_path / repository / file)
 
     library = types.ModuleType("huggingface_hub")
-    library.hf_hub_download = hf_hub_download
+    vars(library)["hf_hub_download"] = hf_hub_download
     monkeypatch.setitem(sys.modules, "huggingface_hub", library)
     return tmp_path, asked
 
