@@ -36,6 +36,8 @@ AT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], float)
 EVEN_ODD = np.array([[1, 0, 0], [1, 0, 1], [0, 1, 0], [0, 0, 1]], float)
 HALVES = np.array([[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0.5, -0.5, 0], [0, 0, 0, 1]], float)
 
+TURNED = (3, 1, 2, 0)  # order of G's rows for taps in reverse order
+
 CACHE = 18e6  # bytes of transformed images worked on at once, well inside of a last-level cache
 FEWEST = 32  # channels below which the matrix products do not pay for the transformations
 LEAST = 1.2e7  # products of a tap below which the gain is not worth the longer compilation
@@ -55,13 +57,21 @@ def fits(x: Array, kernel: Array, window: SlidingWindow) -> bool:
     )
 
 
-def _forward(x: Array, kernel: Array, window: SlidingWindow) -> Array:
+def _forward(x: Array, kernel: Array, window: SlidingWindow, *, turned: bool = False) -> Array:
+    """Returns the convolution, or with the kernel turned by 180° and from its outputs to inputs.
+
+    G turns the order of its rows 0 and 3 where that of the taps is turned. The turned kernel's
+    transformed matrices are thus those of the kernel in another order, and are not made again.
+    """
     weights = _transformed_kernel(kernel)
+    if turned:
+        weights = [[weights[i][j] for j in TURNED] for i in TURNED]
+    equation = "nhwc,dc->nhwd" if turned else "nhwc,cd->nhwd"
     height, width = window.output
 
     def some(x: Array) -> Array:
         products = [
-            [jnp.einsum("nhwc,cd->nhwd", cells, u) for cells, u in zip(*rows, strict=True)]
+            [jnp.einsum(equation, cells, u) for cells, u in zip(*rows, strict=True)]
             for rows in zip(_transformed_image(x, window), weights, strict=True)
         ]
         rows = [_times(AT, row) for row in products]
@@ -70,7 +80,7 @@ def _forward(x: Array, kernel: Array, window: SlidingWindow) -> Array:
         n, h, _, w, _, channels = y.shape
         return y.reshape(n, 2 * h, 2 * w, channels)[:, :height, :width]
 
-    count = _images_at_once(x, kernel.shape[3])
+    count = _images_at_once(x, kernel.shape[2 if turned else 3])
     if count == len(x):
         return some(x)
     parts = jax.lax.map(some, x.reshape(-1, count, *x.shape[1:]))
@@ -107,12 +117,13 @@ def _kernel_gradient(x: Array, dy: Array, window: SlidingWindow) -> Array:
 
 def _in_x(dx: Array, kernel: Array, window: SlidingWindow) -> Array:
     """Returns the convolution as the transpose of its gradient with respect to the image."""
-    back = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
     (top, bottom), (left, right) = window.padding
     around = ((2 - top, 2 - bottom), (2 - left, 2 - right))
     home = window._replace(padding=around, output=(dx.shape[1], dx.shape[2]))
-    (dy,) = jax.linear_transpose(lambda g: _forward(g, back, home), _result(dx, kernel, window))(dx)
-    return dy
+    gradient = jax.linear_transpose(
+        lambda dy: _forward(dy, kernel, home, turned=True), _result(dx, kernel, window)
+    )
+    return gradient(dx)[0]
 
 
 def _in_kernel(x: Array, dkernel: Array, window: SlidingWindow) -> Array:
