@@ -34,6 +34,10 @@ LIBRARIES = (
     "pycocotools",
     "faster-coco-eval",
     "flowjax",
+    "onnxruntime",
+    "foolbox",
+    "torchattacks",
+    "adversarial-robustness-toolbox",
     "equinox",
 )
 

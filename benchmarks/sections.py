@@ -148,6 +148,22 @@ TABLES = [
         ],
     ),
     Table(
+        "attack",
+        "Projected gradient descent against a network",
+        "40 steps on 250 images of 28×28 against a small CNN, with the same parameters on all "
+        "sides. Ours also keeps the best of all steps.",
+        [
+            CASE,
+            OURS,
+            Column("foolbox, JAX", "time", "foolbox, JAX", "foolbox on our network."),
+            Column("foolbox, torch", "time", "foolbox, torch", "foolbox on PyTorch's."),
+            Column("torchattacks", "time", "torchattacks", "On PyTorch's network."),
+            Column("ART", "time", "ART", "Adversarial Robustness Toolbox, on PyTorch's."),
+            OVER_PEER,
+            *conditions("lectures_jax"),
+        ],
+    ),
+    Table(
         "style_step",
         "A step of style transfer",
         "The pixels of an image of 256×256 by Adam, with a content loss in one layer of VGG-19 and "

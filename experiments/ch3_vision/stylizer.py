@@ -75,8 +75,9 @@ class Config:
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains the network, measures it on photographs that it was not trained on, and reports."""
     network = feature_network(config.network, out / "network", steps=config.network_steps)
-    squeezenet = isinstance(network, SqueezeNet)
-    layers = stylizer.SQUEEZENET if squeezenet else stylizer.TEXTURES
+    layers = stylizer.SQUEEZENET
+    if not isinstance(network, SqueezeNet):
+        network, layers = stylizer.WithPixels(network), stylizer.TEXTURES
     settings = stylizer.Settings(
         image_size=config.image_size,
         style_size=config.style_size,

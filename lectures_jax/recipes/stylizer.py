@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from PIL import Image
 
 from lectures_jax import objectives, ops, weights
@@ -71,8 +71,30 @@ SQUEEZENET = Layers(
 )
 """Of SqueezeNet."""
 
-TEXTURES = Layers("stage2", dict.fromkeys(("stage1", "stage2", "stage3"), 1 / 3))
-"""Of the network of `feature_network` without a file."""
+TEXTURES = Layers("stage2", dict.fromkeys(("pixels", "stage1", "stage2", "stage3"), 1 / 4))
+"""Of the network of `feature_network` without a file, `WithPixels`."""
+
+
+class WithPixels(nnx.Module):
+    """A network whose first map, `pixels`, is the image itself.
+
+    The network of textures was trained on images of changed colors: it does not tell which colors a
+    style has.
+
+    Args:
+        network: with `features(images)`.
+    """
+
+    def __init__(self, network: Any):
+        self.network = network
+
+    def features(self, images: Float[Array, "b h w 3"]) -> dict[str, Float[Array, "b *_"]]:
+        """Returns the image and the maps of the network.
+
+        Args:
+            images: RGB in [0, 1].
+        """
+        return {"pixels": images, **self.network.features(images)}
 
 
 class Trained(NamedTuple):

@@ -1,6 +1,7 @@
 """The stylizer: its crops, its style, its file, and images of any size."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -71,6 +72,17 @@ def test_the_style_is_independent_of_the_positions():
     np.testing.assert_allclose(grams, pixels.T @ pixels / len(pixels), rtol=1e-4)
     with pytest.raises(ValueError, match="layers must be some of x, got 'y'"):
         stylizer.grams(settings, STYLE, Network(), ("y",))
+
+
+def test_pixels_are_a_map_beside_those_of_the_network():
+    network = stylizer.WithPixels(Network())
+    maps = network.features(jnp.asarray(STYLE)[None])
+    assert list(maps) == ["pixels", "x"]
+    np.testing.assert_array_equal(maps["pixels"][0], STYLE)
+    tint = STYLE * np.array([1, 0.5, 1], np.float32)
+    settings = stylizer.Settings(style_size=12)
+    one, other = (stylizer.grams(settings, x, network, ("pixels",)) for x in (STYLE, tint))
+    assert other["pixels"][1, 1] < 0.3 * one["pixels"][1, 1]
 
 
 def test_sizes_that_round_up_to_the_same_share_a_program(monkeypatch):
