@@ -75,9 +75,11 @@ class Config:
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains the network, measures it on photographs that it was not trained on, and reports."""
     network = feature_network(config.network, out / "network", steps=config.network_steps)
+    painting = read(config.style) if config.style else data.photographs("tissue")["tissue"]
     layers = stylizer.SQUEEZENET
     if not isinstance(network, SqueezeNet):
-        network, layers = stylizer.WithPixels(network), stylizer.TEXTURES
+        network = stylizer.WithPixels(network, painting.mean(axis=(0, 1)))
+        layers = stylizer.TEXTURES
     settings = stylizer.Settings(
         image_size=config.image_size,
         style_size=config.style_size,
@@ -87,7 +89,6 @@ def run(config: Config, out: Path) -> dict[str, float]:
         variation=config.variation,
         size=TransformNetSize(config.channels, config.blocks),
     )
-    painting = read(config.style) if config.style else data.photographs("tissue")["tissue"]
     trained = stylizer.train(
         settings, photographs(config), painting, network, out, layers=layers, seed=config.seed
     )

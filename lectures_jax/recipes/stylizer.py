@@ -76,25 +76,27 @@ TEXTURES = Layers("stage2", dict.fromkeys(("pixels", "stage1", "stage2", "stage3
 
 
 class WithPixels(nnx.Module):
-    """A network whose first map, `pixels`, is the image itself.
+    """A network whose first map, `pixels`, is the image itself, less a color.
 
     The network of textures was trained on images of changed colors: it does not tell which colors a
-    style has.
+    style has. With the mean color of the style, the Gram matrix of its pixels is their covariance.
 
     Args:
         network: with `features(images)`.
+        color: RGB that is subtracted.
     """
 
-    def __init__(self, network: Any):
+    def __init__(self, network: Any, color: Float[np.ndarray, " 3"]):
         self.network = network
+        self.color = nnx.Variable(jnp.asarray(color, jnp.float32).reshape(1, 1, 1, 3))
 
     def features(self, images: Float[Array, "b h w 3"]) -> dict[str, Float[Array, "b *_"]]:
-        """Returns the image and the maps of the network.
+        """Returns the pixels and the maps of the network.
 
         Args:
             images: RGB in [0, 1].
         """
-        return {"pixels": images, **self.network.features(images)}
+        return {"pixels": images - self.color[...], **self.network.features(images)}
 
 
 class Trained(NamedTuple):
