@@ -41,7 +41,8 @@ def conv2d(
 
     On other platforms than the CPU, this is XLA's convolution. On CPU it is computed so that
     gradients are fast also inside of `scan` and `while`; 3×3 kernels of stride 1 with many channels
-    take Winograd's algorithm. Forward-mode and higher derivatives exist too; inside of a loop on
+    take Winograd's algorithm, and large kernels to few channels are computed by blocks of cells, as
+    3×3 kernels to many. Forward-mode and higher derivatives exist too; inside of a loop on
     CPU they are as slow as those of XLA's convolution.
 
     Args:
