@@ -132,7 +132,7 @@ def energy(model, image, layer: str) -> float:
 def fall(config: Config, model, image, layer: str, rate: float, path: Path) -> None:
     """Writes the frames of a zoom as an animation."""
     size = (image.shape[0] // 2, image.shape[1] // 2, 3)
-    small = jax.image.resize(image, size, "linear")
+    small = jnp.clip(jax.image.resize(image, size, "linear"), 0, 1)  # weights add up to 1 + 1e-7
 
     def dream(key, frame):
         return deep_dream(

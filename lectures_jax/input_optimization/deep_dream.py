@@ -229,7 +229,7 @@ def _enlarge(original: Array, detail: Array, *, size: tuple[int, ...]) -> tuple[
 @jax.jit
 def _scale(image: Array, factor: Any) -> Array:
     zero = jnp.zeros((), image.dtype)
-    return warp(image[None], factor, zero, jnp.zeros(2, image.dtype))[0]
+    return _clip(warp(image[None], factor, zero, jnp.zeros(2, image.dtype))[0])
 
 
 def _clip(images: Array) -> Array:

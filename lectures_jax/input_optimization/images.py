@@ -7,6 +7,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+ROUNDING = 1e-5  # by which a resized image may leave [0, 1]
+
 Image = Any
 """Floats in [0, 1] of shape [height, width, channels], an array of JAX or of NumPy."""
 
@@ -55,8 +57,10 @@ def as_pixels(x: Any, *, name: str, expected: str) -> Float[Array, "*d"]:
     if not isinstance(x, Tracer) and x.size:
         low, high = float(jnp.min(x)), float(jnp.max(x))
         if not (low >= 0 and high <= 1):
-            got = "NaN" if np.isnan(low) else f"values from {low:.4g} to {high:.4g}"
-            raise ValueError(f"{expected}, got {got}.")
+            got = "NaN" if np.isnan(low) else f"values from {low:.8g} to {high:.8g}"
+            close = low >= -ROUNDING and high <= 1 + ROUNDING
+            remedy = f": jnp.clip({name}, 0, 1) removes what rounding added" if close else ""
+            raise ValueError(f"{expected}, got {got}{remedy}.")
     return x
 
 

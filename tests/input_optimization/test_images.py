@@ -63,6 +63,10 @@ WRONG = {
     "16 bits": ((65535 * IMAGE).astype(np.uint16), r"uint16: .* / 65535 makes floats of 16-bit"),
     "above 1": (255 * IMAGE, r"floats in \[0, 1\].*, got values from \d+\.\d+ to 2\d\d"),
     "below 0": (IMAGE - 1, r"floats in \[0, 1\].*, got values from -0\.8998"),
+    "above 1 by rounding": (
+        np.where(IMAGE == IMAGE.max(), np.nextafter(np.float32(1), np.float32(2)), IMAGE),
+        r"got values from \d\.\d+ to 1\.0000001.*: jnp\.clip\(.*, 0, 1\) removes what rounding",
+    ),
     "not a number": (np.where(IMAGE > 0.5, np.nan, IMAGE), r"floats in \[0, 1\].*, got NaN"),
     "a list": (IMAGE.tolist(), "got list: jnp.asarray"),
     "empty": (IMAGE[:0], r"0, 12, 3"),
