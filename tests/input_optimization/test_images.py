@@ -64,7 +64,7 @@ WRONG = {
     "above 1": (255 * IMAGE, r"floats in \[0, 1\].*, got values from \d+\.\d+ to 2\d\d"),
     "below 0": (IMAGE - 1, r"floats in \[0, 1\].*, got values from -0\.8998"),
     "above 1 by rounding": (
-        np.where(IMAGE == IMAGE.max(), np.nextafter(np.float32(1), np.float32(2)), IMAGE),
+        np.where(IMAGE.max() == IMAGE, np.nextafter(np.float32(1), np.float32(2)), IMAGE),
         r"got values from \d\.\d+ to 1\.0000001.*: jnp\.clip\(.*, 0, 1\) removes what rounding",
     ),
     "not a number": (np.where(IMAGE > 0.5, np.nan, IMAGE), r"floats in \[0, 1\].*, got NaN"),
