@@ -1,4 +1,4 @@
-"""Small changes fool a classifier, and training on them helps. CPU, 5 min; robust accuracy 0.75.
+"""Small changes fool a classifier, and training on them helps. CPU, 5 min; robust accuracy 0.76.
 
 Two plain networks and an adversarially trained one classify digits; the test images are attacked.
 """

@@ -1,4 +1,4 @@
-"""A network paints what it sees into a photograph. CPU, 5 min; gain of a layer 1.6.
+"""A network paints what it sees into a photograph. CPU, 5 min; gain of a layer 1.8.
 
 Without a file the network is a small one that knows the textures of ten photographs; with
 `--network squeezenet1_1.safetensors` it has seen ImageNet, and paints eyes and muzzles. The guided
