@@ -78,7 +78,10 @@ def logits_shape(logits_fn: Logits, x: Array) -> tuple[int, ...]:
         logits_fn: a tree, from `as_argument`.
         x: inputs.
     """
-    return output_shapes(logits_fn, x, name="x").shape
+    logits = output_shapes(logits_fn, x, name="x")
+    if not hasattr(logits, "shape"):
+        raise ValueError(f"logits_fn must give logits, got {type(logits).__name__}.")
+    return logits.shape
 
 
 def check_inputs(x: Any, *, name: str = "x") -> Array:

@@ -64,7 +64,10 @@ def deepfool(
     check_count(steps=steps, candidates=candidates)
     check_range(overshoot=overshoot, low=0)
     logits_fn, x, labels = prepared(logits_fn, x, labels)
-    count = min(candidates, logits_shape(logits_fn, x)[1] - 1)
+    others = logits_shape(logits_fn, x)[1] - 1
+    if not others:
+        raise ValueError("logits_fn must give logits of two classes at least, got one.")
+    count = min(candidates, others)
     return _deepfool(logits_fn, x, labels, overshoot, steps=steps, norm=norm, count=count)
 
 

@@ -75,7 +75,7 @@ def deep_dream(
         Mordvintsev et al. (2015), "Inceptionism: going deeper into neural networks", and the
         program published with it.
     """
-    check_count(octaves=octaves, steps=steps, tile=tile)
+    check_count(octaves=octaves, smallest=smallest, steps=steps, tile=tile)
     check_count(jitter=jitter, low=0)
     if not octave_scale > 1:
         raise ValueError(f"octave_scale must be above 1, got {octave_scale}.")

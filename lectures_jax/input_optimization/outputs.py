@@ -65,6 +65,8 @@ def check_maps(outputs: Any, layers: Iterable[str], *, name: str) -> None:
     Raises:
         ValueError: with the names of the maps.
     """
+    if not isinstance(outputs, Mapping):
+        raise ValueError(f"{name} must be of maps by name, such as those of features, got logits.")
     maps = {key: value for key, value in outputs.items() if value.ndim == 4}
     for layer in layers:
         if layer not in maps:

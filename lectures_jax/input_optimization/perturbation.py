@@ -72,6 +72,9 @@ def project(x: Array, center: Array, epsilon: Array, *, norm: Norm) -> Array:
     if norm == "linf":
         low = jnp.maximum(_add_towards(center, -epsilon), 0)
         return jnp.clip(x, low, jnp.minimum(_add_towards(center, epsilon), 1))
+    if x.dtype.itemsize < 4:  # sums of so few digits say nothing
+        wide = (v.astype(jnp.float32) for v in (x, center, epsilon))
+        return _narrowed(project(*wide, norm=norm), center)
     delta = x - center
     radius = epsilon * (1 - _rounding(x))
     delta = _shrink_l2(delta, radius) if norm == "l2" else _shrink_l1(delta, radius)
@@ -173,6 +176,13 @@ def _add_towards(x: Array, delta: Array) -> Array:
     beyond = error * jnp.sign(delta) < 0
     total = jnp.where(beyond, jnp.nextafter(total, jnp.broadcast_to(x, total.shape)), total)
     return jnp.where(delta == 0, x, total)
+
+
+def _narrowed(x: Array, center: Array) -> Array:
+    """Float32 inputs in the dtype of the center, none of them farther from it."""
+    narrow, exact = x.astype(center.dtype), center.astype(jnp.float32)
+    beyond = jnp.abs(narrow.astype(jnp.float32) - exact) > jnp.abs(x - exact)
+    return jnp.where(beyond, jnp.nextafter(narrow, center), narrow)
 
 
 def _unit_ball(key: Key, *, shape: tuple[int, ...], dtype: Any, norm: Norm) -> Array:

@@ -92,8 +92,7 @@ def robust_accuracy(
     check_count(queries=queries, low=0)
     if np.ndim(epsilon) != 0:
         raise ValueError(f"epsilon must be one number, got shape {np.shape(epsilon)}.")
-    first = np.asarray(x[:1]), np.asarray(labels[:1])
-    logits_fn, *_ = prepared(logits_fn, *first, epsilon=epsilon)
+    logits_fn, *_ = prepared(logits_fn, x, labels, epsilon=epsilon)
     run = _Run(key, logits_fn, np.asarray(x), np.asarray(labels), batch_size)
     clean = run.accuracy
     others = np.argsort(-np.where(run.is_own, -np.inf, run.logits), axis=1, kind="stable")

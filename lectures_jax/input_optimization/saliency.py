@@ -189,6 +189,7 @@ def occlusion(
         expected = "(batch, height, width, channels)"
         raise ValueError(f"x must be images of shape {expected}, got {x.shape}.")
     check_range(size=size, low=1, high=min(x.shape[1:3]))
+    check_range(stride=stride, low=1, high=size)
     rows, columns = (_starts(side, size, stride) for side in x.shape[1:3])
     places = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
     return _occlusion(logits_fn, x, labels, jnp.asarray(places), value, size=size)

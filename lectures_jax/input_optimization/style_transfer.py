@@ -100,7 +100,7 @@ def stylize(
 
     Raises:
         ValueError: if an image is not RGB in [0, 1] or too small for the network, a layer is
-            unknown, a weight is negative, both are 0, the shares do not fit the styles, or `colors`
+            unknown, a weight is negative, all are 0, the shares do not fit the styles, or `colors`
             is none of the three.
 
     Source:
@@ -108,10 +108,12 @@ def stylize(
         color in neural artistic style transfer", sec. 3 and 4.
     """
     check_range(alpha=alpha, beta=beta, variation=variation, low=0)
+    for layer, weight in style_weights.items():
+        check_range(**{f"style_weights[{layer!r}]": weight}, low=0)
     if colors not in COLORS:
         raise ValueError(f"colors must be one of {', '.join(COLORS)}, got {colors!r}.")
-    if not alpha and not beta:
-        raise ValueError("alpha or beta must be above 0, got 0 for both.")
+    if not alpha and not (beta and any(style_weights.values())):
+        raise ValueError("alpha, or beta and a weight of a layer, must be above 0, got neither.")
     shares, features = _shares(mix, len(styles)), as_argument(features)
     image, *paintings = _checked(
         features, content, styles, content_layer=content_layer, style_layers=tuple(style_weights)

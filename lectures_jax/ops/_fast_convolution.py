@@ -6,6 +6,7 @@ is, inside of `scan` and `while`) every gradient as JAX writes it, runs as a pla
 times slower. The functions here consist of fast pieces only, and so do their transposes.
 """
 
+import math
 from functools import reduce
 from itertools import product
 
@@ -20,6 +21,7 @@ from lectures_jax.ops._window import SlidingWindow, along, pad, taps
 CANONICAL = ("NHWC", "HWIO", "NHWC")
 LARGE = 7  # taps along a side from which a convolution to few channels is folded
 FEW = 4  # channels up to which it is
+LEAST = 1e6  # products below which the gain is not worth the longer compilation
 
 
 def plain(
@@ -60,7 +62,8 @@ def _folds(kernel: Array, window: SlidingWindow) -> bool:
     """Whether blocks of cells are worth their rearrangement: few results of many taps."""
     (height, width), one = window.size, (1, 1)
     square = height == width >= LARGE and height % 2 == 1
-    return square and window.stride == window.dilation == one and kernel.shape[3] <= FEW
+    large = math.prod(window.output) * kernel.size >= LEAST
+    return square and large and window.stride == window.dilation == one and kernel.shape[3] <= FEW
 
 
 def _folded(x: Array, kernel: Array, window: SlidingWindow) -> Array:

@@ -135,7 +135,8 @@ def train(
         seed: of parameters, crops and their order.
 
     Raises:
-        ValueError: if there is no photograph, or the network has no such layer.
+        ValueError: if there is no photograph, one is not RGB in [0, 1], or the network has no such
+            layer.
     """
     key_init, key_train = jax.random.split(jax.random.key(seed))
     sizes = {"size": dataclasses.asdict(settings.size)}
@@ -193,13 +194,11 @@ def crops(
         seed: of the crops.
 
     Raises:
-        ValueError: if there is no photograph.
+        ValueError: if there is no photograph, or one is not RGB in [0, 1].
     """
     if not len(photographs):
         raise ValueError("photographs must hold at least one image, got none.")
-    images = [
-        Image.fromarray(np.rint(255 * np.asarray(image)).astype(np.uint8)) for image in photographs
-    ]
+    images = [_pixels(x, name=f"photographs[{n}]") for n, x in enumerate(photographs)]
     side = settings.image_size
 
     def batches() -> Iterator[Batch]:
@@ -225,12 +224,21 @@ def resized(image: Float[np.ndarray, "h w 3"], longest: int) -> Float[np.ndarray
     Args:
         image: RGB in [0, 1].
         longest: pixels, at least 1.
+
+    Raises:
+        ValueError: if the image is not RGB in [0, 1].
     """
     height, width = image.shape[:2]
     factor = longest / max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    pixels = Image.fromarray(np.rint(255 * np.asarray(image)).astype(np.uint8))
-    return np.asarray(pixels.resize(size, Image.Resampling.LANCZOS), np.float32) / 255
+    pixels = _pixels(image, name="image").resize(size, Image.Resampling.LANCZOS)
+    return np.asarray(pixels, np.float32) / 255
+
+
+def _pixels(image: Any, *, name: str) -> Image.Image:
+    """As Pillow has it, after a look at it."""
+    as_images(image, name=name, channels=3)
+    return Image.fromarray(np.rint(255 * np.asarray(image)).astype(np.uint8))
 
 
 @jax.jit

@@ -45,7 +45,7 @@ def paint_tiles(
     margin = reach(model.size)
     moments = estimate_moments(model, image) if moments is None else moments
     (rows, height), (columns, width) = (_spans(n, margin) for n in image.shape[:2])
-    painted = np.empty_like(image)
+    painted = np.empty(image.shape, np.float32)
     for top, first_row, last_row in rows:
         for left, first, last in columns:
             crop = _crop(image, (top, left), (height, width))
@@ -143,7 +143,7 @@ def _crop(
 ) -> Float[np.ndarray, "s t 3"]:
     """A part of the image, which is continued by its reflection below and to the right."""
     rows, columns = (
-        np.minimum(index := np.arange(start, start + length), 2 * n - 1 - index)
+        np.minimum(index := np.arange(start, start + length) % (2 * n), 2 * n - 1 - index)
         for start, length, n in zip(corner, size, image.shape[:2], strict=True)
     )
     return image[np.ix_(rows, columns)]

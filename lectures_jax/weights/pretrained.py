@@ -70,8 +70,8 @@ def load_pretrained(
         repository: in place of a path, whose `model.safetensors` is taken from Hugging Face's hub,
             such as "timm/resnet18.a1_in1k", and kept in that library's cache. It needs the package
             `huggingface_hub`.
-        sha256: of that file, 64 hexadecimal digits. It must be given: what was published under a
-            name can be replaced later.
+        sha256: of the file, 64 hexadecimal digits. With a repository it must be given: what was
+            published under a name can be replaced later.
 
     Returns:
         The network in evaluation mode, as from `load_torchvision`.
@@ -91,6 +91,8 @@ def load_pretrained(
             f"path must be a safetensors file of {name} with torchvision's or timm's names, or "
             f"repository one of the hub, got path={path}, repository={repository}."
         )
+    elif sha256 is not None:
+        _check_hash(path, sha256)
     network, size = NETWORKS[name]
     refuse_pickle(path)
     with open_safetensors(path) as file:
@@ -106,17 +108,26 @@ def load_pretrained(
 
 def _download(repository: str, sha256: str | None) -> str:
     """The file of a repository, in the cache of the hub's library, if it has this hash."""
-    if sha256 is None or not re.fullmatch("[0-9a-fA-F]{64}", sha256):
-        raise ValueError(
-            f"sha256 must be the 64 hexadecimal digits of the file in {repository}, got {sha256}."
-        )
+    _check_digits(sha256)
     hub = importlib.import_module("huggingface_hub")  # optional
     path = hub.hf_hub_download(repository, "model.safetensors")
+    _check_hash(path, sha256)
+    return path
+
+
+def _check_hash(path: Path | str, sha256: Any) -> None:
+    _check_digits(sha256)
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != sha256.lower():
         raise ValueError(f"{path}: expected sha256 {sha256.lower()}, got {digest}.")
-    return path
+
+
+def _check_digits(sha256: Any) -> None:
+    if not isinstance(sha256, str) or not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise ValueError(
+            f"sha256 must be the 64 hexadecimal digits of the file's hash, got {sha256!r}."
+        )
 
 
 def _normalize(path: Path | str, text: str | None) -> Normalize | None:

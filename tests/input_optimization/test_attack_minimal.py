@@ -95,5 +95,8 @@ def test_a_number_out_of_range_is_named():
         io.deepfool(PLANE, X, LABELS, overshoot=-1.0)
     with pytest.raises(ValueError, match="first_weight must be positive, got 0"):
         io.carlini_wagner(PLANE, X, LABELS, first_weight=0.0)
+    one = Partial(attacked.linear, jnp.ones((int(np.prod(X.shape[1:])), 1)))
+    with pytest.raises(ValueError, match="logits of two classes at least, got one"):
+        io.deepfool(one, X, np.zeros(len(X), int))
     with pytest.raises(ValueError, match="norm must be one of l2, linf, got 'l1'"):
         inspect.unwrap(io.deepfool)(PLANE, X, LABELS, norm="l1")

@@ -102,6 +102,7 @@ def test_frames_are_dreams_of_dreams_enlarged():
         ({"octaves": 0}, "octaves must be at least 1, got 0"),
         ({"octave_scale": 1.0}, r"octave_scale must be above 1, got 1\.0"),
         ({"jitter": -1}, "jitter must be at least 0, got -1"),
+        ({"smallest": 0}, "smallest must be at least 1, got 0"),
         ({"tile": 0}, "tile must be at least 1, got 0"),
     ],
 )

@@ -62,7 +62,7 @@ WRONG = {
     "bytes": ((255 * IMAGE).astype(np.uint8), r"got uint8: .* / 255 makes floats of bytes"),
     "16 bits": ((65535 * IMAGE).astype(np.uint16), r"uint16: .* / 65535 makes floats of 16-bit"),
     "above 1": (255 * IMAGE, r"floats in \[0, 1\].*, got values from \d+\.\d+ to 2\d\d"),
-    "below 0": (IMAGE - 1, r"floats in \[0, 1\].*, got values from -0\.8998"),
+    "below 0": (IMAGE - 1, r"floats in \[0, 1\].*, got values from -0\.89\d+"),
     "above 1 by rounding": (
         np.where(IMAGE.max() == IMAGE, np.nextafter(np.float32(1), np.float32(2)), IMAGE),
         r"got values from \d\.\d+ to 1\.0000001.*: jnp\.clip\(.*, 0, 1\) removes what rounding",
@@ -89,7 +89,9 @@ def test_a_wrong_image_is_named_with_what_was_expected_and_what_came(name, wrong
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("wrong", set(WRONG) - {"gray with an axis", "transparent", "small"})
+@pytest.mark.parametrize(
+    "wrong", sorted(set(WRONG) - {"gray with an axis", "transparent", "small"})
+)
 def test_a_zoom_looks_at_its_image(wrong):
     image, got = WRONG[wrong]
     with pytest.raises(ValueError, match=got):

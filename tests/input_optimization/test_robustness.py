@@ -97,3 +97,11 @@ def test_what_is_wrong_is_one_line():
         io.robust_accuracy(KEY, NETWORK, X, np.full(40, 7), epsilon=1.0)
     with pytest.raises(ValueError, match="got values from 0 to 7"):
         io.robust_accuracy(KEY, NETWORK, 7 * np.round(X), LABELS, epsilon=1.0)
+    last = np.arange(40) == 39  # not only the first example is looked at
+    with pytest.raises(ValueError, match=r"labels must be in \[0, 4\], got -1"):
+        io.robust_accuracy(KEY, NETWORK, X, np.where(last, -1, LABELS), epsilon=1.0)
+    unknown = np.where(last[:, None, None, None], np.float32(np.nan), X)
+    with pytest.raises(ValueError, match="got NaN"):
+        io.robust_accuracy(KEY, NETWORK, unknown, LABELS, epsilon=1.0)
+    with pytest.raises(ValueError, match="labels must be 40 integers"):
+        io.robust_accuracy(KEY, NETWORK, X, LABELS[:4], epsilon=1.0)

@@ -88,6 +88,11 @@ def test_squares_reach_every_pixel_whatever_their_stride():
     [
         (lambda: io.gradient_saliency(LINEAR, X, LABELS + 3), r"labels must be in \[0, 4\], got 7"),
         (lambda: io.occlusion(LINEAR, X, LABELS, size=6), r"size must be in \[1, 5\], got 6"),
+        (lambda: io.occlusion(LINEAR, X, LABELS, size=1, stride=2), r"stride must be in \[1, 1\]"),
+        (
+            lambda: io.gradient_saliency(lambda x: {"map": x}, X, LABELS),
+            "logits_fn must give logits, got dict",
+        ),
         (lambda: io.smooth_grad(KEY, LINEAR, X, LABELS, sigma=-1.0), "sigma must be at least 0"),
         (
             lambda: io.integrated_gradients(LINEAR, X, LABELS, X[:1]),

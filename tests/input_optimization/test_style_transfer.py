@@ -182,7 +182,15 @@ def test_another_network_style_and_weight_compile_nothing_anew():
         ({"mix": (0.0, 0.0)}, "mix must be a share"),
         ({"colors": "gray"}, "colors must be one of style, luminance, matched, got 'gray'"),
         ({"styles": []}, "styles must hold at least one image, got none"),
-        ({"alpha": 0.0, "beta": 0.0}, "alpha or beta must be above 0, got 0 for both"),
+        ({"alpha": 0.0, "beta": 0.0}, "alpha, or beta and a weight of a layer, must be above 0"),
+        (
+            {"alpha": 0.0, "style_weights": {"pixels": 0.0}},
+            "alpha, or beta and a weight of a layer",
+        ),
+        (
+            {"style_weights": {"pixels": -1.0}},
+            r"style_weights\['pixels'\] must be at least 0, got -1",
+        ),
     ],
 )
 def test_what_is_refused(change, message):

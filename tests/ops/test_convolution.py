@@ -52,7 +52,7 @@ CONTRACT = {
         ),
     ),
     "conv2d of a large kernel to few channels": Contract(
-        [(normal(2, 8, 9, 5), normal(7, 7, 5, 2), normal(2))], shared=(1,)
+        [(normal(1, 48, 50, 5), normal(7, 7, 5, 2), normal(2))], shared=(1,)
     ),
     "conv2d dilated": Contract(
         [(X, normal(3, 3, 4, 5))], shared=(1,), op=partial(ops.conv2d, dilation=2, padding=1)
@@ -171,7 +171,8 @@ def test_a_separable_convolution_is_a_convolution_with_a_kernel_of_low_rank():
         ((7, 7, 4, 3), {}),
     ],
 )
-def test_both_platforms_formulations_agree_in_value_and_gradient(shape, options):
+def test_both_platforms_formulations_agree_in_value_and_gradient(shape, options, monkeypatch):
+    monkeypatch.setattr(fast, "LEAST", 0)
     x, kernel, groups = jnp.asarray(X), jnp.asarray(normal(*shape)), options.get("groups", 1)
     stride, padding = options.get("stride", 1), ((1, 0), (2, 1))
     window = sliding_window(X.shape, shape[:2], stride=stride, padding=padding, dilation=1)

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.tree_util import Partial
 
 from lectures_jax import input_optimization
@@ -123,3 +124,16 @@ class AttackTest(LawTest):
         own = logits[np.arange(3), LABELS]
         rest = np.where(np.eye(4, dtype=bool)[LABELS], -np.inf, logits).max(axis=1)
         return own - rest
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_many_pixels_of_few_digits_stay_in_the_ball_and_use_it(norm, dtype):
+    """With 3 · 128² pixels a sum in 16 bits has no digit left that is right."""
+    shape = (2, 128, 128, 3)
+    center = jax.random.uniform(jax.random.key(0), shape).astype(dtype)
+    x = jax.random.uniform(jax.random.key(1), shape).astype(dtype)
+    epsilon = jnp.asarray([20.0, 0.0], dtype).reshape(2, 1, 1, 1)
+    sizes = size(project(x, center, epsilon, norm=norm), center, norm)
+    assert 10 < sizes[0] <= 20
+    assert sizes[1] == 0

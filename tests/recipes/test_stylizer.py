@@ -110,3 +110,11 @@ def test_what_is_no_color_image_is_not_painted(image, message):
     model = TransformNet(size=SETTINGS.size, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r"image must be floats in \[0, 1\] of .*, " + message):
         stylizer.paint(model, image)
+
+
+def test_what_is_no_color_image_is_not_trained_on():
+    wrong = 1.5 + STYLE
+    with pytest.raises(ValueError, match=r"photographs\[1\] must be floats in \[0, 1\]"):
+        stylizer.crops(SETTINGS, [STYLE, wrong])
+    with pytest.raises(ValueError, match=r"image must be floats in \[0, 1\]"):
+        stylizer.resized(wrong, 8)

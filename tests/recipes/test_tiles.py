@@ -83,6 +83,14 @@ def test_there_is_no_seam_where_the_image_grows_brighter(monkeypatch):
     assert np.abs(plain - one).max() > 0.1
 
 
+def test_a_single_row_is_painted(monkeypatch):
+    monkeypatch.setattr(stylizer, "MOST_PIXELS", 100)
+    image = np.random.default_rng(0).random((1, 203, 3))
+    painted = stylizer.paint(MODEL, image)
+    assert painted.shape == image.shape
+    assert painted.dtype == np.float32
+
+
 def test_large_images_are_painted_in_tiles_of_one_size(monkeypatch):
     shapes = []
 

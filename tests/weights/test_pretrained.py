@@ -370,6 +370,8 @@ def test_a_network_of_the_hub_is_loaded_if_its_hash_is_the_one_that_was_given(hu
     assert asked == [("someone/tiny", "model.safetensors")]
     with pytest.raises(ValueError, match=f"expected sha256 {'0' * 64}, got {digest}"):
         load(sha256=64 * "0")
+    with pytest.raises(ValueError, match=f"expected sha256 {'0' * 64}, got {digest}"):
+        weights.load_pretrained("cifar10_resnet20", path=file, sha256=64 * "0")
     for wrong in (None, "abc"):
         with pytest.raises(ValueError, match="sha256 must be the 64 hexadecimal digits"):
             load(sha256=wrong)
