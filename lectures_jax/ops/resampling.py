@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lectures_jax.ops._precision import in_float32
+from lectures_jax.ops._precision import in_float32, upcast
 from lectures_jax.ops._window import Size, check_image, pair
 from lectures_jax.ops.convolution import conv2d
 from lectures_jax.ops.flow import depth_to_space
@@ -65,7 +65,8 @@ def upsample_conv2d(
             is also the reflection of the enlarged map.
 
     Returns:
-        Maps of `2 h` rows and `2 w` columns.
+        Maps of `2 h` rows and `2 w` columns. In half precision the sums of two weights are rounded
+        once more than the weights are.
 
     Raises:
         ValueError: if the kernel does not fit, or `border` is unknown.
@@ -77,7 +78,9 @@ def upsample_conv2d(
     check_image(x)
     if border not in ("zeros", "edge"):
         raise ValueError(f"border must be one of zeros, edge, got {border!r}.")
-    by_phase = jnp.einsum("ait,bju,tucd->ijcabd", TAPS, TAPS, kernel, precision="highest")
+    weights = upcast(kernel)
+    taps = TAPS.astype(weights.dtype)
+    by_phase = jnp.einsum("ait,bju,tucd->ijcabd", taps, taps, weights, precision="highest")
     phases = by_phase.astype(kernel.dtype).reshape(3, 3, kernel.shape[2], -1)
     around = [(0, 0)] * (x.ndim - 3) + [(1, 1), (1, 1), (0, 0)]
     x = jnp.pad(x, around, mode="edge" if border == "edge" else "constant")

@@ -25,7 +25,7 @@ CONTRACT = {
         [], edges=[(X,)], op=partial(ops.upsample_bilinear, factor=32)
     ),
     "upsample_bilinear": Contract([(X,)], op=partial(ops.upsample_bilinear, factor=(2, 3))),
-    "upsample_conv2d": Contract([(X, KERNEL, BIAS)]),
+    "upsample_conv2d": Contract([(X, KERNEL, BIAS)], shared=(1,)),
     "bilinear_kernel": "takes no arrays",
 }
 
