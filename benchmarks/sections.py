@@ -182,8 +182,8 @@ TABLES = [
         "dream_step",
         "Deep dreams",
         "One of 20 steps on an image of 384×384 with SqueezeNet 1.1; and whole dreams of five "
-        "octaves of 20 steps in a fresh process: imports, of PyTorch too, compilation, and writing what "
-        "was compiled are counted.",
+        "octaves of 20 steps in a fresh process: imports, of PyTorch too, compilation, and writing "
+        "what was compiled are counted.",
         [
             CASE,
             OURS,
