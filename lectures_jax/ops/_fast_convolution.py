@@ -17,6 +17,7 @@ from jaxtyping import Array
 from lectures_jax.ops import _winograd as winograd
 from lectures_jax.ops._bilinear import with_derivatives
 from lectures_jax.ops._window import SlidingWindow, along, pad, taps
+from lectures_jax.ops.flow import depth_to_space, space_to_depth
 
 CANONICAL = ("NHWC", "HWIO", "NHWC")
 LARGE = 7  # taps along a side from which a convolution to few channels is folded
@@ -79,12 +80,9 @@ def _folded(x: Array, kernel: Array, window: SlidingWindow) -> Array:
         (-window.padding[0][0], -window.padding[1][0]),
         ((rows + 2) * side, (columns + 2) * side),
     )
-    blocks = _blocks(x, side)
-    around = ((0, 0), (0, 0))
-    small = SlidingWindow((3, 3), (1, 1), (1, 1), around, (rows, columns))
-    y = _one_group(blocks, _folded_kernel(kernel, side), small)
-    y = y.reshape(-1, rows, columns, side, side, kernel.shape[3]).swapaxes(2, 3)
-    return y.reshape(-1, rows * side, columns * side, kernel.shape[3])[:, :height, :width]
+    small = SlidingWindow((3, 3), (1, 1), (1, 1), ((0, 0), (0, 0)), (rows, columns))
+    y = _one_group(space_to_depth(x, factor=side), _folded_kernel(kernel, side), small)
+    return depth_to_space(y, factor=side)[:, :height, :width]
 
 
 def _folded_kernel(kernel: Array, side: int) -> Array:
@@ -98,15 +96,8 @@ def _folded_kernel(kernel: Array, side: int) -> Array:
         for i in range(side)
     ]
     stacked = jnp.stack([jnp.stack(row, 3) for row in shifted], 3)  # [3 s, 3 s, c, s, s, d]
-    blocks = _blocks(stacked.reshape(1, 3 * side, 3 * side, -1), side)
+    blocks = space_to_depth(stacked.reshape(3 * side, 3 * side, -1), factor=side)
     return blocks.reshape(3, 3, side**2 * inputs, side**2 * outputs)
-
-
-def _blocks(x: Array, side: int) -> Array:
-    """Blocks of cells as channels, by row of the block, then by column."""
-    n, h, w, c = x.shape
-    x = x.reshape(n, h // side, side, w // side, side, c).swapaxes(2, 3)
-    return x.reshape(n, h // side, w // side, side**2 * c)
 
 
 def _depthwise(x: Array, kernel: Array, window: SlidingWindow) -> Array:

@@ -7,6 +7,7 @@ from lectures_jax.testing import strategies
 from lectures_jax.testing.properties import LawTest, between, close, equal, law
 
 X, Y = strategies.reals((2, 6, 8, 3)), strategies.reals((2, 6, 8, 3))
+KERNEL = strategies.reals((3, 3, 3, 2), low=-1, high=1)
 SHIFT = strategies.reals((), low=-5, high=5)
 
 
@@ -64,6 +65,11 @@ class ResamplingTest(LawTest):
         repeated = self.apply(ops.upsample_nearest, x, factor=(2, 3))
         equal(self.apply(ops.max_pool, repeated, size=(2, 3)), x)
         close(self.apply(ops.mean_pool, repeated, size=(2, 3)), x)
+
+    @law(x=X, kernel=KERNEL)
+    def test_an_enlarged_map_is_convolved_as_if_it_had_been_enlarged(self, x, kernel):
+        large = ops.conv2d(ops.upsample_nearest(x), kernel)
+        close(self.apply(ops.upsample_conv2d, x, kernel), large, atol=1e-4)
 
     @law(x=X)
     def test_interpolation_stays_within_the_image_and_keeps_its_mean(self, x):

@@ -1,5 +1,6 @@
 """Laws of Gram matrices, of colors and of the losses of style."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,6 +11,14 @@ from lectures_jax.testing.properties import LawTest, between, close, equal, law
 MAPS, OTHERS = strategies.reals((2, 4, 3, 5)), strategies.reals((2, 4, 3, 5))
 IMAGE, REFERENCE = (strategies.reals((4, 5, 3), low=0, high=1) for _ in range(2))
 WEIGHTS = {"layer": 0.5}
+
+
+def gram_change(maps, tangent):
+    return jax.jvp(ops.gram_matrix, (maps,), (tangent,))[1]
+
+
+def gram_pull(maps, cotangent):
+    return jax.vjp(ops.gram_matrix, maps)[1](cotangent)[0]
 
 
 class GramTest(LawTest):
@@ -25,6 +34,14 @@ class GramTest(LawTest):
         order = jnp.array([7, 2, 11, 0, 5, 9, 1, 10, 4, 3, 8, 6])
         permuted = maps.reshape(2, 12, 5)[:, order].reshape(2, 3, 4, 5)
         close(self.apply(ops.gram_matrix, permuted), self.apply(ops.gram_matrix, maps), atol=1e-3)
+
+    @law(maps=MAPS, others=OTHERS)
+    def test_its_derivatives_are_those_of_a_product(self, maps, others):
+        half = jnp.einsum("nhwi,nhwj->nij", maps, others)
+        expected = half + jnp.swapaxes(half, 1, 2)
+        close(self.apply(gram_change, maps, others), expected, atol=1e-3)
+        inner = jnp.sum(self.apply(gram_pull, maps, half) * others)
+        close(inner, jnp.sum(half * expected), atol=1e-3, rtol=1e-4)
 
     @law(maps=MAPS)
     def test_a_factor_counts_twice(self, maps):

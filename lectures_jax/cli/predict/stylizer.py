@@ -18,7 +18,7 @@ STRIP = 256  # rows that are converted at a time: a large image is not copied as
 def repaint(saved: SavedModel, inputs: Inputs, out: Path) -> int:
     """Writes each image as the stylizer repaints it, in its own size, as PNG.
 
-    Large ones are repainted in tiles without seams: 24 million pixels take less than 2 GB.
+    Large ones are repainted in tiles without seams, in memory for one tile besides the image.
 
     Args:
         saved: the stylizer.
