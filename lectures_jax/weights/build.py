@@ -31,6 +31,10 @@ map, [`scales`: 2] and [`steps`: 4] |
 classes; `channels`: of each level; `patch`: side of a cell in pixels; [`blocks`: 1], \
 [`condition`: 128], [`groups`: 8], [`dropout`: 0] |
 | stylizer | `size`: the fields of `models.transform_net.TransformNetSize` as a dictionary |
+| segmenter | `network`: "unet"; `classes`: names, the background included; `image_size`: \
+[height, width] of the images trained on; `inputs`: channels of the images; [`dropout`: 0]; \
+[`normalize`, as for a classifier]; for "unet" `channels`: of each level, `padding`: "VALID" or \
+"SAME", and `batch_norm` |
 """
 
 import math
@@ -55,6 +59,7 @@ from lectures_jax.models.flow import Flow
 from lectures_jax.models.gan import Gan, dcgan
 from lectures_jax.models.image_flow import histogram_flow, multiscale_flow
 from lectures_jax.models.transform_net import TransformNet, TransformNetSize
+from lectures_jax.models.unet import UNet
 from lectures_jax.models.vae import Vae
 from lectures_jax.models.yolo import Yolo
 from lectures_jax.nn.classifier import Classifier
@@ -207,6 +212,20 @@ def _stylizer(settings: ModelSettings, rngs: nnx.Rngs) -> TransformNet:
     return TransformNet(size=_size(TransformNetSize, settings["size"]), rngs=rngs)
 
 
+def _segmenter(settings: ModelSettings, rngs: nnx.Rngs) -> UNet:
+    normalize = settings.get("normalize")
+    return UNet(
+        len(settings["classes"]),
+        inputs=settings["inputs"],
+        channels=tuple(settings["channels"]),
+        padding=settings["padding"],
+        batch_norm=settings["batch_norm"],
+        dropout=settings.get("dropout", 0.0),
+        normalize=None if normalize is None else Normalize(**normalize),
+        rngs=rngs,
+    )
+
+
 def _size(cls: type, fields: ModelSettings) -> Any:
     """The size of a model, a frozen dataclass: lists become tuples, so that it can be hashed."""
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
@@ -221,5 +240,6 @@ KINDS: dict[str, Callable[[ModelSettings, nnx.Rngs], Any]] = {
     "flow": _flow,
     "diffusion": _diffusion,
     "stylizer": _stylizer,
+    "segmenter": _segmenter,
 }
 """The builder of each kind."""

@@ -108,7 +108,7 @@ def _some(rule: Rule, least: int, most: int, *, total: int | None = None) -> Rul
 
 
 def _choice(*values: Any) -> Rule:
-    *names, last = (str(value).lower() for value in values)
+    *names, last = (v if isinstance(v, str) else str(v).lower() for v in values)
     return Rule(
         f"{', '.join(names)} or {last}",
         lambda x: any(type(x) is type(v) and x == v for v in values),
@@ -226,6 +226,13 @@ TRANSFORM_NET = {
     "blocks": _whole(0, 64),
     "kernel": _and(_whole(1, 31), "odd", lambda kernel: kernel % 2 == 1),
 }
+UNET = {
+    "channels": STAGES,
+    "padding": _choice("VALID", "SAME"),
+    "batch_norm": FLAG,
+    "dropout": DROPOUT,
+    "normalize": NORMALIZE,
+}
 
 SCHEMA: dict[str, Mapping[str, Any]] = {
     "detector": {
@@ -270,5 +277,11 @@ SCHEMA: dict[str, Mapping[str, Any]] = {
         "sampling_steps": _optional(_whole(1, 100_000)),
     },
     "stylizer": {"size": TRANSFORM_NET},
+    "segmenter": {
+        "classes": CLASSES,
+        "image_size": IMAGE_SIZE,
+        "inputs": INPUTS,
+        "network": {"unet": UNET},
+    },
 }
 """The rules of each kind: of a setting, of the fields of a size, or of each `network`."""

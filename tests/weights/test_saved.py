@@ -23,6 +23,14 @@ VGG = dataclasses.asdict(vgg.VggSize((1, 1), (2, 4), batch_norm=True, hidden=4))
 NORMALIZE = {"mean": [0.5], "std": [0.25]}
 TRANSFORM_NET = dataclasses.asdict(transform_net.TransformNetSize((2, 3, 4), 1, 3))
 XCEPTION = dataclasses.asdict(xception.XceptionSize((2, 4), 1, (4,), 1, (4, 8), (8, 8)))
+UNET = CLASSIFIER | {
+    "network": "unet",
+    "channels": [2, 4],
+    "padding": "SAME",
+    "batch_norm": True,
+    "dropout": 0.25,
+    "normalize": NORMALIZE,
+}
 DETECTOR = {
     "classes": NAMES,
     "image_size": [64, 96],
@@ -92,6 +100,8 @@ MODELS = [
     ("flow", MULTISCALE | {"classes": []}, flow, (4, 4, 1)),
     ("diffusion", DIFFUSION, denoise, SHAPE),
     ("stylizer", {"size": TRANSFORM_NET}, call, (8, 8, 3)),
+    ("segmenter", UNET, call, SHAPE),
+    ("segmenter", UNET | {"padding": "VALID", "batch_norm": False}, call, (18, 20, 1)),
 ]
 IDS = [f"{kind}-{settings.get('network', n)}" for n, (kind, settings, *_) in enumerate(MODELS)]
 
