@@ -1,6 +1,11 @@
 """One value per example, in nats where it is information; the caller averages."""
 
-from lectures_jax.losses.classification import binary_cross_entropy, cross_entropy
+from lectures_jax.losses.boxes import ciou_loss, diou_loss, giou_loss
+from lectures_jax.losses.classification import (
+    binary_cross_entropy,
+    cross_entropy,
+    sigmoid_focal_loss,
+)
 from lectures_jax.losses.diffusion import (
     SnrWeights,
     min_snr_weights,
@@ -28,6 +33,14 @@ from lectures_jax.losses.likelihood import (
     iwae_bound,
 )
 from lectures_jax.losses.regression import squared_error
+from lectures_jax.losses.segmentation import (
+    dice,
+    jaccard,
+    multiclass_dice,
+    multiclass_jaccard,
+    pixel_cross_entropy,
+    pixel_focal,
+)
 from lectures_jax.losses.style import content, style, total_variation
 from lectures_jax.losses.yolo import (
     YoloTerms,
@@ -43,8 +56,11 @@ __all__ = [
     "YoloTerms",
     "binary_cross_entropy",
     "bits_per_dim",
+    "ciou_loss",
     "content",
     "cross_entropy",
+    "dice",
+    "diou_loss",
     "discriminator_hinge",
     "discriminator_minimax",
     "discriminator_relativistic",
@@ -55,9 +71,16 @@ __all__ = [
     "gradient_penalty",
     "r1_penalty",
     "flow_nll",
+    "giou_loss",
     "ignored_slots",
+    "jaccard",
     "min_snr_weights",
+    "multiclass_dice",
+    "multiclass_jaccard",
     "noise_prediction",
+    "pixel_cross_entropy",
+    "pixel_focal",
+    "sigmoid_focal_loss",
     "squared_error",
     "style",
     "total_variation",
