@@ -4,6 +4,7 @@ from lectures_jax.ops.activation import activation_derivative
 from lectures_jax.ops.actnorm import ActNormParams, actnorm, actnorm_inverse, actnorm_statistics
 from lectures_jax.ops.anchors import best_anchor_iou, kmeans_anchors
 from lectures_jax.ops.backprop import LayerGradients, backprop, conv2d_backward, linear_backward
+from lectures_jax.ops.box_formats import box_convert
 from lectures_jax.ops.boxes import (
     box_area,
     ciou,
@@ -12,7 +13,9 @@ from lectures_jax.ops.boxes import (
     diou,
     giou,
     iou,
+    masks_to_boxes,
     pairwise_iou,
+    remove_small_boxes,
     xywh_to_xyxy,
     xyxy_to_cxcywh,
     xyxy_to_xywh,
@@ -166,7 +169,10 @@ __all__ = [
     "cxcywh_to_xyxy",
     "xyxy_to_xywh",
     "xywh_to_xyxy",
+    "box_convert",
     "clip_boxes",
+    "remove_small_boxes",
+    "masks_to_boxes",
     "box_area",
     "iou",
     "giou",

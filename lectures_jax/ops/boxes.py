@@ -5,12 +5,17 @@ Any other unit does, too, where the squares of areas are numbers of float32: coo
 and sides from 10⁻⁹ on.
 """
 
-import math
-from typing import NamedTuple
-
 import jax.numpy as jnp
-from jaxtyping import Array, Float, ScalarLike
+from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
+from lectures_jax.ops._overlap import (
+    area_of,
+    aspect_difference,
+    center_distance,
+    corners_of,
+    overlap_of,
+    ratio,
+)
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.typing import checked
 
@@ -25,7 +30,7 @@ def xyxy_to_cxcywh(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
     Returns:
         Centers and sizes in the same unit.
     """
-    low, high = _corners(boxes)
+    low, high = corners_of(boxes)
     return jnp.concatenate([(low + high) / 2, high - low], axis=-1)
 
 
@@ -39,7 +44,7 @@ def cxcywh_to_xyxy(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
     Returns:
         The upper left and the lower right corner, in the same unit.
     """
-    center, size = _corners(boxes)
+    center, size = corners_of(boxes)
     return jnp.concatenate([center - size / 2, center + size / 2], axis=-1)
 
 
@@ -53,7 +58,7 @@ def xyxy_to_xywh(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
     Returns:
         The upper left corner, then width and height, in the same unit.
     """
-    low, high = _corners(boxes)
+    low, high = corners_of(boxes)
     return jnp.concatenate([low, high - low], axis=-1)
 
 
@@ -67,7 +72,7 @@ def xywh_to_xyxy(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
     Returns:
         The upper left and the lower right corner, in the same unit.
     """
-    low, size = _corners(boxes)
+    low, size = corners_of(boxes)
     return jnp.concatenate([low, low + size], axis=-1)
 
 
@@ -101,7 +106,7 @@ def box_area(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b"]:
     Returns:
         Square pixels, or the square of whatever unit the corners have.
     """
-    return _area(boxes)
+    return area_of(boxes)
 
 
 @checked
@@ -116,7 +121,7 @@ def iou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#b
     Returns:
         Values in [0, 1]; 0 where the union is empty, and where a box has its corners swapped.
     """
-    return _overlap(a, b).iou
+    return overlap_of(a, b).iou
 
 
 @checked
@@ -137,9 +142,9 @@ def giou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#
     Source:
         Rezatofighi et al. (2019), algorithm 1.
     """
-    overlap = _overlap(a, b)
+    overlap = overlap_of(a, b)
     hull = overlap.hull_width * overlap.hull_height
-    return overlap.iou - _ratio(hull - overlap.union, hull)
+    return overlap.iou - ratio(hull - overlap.union, hull)
 
 
 @checked
@@ -159,8 +164,8 @@ def diou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#
     Source:
         Zheng et al. (2020), eq. 7.
     """
-    overlap = _overlap(a, b)
-    return overlap.iou - _center_distance(a, b, overlap)
+    overlap = overlap_of(a, b)
+    return overlap.iou - center_distance(a, b, overlap)
 
 
 @checked
@@ -182,9 +187,9 @@ def ciou(a: Float[Array, "*#b 4"], b: Float[Array, "*#b 4"]) -> Float[Array, "*#
     Source:
         Zheng et al. (2020), eq. 8 to 11.
     """
-    overlap = _overlap(a, b)
-    v = (2 / math.pi * (_aspect_angle(a) - _aspect_angle(b))) ** 2
-    penalty = _center_distance(a, b, overlap) + _ratio(v * v, 1 - overlap.iou + v)
+    overlap = overlap_of(a, b)
+    v = aspect_difference(a, b)
+    penalty = center_distance(a, b, overlap) + ratio(v * v, 1 - overlap.iou + v)
     return overlap.iou - penalty
 
 
@@ -202,50 +207,54 @@ def pairwise_iou(a: Float[Array, "n 4"], b: Float[Array, "m 4"]) -> Float[Array,
     return iou(a[:, None], b[None, :])
 
 
-class _Overlap(NamedTuple):
-    iou: Array
-    union: Array
-    hull_width: Array
-    hull_height: Array
+@checked
+def remove_small_boxes(boxes: Float[Array, "*b 4"], *, min_size: ScalarLike) -> Bool[Array, "*b"]:
+    """Returns which boxes have both sides at least `min_size` long.
+
+    torchvision returns the indices of these boxes instead; a mask keeps its shape under `jit`.
+
+    Args:
+        boxes: corners, in pixels.
+        min_size: least width and height, in pixels.
+
+    Returns:
+        True for boxes to keep; a box with a coordinate that is NaN is not.
+
+    Source:
+        torchvision, `remove_small_boxes`.
+    """
+    low, high = corners_of(boxes)
+    return jnp.all(high - low >= min_size, axis=-1)
 
 
-def _overlap(a: Array, b: Array) -> _Overlap:
-    """Returns what every overlap measure needs; the hull is the smallest box around both."""
-    (a_low, a_high), (b_low, b_high) = _corners(a), _corners(b)
-    sides = jnp.maximum(jnp.minimum(a_high, b_high) - jnp.maximum(a_low, b_low), 0)
-    hull = jnp.maximum(a_high, b_high) - jnp.minimum(a_low, b_low)
-    intersection = sides[..., 0] * sides[..., 1]
-    union = _area(a) + _area(b) - intersection
-    return _Overlap(_ratio(intersection, union), union, hull[..., 0], hull[..., 1])
+@checked
+def masks_to_boxes(masks: Bool[Array, "*b h w"] | Int[Array, "*b h w"]) -> Float[Array, "*b 4"]:
+    """Returns the first and last column and row that each mask touches, `(x1, y1, x2, y2)`.
+
+    As in torchvision, the last column and row are those of the last pixel, so that the box of a
+    single pixel has no area. The box around the pixels' edges, which the readers of `data` give,
+    has one more in `x2` and `y2`.
+
+    Args:
+        masks: True, or not 0, where the object is.
+
+    Returns:
+        float32 in pixels; zeros where a mask is empty.
+
+    Source:
+        torchvision, `masks_to_boxes`.
+    """
+    masks = masks.astype(bool)
+    spans = [_span(jnp.any(masks, axis=axis)) for axis in (-2, -1)]  # of columns, then of rows
+    (x1, x2), (y1, y2) = spans
+    return jnp.stack([x1, y1, x2, y2], axis=-1)
 
 
-def _center_distance(a: Array, b: Array, overlap: _Overlap) -> Array:
-    """Returns the squared distance of the centers over the squared diagonal of the hull."""
-    (a_low, a_high), (b_low, b_high) = _corners(a), _corners(b)
-    offset = (a_low + a_high - b_low - b_high) / 2
-    distance = offset[..., 0] ** 2 + offset[..., 1] ** 2
-    return _ratio(distance, overlap.hull_width**2 + overlap.hull_height**2)
-
-
-def _aspect_angle(boxes: Array) -> Array:
-    low, high = _corners(boxes)
-    width, height = high[..., 0] - low[..., 0], high[..., 1] - low[..., 1]
-    # The gradient of arctan2 is 0/0 at the origin, and a `where` outside would pass the NaN on.
-    point = (width == 0) & (height == 0)
-    return jnp.arctan2(width, jnp.where(point, 1, height))
-
-
-def _ratio(numerator: Array, denominator: Array) -> Array:
-    """Divides, with value and gradient 0 where the denominator is not positive."""
-    positive = denominator > 0
-    # The inner `where` keeps 0/0 out of the gradient, which the outer one alone would not.
-    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)
-
-
-def _area(boxes: Array) -> Array:
-    low, high = _corners(boxes)
-    return (high[..., 0] - low[..., 0]) * (high[..., 1] - low[..., 1])
-
-
-def _corners(boxes: Array) -> tuple[Array, Array]:
-    return boxes[..., :2], boxes[..., 2:]
+def _span(touched: Bool[Array, "*b n"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+    """Returns the first and the last place that is True, 0 and 0 where none is."""
+    place = jnp.arange(touched.shape[-1], dtype=jnp.float32).reshape(
+        (1,) * (touched.ndim - 1) + (-1,)
+    )
+    last = jnp.max(jnp.where(touched, place, 0), axis=-1, initial=0)
+    first = jnp.min(jnp.where(touched, place, last[..., None]), axis=-1, initial=jnp.inf)
+    return jnp.where(jnp.any(touched, axis=-1), first, 0), last

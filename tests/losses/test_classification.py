@@ -1,5 +1,8 @@
 """Cross-entropies: values by hand, optax, and logits far from zero."""
 
+from functools import partial
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from lectures_jax import losses
 from tests.contract import Contract
 
+GOLDEN = np.load(Path(__file__).parent.parent / "golden" / "torchvision_ops.npz")
 LOGITS = np.array([[0.5, -1.0, 2.0, 0.1], [1.0, 0.0, -0.5, 0.3], [0.2, 0.4, 0.6, 0.8]], np.float32)
 LABELS = np.array([2, 0, 3], np.int32)
 TARGETS = np.array([0.0, 0.3, 1.0], np.float32)
@@ -17,6 +21,12 @@ FAR = np.array([-200.0, 200.0, 0.0], np.float32)
 CONTRACT = {
     "cross_entropy": Contract([(LOGITS, LABELS)], edges=[(100 * LOGITS, LABELS)]),
     "binary_cross_entropy": Contract([(LOGITS[:, 0], TARGETS)], edges=[(FAR, TARGETS)]),
+    "sigmoid_focal_loss": Contract([(LOGITS[:, 0], TARGETS)], edges=[(FAR, TARGETS)]),
+    "sigmoid_focal_loss with a root": Contract(
+        [(LOGITS[:, 0], TARGETS)],
+        edges=[(FAR, TARGETS)],
+        op=partial(losses.sigmoid_focal_loss, alpha=None, gamma=0.5),
+    ),
 }
 
 
@@ -83,3 +93,48 @@ def test_cross_entropy_at_the_ends_of_float32_and_of_classes_that_are_ruled_out(
 @pytest.mark.parametrize("label", [-1, 4])
 def test_a_label_out_of_range_is_not_another_class(label):
     assert np.isnan(losses.cross_entropy(jnp.zeros((1, 4)), jnp.array([label])))[0]
+
+
+FOCAL = {
+    "usual": {},
+    "no alpha": {"alpha": None},
+    "gamma 0": {"alpha": 0.5, "gamma": 0.0},
+    "root": {"alpha": 0.75, "gamma": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", FOCAL)
+def test_focal_loss_and_its_gradient_equal_torchvision_s(name):
+    loss = partial(losses.sigmoid_focal_loss, **FOCAL[name])
+    value, pull = jax.vjp(loss, jnp.asarray(GOLDEN["focal/logits"]), GOLDEN["focal/targets"])
+    np.testing.assert_allclose(value, GOLDEN[f"focal/{name}"], rtol=2e-5, atol=1e-6)
+    gradient, expected = np.asarray(pull(jnp.ones(24))[0]), GOLDEN[f"focal/{name}/dx"]
+    assert np.isfinite(gradient).all()
+    theirs = np.isfinite(expected)  # but where 1 − p_t is 0 there
+    assert theirs.sum() >= 20
+    np.testing.assert_allclose(gradient[theirs], expected[theirs], rtol=5e-5, atol=1e-6)
+
+
+def test_focal_loss_by_hand():
+    """p = ¼: an object there costs ¼ (¾)² log 4, none ¾ (¼)² log 4/3."""
+    logit = jnp.log(jnp.float32(1 / 3))
+    one, none = (losses.sigmoid_focal_loss(logit, jnp.float32(y)) for y in (1, 0))
+    np.testing.assert_allclose(one, 0.25 * 0.75**2 * np.log(4), rtol=1e-6)
+    np.testing.assert_allclose(none, 0.75 * 0.25**2 * np.log(4 / 3), rtol=1e-6)
+
+
+def test_focal_loss_keeps_its_digits_where_the_example_is_easy():
+    loss = losses.sigmoid_focal_loss(jnp.float32(-20), jnp.float32(0), alpha=None)
+    np.testing.assert_allclose(loss, np.exp(-20.0) ** 3, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha": 2.0}, r"alpha must be in \[0, 1\], got 2.0"),
+        ({"gamma": -1}, "gamma must be at lea"),
+    ],
+)
+def test_focal_loss_refuses_numbers_out_of_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        losses.sigmoid_focal_loss(jnp.zeros(2), jnp.zeros(2), **options)

@@ -1,6 +1,7 @@
 """Boxes: values by hand, inverse conversions, bounds and symmetries of the overlap measures."""
 
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from lectures_jax import ops
 from tests.contract import Contract
 
+GOLDEN = np.load(Path(__file__).parent.parent / "golden" / "torchvision_ops.npz")
 A = np.array([[0, 0, 4, 3], [2, 1, 9, 8], [5.5, 2, 7, 10]], np.float32)
 B = np.array([[1, 1, 6, 4], [3, 2.5, 5, 6], [0, 0, 3, 4.5]], np.float32)
 POINT = np.array([[2, 3, 2, 3], [0, 0, 0, 0], [1, 1, 1, 1]], np.float32)
@@ -36,6 +38,10 @@ CONTRACT = {
     "xyxy_to_xywh": Contract([(A,)], exact=True),
     "xywh_to_xyxy": Contract([(A,)], exact=True),
     "clip_boxes": Contract([(A,)], edges=[(POINT,)], op=partial(ops.clip_boxes, height=5, width=6)),
+    "remove_small_boxes": Contract(
+        [(A,)], differentiable=False, exact=True, op=partial(ops.remove_small_boxes, min_size=5)
+    ),
+    "masks_to_boxes": Contract([(GOLDEN["masks/masks"],)], differentiable=False, exact=True),
     "box_area": Contract([(A,)], edges=[(POINT,)]),
     "iou": Contract([(A, B)], edges=EDGES),
     "giou": Contract([(A, B), (A, A + 100)], edges=EDGES),
@@ -157,3 +163,24 @@ def test_float16_does_not_overflow_where_the_area_exceeds_65504():
 def test_leading_axes_broadcast():
     values = ops.iou(jnp.asarray(A)[:, None], jnp.asarray(B)[None, :2])
     np.testing.assert_array_equal(values, ops.pairwise_iou(jnp.asarray(A), jnp.asarray(B[:2])))
+
+
+def test_boxes_with_a_short_side_are_small():
+    boxes = jnp.array([[1.0, 1, 4, 4], [0, 0, 9, 2.5], [4, 4, 1, 1], [0, 0, jnp.nan, 9]])
+    keep = ops.remove_small_boxes(boxes, min_size=3)
+    np.testing.assert_array_equal(keep, [True, False, False, False])
+
+
+def test_small_boxes_and_the_boxes_of_masks_are_torchvision_s():
+    keep = ops.remove_small_boxes(jnp.asarray(GOLDEN["small/boxes"]), min_size=12.5)
+    np.testing.assert_array_equal(keep, GOLDEN["small/keep"])
+    masks = jnp.asarray(GOLDEN["masks/masks"])
+    for kind in (bool, jnp.int32):
+        boxes = ops.masks_to_boxes(masks.astype(kind))
+        np.testing.assert_array_equal(boxes, GOLDEN["masks/boxes"])
+
+
+def test_the_boxes_of_masks_by_hand():
+    masks = jnp.zeros((3, 4, 6), bool).at[0, 1:3, 2:5].set(True).at[1, 3, 0].set(True)
+    expected = [[2, 1, 4, 2], [0, 3, 0, 3], [0, 0, 0, 0]]  # the last is empty
+    np.testing.assert_array_equal(ops.masks_to_boxes(masks), expected)

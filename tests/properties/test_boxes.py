@@ -4,12 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 from hypothesis import strategies as st
 
-from lectures_jax import ops
+from lectures_jax import losses, ops
 from lectures_jax.testing import strategies
 from lectures_jax.testing.properties import LawTest, between, close, equal, gradient, law
 
 A, B = strategies.boxes(6), strategies.boxes(6)
 REAL = strategies.boxes(6, kinds=("plain", "copy", "touching", "huge"))
+MASKS = strategies.masks((3, 7, 9))
+ANGLES = strategies.reals((6, 1), low=-180, high=180)
 NESTED = strategies.boxes(6, kinds=("plain",))
 
 
@@ -80,6 +82,14 @@ class OverlapTest(LawTest):
         for measure in (ops.iou, ops.giou, ops.diou, ops.ciou):
             between(self.apply(gradient(measure), a, b), -1e6, 1e6)
 
+    @law(a=A, b=B)
+    def test_losses_of_boxes_are_bounded_symmetric_and_have_finite_gradients(self, a, b):
+        for loss, most in ((losses.giou_loss, 2), (losses.diou_loss, 2), (losses.ciou_loss, 3)):
+            value = self.apply(loss, a, b)
+            between(value, 0, most)
+            close(self.apply(loss, b, a), value)
+            between(self.apply(gradient(loss), a, b), -1e6, 1e6)
+
 
 class FormsTest(LawTest):
     @law(a=A)
@@ -93,6 +103,38 @@ class FormsTest(LawTest):
         form = self.apply(ops.xyxy_to_xywh, a)
         equal(self.apply(ops.xywh_to_xyxy, form), a)
         equal(form[:, :2], a[:, :2])
+
+    @law(a=NESTED, angle=ANGLES)
+    def test_the_corners_of_a_rotated_box_give_it_back(self, a, angle):
+        form = jnp.concatenate([a, angle], axis=1)
+        there = self.apply(ops.box_convert, form, source="cxcywhr", target="xyxyxyxy")
+        back = self.apply(ops.box_convert, there, source="xyxyxyxy", target="cxcywhr")
+        close(back[:, :4], form[:, :4], atol=1e-3)
+        turn = jnp.deg2rad(back[:, 4:] - angle)  # -180 and 180 are one turn
+        between(jnp.cos(turn), 1 - 1e-4, 1)
+
+    @law(a=NESTED)
+    def test_a_rotated_box_that_is_not_turned_is_the_upright_one(self, a):
+        form = jnp.concatenate([a, jnp.zeros((6, 1))], axis=1)
+        corners = self.apply(ops.box_convert, form, source="xywhr", target="xyxyxyxy")
+        upright = self.apply(ops.box_convert, a, source="xywh", target="xyxy")
+        equal(corners[:, jnp.array([0, 1, 4, 5])], upright)
+
+    @law(masks=MASKS)
+    def test_the_box_of_a_mask_is_the_smallest_around_its_pixels(self, masks):
+        boxes = self.apply(ops.masks_to_boxes, masks)
+        for mask, box in zip(np.asarray(masks), np.asarray(boxes), strict=True):
+            rows, columns = np.nonzero(mask)
+            if rows.size:
+                equal(box, np.float32([columns.min(), rows.min(), columns.max(), rows.max()]))
+            else:
+                equal(box, np.zeros(4, np.float32))
+
+    @law(a=A)
+    def test_what_is_not_small_has_at_least_the_area_of_the_least_square(self, a):
+        keep = self.apply(ops.remove_small_boxes, a, min_size=4)
+        area = self.apply(ops.box_area, a)
+        assert bool(jnp.all(jnp.where(keep, area >= 16, True)))
 
     @law(a=A)
     def test_clipping_twice_is_clipping_once_and_stays_in_the_image(self, a):

@@ -46,6 +46,18 @@ class ClassificationTest(LawTest):
         close(mirrored, loss, rtol=1e-5, atol=2e-3)
 
     @law(logits=SCORE, target=TARGET)
+    def test_focal_loss_is_at_most_the_cross_entropy_and_symmetric(self, logits, target):
+        loss = self.apply(losses.sigmoid_focal_loss, logits, target, alpha=None)
+        whole = self.apply(losses.binary_cross_entropy, logits, target)
+        between(loss, 0, whole + 1e-6 * whole)
+        mirrored = self.apply(losses.sigmoid_focal_loss, -logits, 1 - target, alpha=None)
+        close(mirrored, loss, rtol=1e-4, atol=2e-3)
+        entropy = self.apply(losses.sigmoid_focal_loss, logits, target, alpha=None, gamma=0.0)
+        close(entropy, whole)
+        grads = self.apply(gradient(losses.sigmoid_focal_loss), logits, target, gamma=0.5)
+        between(grads, -1e5, 1e5)
+
+    @law(logits=SCORE, target=TARGET)
     def test_the_gradient_of_binary_cross_entropy_is_what_is_missing(self, logits, target):
         grads = self.apply(gradient(losses.binary_cross_entropy), logits, target)
         close(grads, jax.nn.sigmoid(logits) - target)
