@@ -78,7 +78,7 @@ FIRST = {  # whose results have the dtype of one argument, as their docstrings s
     "x": {"solve_ddim", "solve_heun", "solve_dpm", "invert_diffusion", "ode_log_prob"},
     "x of a bound": {"variational_bound"},
     "target": {"fit_latent_map", "fit_rotation"},
-    "what is chosen or split": {"nms", "soft_nms", "yolo_decode", "yolo_encode"},
+    "what is chosen or split": {"nms", "diou_nms", "soft_nms", "yolo_decode", "yolo_encode"},
 }
 
 

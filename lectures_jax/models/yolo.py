@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
-from lectures_jax import ops
 from lectures_jax.models.darknet import Darknet
 from lectures_jax.nn.convolution import Conv, ConvNorm
+from lectures_jax.nn.detection import Detections, Suppression, detect
 from lectures_jax.nn.images import check_images
 from lectures_jax.nn.pyramid import Lateral, Neck
-from lectures_jax.typing import Key
+from lectures_jax.typing import Key, check_positive
 
 STRIDES = (32, 16, 8)
 """Pixels per cell of the three heads, the coarsest first."""
@@ -55,15 +55,6 @@ FULL = YoloSize()
 
 SMALL = YoloSize(12, 2, (24, 48, 96, 192), (1, 2, 2, 1), (96, 48, 32), 0)
 """The same network for two CPU cores: about 0.8 million parameters."""
-
-
-class Detections(NamedTuple):
-    """The objects in each image, by falling score; rows that are not `valid` are padding."""
-
-    boxes: Float[Array, "b k 4"]
-    scores: Float[Array, "b k"]
-    labels: Int[Array, "b k"]
-    valid: Bool[Array, "b k"]
 
 
 class Head(nnx.Module):
@@ -161,6 +152,8 @@ class Yolo(nnx.Module):
         max_outputs: int = 100,
         score_threshold: float = 0.01,
         iou_threshold: float = 0.5,
+        sigma: float = 0.5,
+        suppression: Suppression = "hard",
         class_agnostic: bool = False,
     ) -> Detections:
         """Returns the objects in each image, after suppression; compiled once for a shape.
@@ -173,70 +166,35 @@ class Yolo(nnx.Module):
             images: in [0, 1].
             max_outputs: largest number of boxes per image.
             score_threshold: boxes with a lower score are dropped.
-            iou_threshold: boxes whose IoU with a box of higher score is larger are suppressed.
+            iou_threshold: a box is suppressed if its IoU ("hard"), or its IoU less the distance of
+                the centers ("diou"), with a box of higher score is larger.
+            sigma: width of the Gaussian by which "soft" lowers the scores of boxes that overlap.
+            suppression: "hard", "soft" or "diou"; see `ops.nms`, `ops.soft_nms`, `ops.diou_nms`.
             class_agnostic: a box carries its best class only, and suppresses boxes of any class.
+
+        Raises:
+            ValueError: if `suppression` is none of those, or a number is out of its range.
         """
         check_images(images, channels=3)
+        check_positive(sigma=sigma)
         return _predict(
             *nnx.split(nnx.view(self, use_running_average=True)),
             images,
             max_outputs=max_outputs,
             score_threshold=score_threshold,
             iou_threshold=iou_threshold,
+            sigma=sigma,
+            suppression=suppression,
             class_agnostic=class_agnostic,
         )
 
 
-@partial(jax.jit, static_argnums=0, static_argnames=("max_outputs", "class_agnostic"))
-def _predict(
-    structure: Any, state: Any, images: Array, *, class_agnostic: bool, **thresholds
-) -> Detections:
+@partial(
+    jax.jit,
+    static_argnums=0,
+    static_argnames=("max_outputs", "suppression", "class_agnostic"),
+)
+def _predict(structure: Any, state: Any, images: Array, **options) -> Detections:
     model = nnx.merge(structure, state)
-    height, width = images.shape[1:3]
-    heads = [
-        ops.yolo_decode(raw, jnp.asarray(anchors, raw.dtype), stride=stride)
-        for raw, anchors, stride in zip(model(images), model.anchors, STRIDES, strict=True)
-    ]
-    boxes, objectness, classes = (jnp.concatenate(x, axis=1) for x in zip(*heads, strict=True))
-    boxes = ops.clip_boxes(boxes, height=height, width=width)
-    scores = jax.nn.sigmoid(objectness)[..., None] * jax.nn.sigmoid(classes)
-    select = partial(_select, class_agnostic=class_agnostic, **thresholds)
-    return Detections(*jax.vmap(select)(boxes, scores))
-
-
-def _select(
-    boxes: Float[Array, "n 4"],
-    scores: Float[Array, "n c"],
-    *,
-    max_outputs: int,
-    score_threshold: Float[Array, ""],
-    iou_threshold: Float[Array, ""],
-    class_agnostic: bool,
-) -> tuple[Array, Array, Array, Array]:
-    """Suppresses the boxes of one image."""
-    if class_agnostic:
-        labels = jnp.argmax(scores, axis=1).astype(jnp.int32)
-        scores = jnp.max(scores, axis=1)
-        owner = jnp.arange(len(boxes))
-    else:
-        owner, labels = jnp.divmod(jnp.arange(scores.size, dtype=jnp.int32), scores.shape[1])
-        scores = scores.ravel()
-    # A cut before suppression: the 100 outputs lie among 512 candidates, but for images that are
-    # more crowded than COCO's.
-    scores, best = jax.lax.top_k(scores, min(len(scores), max(512, 4 * max_outputs)))
-    boxes, labels = boxes[owner[best]], labels[best]
-    kept = ops.nms(
-        boxes,
-        scores,
-        None if class_agnostic else labels,
-        max_outputs=max_outputs,
-        iou_threshold=iou_threshold,
-        score_threshold=score_threshold,
-    )
-    valid = kept.valid
-    return (
-        jnp.where(valid[:, None], boxes[kept.indices], 0),
-        jnp.where(valid, scores[kept.indices], 0),
-        jnp.where(valid, labels[kept.indices], -1),
-        valid,
-    )
+    _, height, width, _ = images.shape
+    return detect(model(images), model.anchors, STRIDES, image_size=(height, width), **options)

@@ -87,7 +87,7 @@ from lectures_jax.ops.latent import (
 )
 from lectures_jax.ops.linear import PerceptronFit, linear, perceptron, train_perceptron
 from lectures_jax.ops.made import autoregressive_masks
-from lectures_jax.ops.nms import Selection, nms, soft_nms
+from lectures_jax.ops.nms import Selection, diou_nms, nms, soft_nms
 from lectures_jax.ops.normalization import (
     Moments,
     SpectralNormResult,
@@ -181,6 +181,7 @@ __all__ = [
     "pairwise_iou",
     "Selection",
     "nms",
+    "diou_nms",
     "soft_nms",
     "shape_iou",
     "best_anchor_iou",

@@ -18,31 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
+
+from lectures_jax.ops._measures import Candidates, Measure, intersection_over_union
 
 TOP_K_LIMIT = 512  # above it, sorting everything is faster than `top_k` on a CPU
 BY_CLASS_LIMIT = 1024  # outputs above which testing only within a class outweighs an early end
 LAST = np.int32(np.iinfo(np.int32).max)
 
-
-class Candidates(NamedTuple):
-    """Boxes in the order in which they are taken.
-
-    Attributes:
-        corners: x1, y1, x2, y2.
-        area: not clamped, so negative for swapped corners.
-        rank: place by falling score.
-        label: class, if classes count.
-    """
-
-    corners: Float[Array, "4 n"]
-    area: Float[Array, " n"]
-    rank: Int[Array, " n"]
-    label: Int[Array, " n"] | None
-
-
-Measure = Callable[[Candidates, Candidates], Array]
-"""The overlap of n boxes with m boxes, `[n, m]`; NaN where a corner is NaN."""
 
 Suppresses = Callable[[Candidates, Candidates], Array]
 """Whether each of n boxes suppresses each of m boxes if it is taken first, `[n, m]`."""
@@ -63,17 +46,6 @@ class Plan(NamedTuple):
     resolve: Callable[[Candidates, Array, Suppresses], tuple[Array, Array]]
     block: int
     tile: int
-
-
-def intersection_over_union(a: Candidates, b: Candidates) -> Array:
-    """Returns the IoU `[n, m]` in torchvision's order of operations, for the same bits."""
-    x1, y1, x2, y2 = (x[:, None] for x in a.corners)
-    u1, v1, u2, v2 = (x[None, :] for x in b.corners)
-    width = _maximum(jnp.zeros_like(x1), _minimum(x2, u2) - _maximum(x1, u1))
-    height = _maximum(jnp.zeros_like(x1), _minimum(y2, v2) - _maximum(y1, v1))
-    intersection = width * height
-    # Without a guard: 0/0 is NaN, which is above no threshold.
-    return intersection / (a.area[:, None] + b.area[None, :] - intersection)
 
 
 def search(
@@ -225,15 +197,6 @@ def _resolve_by_fixed_point(
     keep, _ = lax.while_loop(lambda state: state[1], improve, (alive, jnp.bool_(True)))
     number = jnp.cumsum(keep, dtype=jnp.int32)
     return jnp.where(keep, number - 1, size), number[-1]
-
-
-def _maximum(a: Array, b: Array) -> Array:
-    # C++'s max. `jnp.maximum` passes NaN on from both sides and takes several times as long.
-    return jnp.where(a < b, b, a)
-
-
-def _minimum(a: Array, b: Array) -> Array:
-    return jnp.where(b < a, b, a)
 
 
 def _candidates(boxes: Array, labels: Array | None, order: Array, rank: Array) -> Candidates:

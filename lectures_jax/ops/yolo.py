@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from lectures_jax.ops._exponential import MOST_LOG_SIZE, bounded_exp
 from lectures_jax.ops._precision import in_float32
 from lectures_jax.ops.boxes import cxcywh_to_xyxy, iou, xyxy_to_cxcywh
-from lectures_jax.typing import check_count, checked
+from lectures_jax.typing import check_count, check_range, checked
 
 
 class Predictions(NamedTuple):
@@ -82,7 +82,11 @@ def _cell_corners(height: int, width: int, dtype: jnp.dtype) -> Float[Array, "h 
 @checked
 @in_float32
 def yolo_boxes(
-    offsets: Float[Array, "*b h w a 4"], anchors: Float[Array, "a 2"], *, stride: int
+    offsets: Float[Array, "*b h w a 4"],
+    anchors: Float[Array, "a 2"],
+    *,
+    stride: int,
+    scale_xy: int | float = 1.0,
 ) -> Float[Array, "*b h w a 4"]:
     """Returns the boxes that `t_x, t_y, t_w, t_h` encode.
 
@@ -93,25 +97,36 @@ def yolo_boxes(
         offsets: `t_x, t_y, t_w, t_h` of each slot.
         anchors: width and height of this head's anchors, in pixels.
         stride: pixels per cell.
+        scale_xy: s of `s σ(t_xy) − (s − 1)/2 + c_xy`; above 1 a center may leave its cell.
 
     Returns:
         Corners in pixels, not clipped to the image.
 
+    Raises:
+        ValueError: if `scale_xy` is below 1.
+
     Source:
-        Redmon & Farhadi (2018), sec. 2.1.
+        Redmon & Farhadi (2018), sec. 2.1; for `scale_xy` Bochkovskiy et al. (2020), sec. 3.4.
     """
+    check_range(scale_xy=scale_xy, low=1)
     height, width = offsets.shape[-4:-2]
     corners = _cell_corners(height, width, offsets.dtype)
     corners = corners.reshape((1,) * (offsets.ndim - 4) + corners.shape)
     anchors = anchors.astype(offsets.dtype).reshape((1,) * (offsets.ndim - 2) + anchors.shape)
-    center = (jax.nn.sigmoid(offsets[..., :2]) + corners) * stride
+    place = jax.nn.sigmoid(offsets[..., :2])
+    place = place if scale_xy == 1 else scale_xy * place - (scale_xy - 1) / 2
+    center = (place + corners) * stride
     size = anchors * bounded_exp(offsets[..., 2:], most=MOST_LOG_SIZE)
     return cxcywh_to_xyxy(jnp.concatenate([center, size], axis=-1))
 
 
 @checked
 def yolo_decode(
-    raw: Float[Array, "*b h w f"], anchors: Float[Array, "a 2"], *, stride: int
+    raw: Float[Array, "*b h w f"],
+    anchors: Float[Array, "a 2"],
+    *,
+    stride: int,
+    scale_xy: int | float = 1.0,
 ) -> Predictions:
     """Returns the boxes, objectness and class logits of every slot of one head.
 
@@ -121,12 +136,13 @@ def yolo_decode(
         raw: output of the head; per anchor `t_x, t_y, t_w, t_h`, objectness, one logit per class.
         anchors: width and height of this head's anchors, in pixels.
         stride: pixels per cell.
+        scale_xy: how far a center may leave its cell, see `yolo_boxes`; 1 is not at all.
 
     Returns:
         Boxes in xyxy pixels, not clipped to the image; objectness and classes as logits.
 
     Raises:
-        ValueError: if the channels do not divide among the anchors.
+        ValueError: if the channels do not divide among the anchors, or `scale_xy` is below 1.
 
     Source:
         Redmon & Farhadi (2018), sec. 2.1 to 2.3.
@@ -135,7 +151,7 @@ def yolo_decode(
     *batch, height, width, count, entries = slots.shape
     flat = (*batch, height * width * count)
     return Predictions(
-        yolo_boxes(slots[..., :4], anchors, stride=stride).reshape(*flat, 4),
+        yolo_boxes(slots[..., :4], anchors, stride=stride, scale_xy=scale_xy).reshape(*flat, 4),
         slots[..., 4].reshape(flat),
         slots[..., 5:].reshape(*flat, entries - 5),
     )

@@ -33,10 +33,19 @@ CONTRACT = {
     "nms among candidates": Contract(
         [(BOXES, SCORES)], op=partial(ops.nms, max_outputs=3, candidates=3), differentiable=(1,)
     ),
+    "diou_nms": Contract(
+        [(BOXES, SCORES)], op=partial(ops.diou_nms, max_outputs=3), differentiable=(1,), exact=True
+    ),
+    "diou_nms by class": Contract(
+        [(BOXES, SCORES, LABELS)], op=partial(ops.diou_nms, max_outputs=6), differentiable=(1,)
+    ),
     "soft_nms": Contract(
         [(BOXES, SCORES)],
         edges=[(BOXES * 0, SCORES), (BOXES, SCORES * 0)],
         op=partial(ops.soft_nms, max_outputs=3),
+    ),
+    "soft_nms by class": Contract(
+        [(BOXES, SCORES, LABELS)], op=partial(ops.soft_nms, max_outputs=6)
     ),
 }
 
@@ -214,6 +223,54 @@ def test_gradient_goes_to_the_scores_kept():
     np.testing.assert_array_equal(grad(jnp.asarray(SCORES)), [0, 0, 1, 1, 0])
 
 
+def distance_reference(boxes, scores, threshold, labels):
+    """Suppression by DIoU as one would write it on paper, in float32."""
+    kept = []
+    with np.errstate(all="ignore"):
+        for i in np.argsort(-scores, kind="stable"):
+            for j in kept:
+                low, high = (
+                    np.maximum(boxes[i, :2], boxes[j, :2]),
+                    np.minimum(boxes[i, 2:], boxes[j, 2:]),
+                )
+                shared = np.prod(np.maximum(high - low, np.float32(0)))
+                areas = [np.prod(boxes[k, 2:] - boxes[k, :2]) for k in (i, j)]
+                offset = (boxes[i, :2] + boxes[i, 2:] - boxes[j, :2] - boxes[j, 2:]) / 2
+                hull = np.maximum(boxes[i, 2:], boxes[j, 2:]) - np.minimum(
+                    boxes[i, :2], boxes[j, :2]
+                )
+                penalty = (offset**2).sum() / (hull**2).sum() if offset.any() else np.float32(0)
+                diou = shared / (sum(areas) - shared) - penalty
+                if float(diou) > threshold and labels[i] == labels[j]:
+                    break
+            else:
+                kept.append(int(i))
+    return kept
+
+
+@pytest.mark.parametrize("scene", ["plain-300-0.1", "grid-40-0.3", "plain-40-0.5"])
+def test_suppression_by_distance_equals_the_plain_loop(scene):
+    boxes, scores, labels = (GOLDEN[f"{scene}-{part}"] for part in ("boxes", "scores", "labels"))
+    for threshold in (-0.2, 0.15, 0.45):
+        run_diou = partial(ops.diou_nms, max_outputs=len(boxes), diou_threshold=threshold)
+        for classes in (labels, None):
+            same = np.zeros(len(boxes)) if classes is None else classes
+            expected = distance_reference(boxes, scores, threshold, same)
+            given = None if classes is None else jnp.asarray(classes)
+            assert kept(run_diou(jnp.asarray(boxes), jnp.asarray(scores), given)) == expected
+
+
+def test_suppression_by_distance_by_hand():
+    """IoU 1/3 and centers 5 apart in a hull of diagonal² 325: DIoU 1/3 − 25/325 = 0.256."""
+    boxes = jnp.array([[0.0, 0, 10, 10], [5, 0, 15, 10], [0, 0, 10, 10]])
+    scores = jnp.array([0.9, 0.8, 0.7])
+    assert kept(ops.nms(boxes, scores, max_outputs=3, iou_threshold=0.3)) == [0]
+    assert kept(ops.diou_nms(boxes, scores, max_outputs=3, diou_threshold=0.3)) == [0, 1]
+    assert kept(ops.diou_nms(boxes, scores, max_outputs=3, diou_threshold=0.25)) == [0]
+    points = jnp.zeros((2, 4))  # neither an area nor a distance
+    assert kept(ops.diou_nms(points, scores[:2], max_outputs=3, diou_threshold=0.0)) == [0, 1]
+
+
 def test_soft_suppression_by_hand():
     """The second box overlaps the first by 1/3 and falls below the third."""
     boxes = jnp.array([[0.0, 0, 10, 10], [5, 0, 15, 10], [40, 0, 50, 10]])
@@ -241,6 +298,24 @@ def test_soft_suppression_equals_the_plain_loop(scene):
     np.testing.assert_allclose(selection.scores, [s for _, s in expected[:12]], rtol=1e-5)
 
 
+def test_soft_suppression_lowers_scores_within_a_class_only():
+    """As each class alone: its boxes and scores, joined by falling score."""
+    boxes, scores, labels = (
+        GOLDEN[f"plain-40-0.3-{part}"] for part in ("boxes", "scores", "labels")
+    )
+    take = partial(ops.soft_nms, jnp.asarray(boxes), max_outputs=40)
+    expected = []
+    for label in np.unique(labels):
+        alone = take(jnp.where(labels == label, scores, jnp.nan))
+        expected += [*zip(alone.scores.tolist(), alone.indices.tolist(), strict=True)][
+            : int(alone.valid.sum())
+        ]
+    joined = take(jnp.asarray(scores), jnp.asarray(labels))
+    order = sorted(expected, key=lambda pair: -pair[0])
+    assert joined.indices.tolist() == [index for _, index in order]
+    np.testing.assert_allclose(joined.scores, [score for score, _ in order], rtol=1e-6)
+
+
 def test_soft_suppression_ends_at_the_threshold_and_drops_nan():
     boxes = jnp.array([[0.0, 0, 10, 10], [0, 0, 10, 10], [40, 0, 50, 10], [60, 0, 70, 10]])
     scores = jnp.array([0.9, 0.8, jnp.nan, 0.3])
@@ -248,7 +323,7 @@ def test_soft_suppression_ends_at_the_threshold_and_drops_nan():
     assert kept(selection) == [0, 3]  # 0.8 exp(-2) = 0.11
 
 
-@pytest.mark.parametrize("search", [ops.nms, ops.soft_nms])
+@pytest.mark.parametrize("search", [ops.nms, ops.diou_nms, ops.soft_nms])
 def test_no_boxes_give_no_results(search):
     selection = search(jnp.zeros((0, 4)), jnp.zeros(0), max_outputs=2)
     np.testing.assert_array_equal(selection.indices, [-1, -1])
@@ -271,7 +346,7 @@ def test_what_does_not_fit_together_is_refused(change, message):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
-@pytest.mark.parametrize("search", [ops.nms, ops.soft_nms])
+@pytest.mark.parametrize("search", [ops.nms, ops.diou_nms, ops.soft_nms])
 def test_a_score_equal_to_the_threshold_is_not_above_it(search, dtype):
     box, score = jnp.array([[0, 0, 1, 1]], dtype), jnp.array([0.3], dtype)
     for threshold in (0.3, jnp.float32(0.3)):

@@ -39,6 +39,9 @@ CONTRACT = {
         op=partial(ops.yolo_boxes, stride=8),
     ),
     "yolo_decode": Contract([(RAW, HEAD)], op=partial(ops.yolo_decode, stride=8)),
+    "yolo_decode beyond the cell": Contract(
+        [(RAW, HEAD)], op=partial(ops.yolo_decode, stride=8, scale_xy=1.1)
+    ),
     "shape_iou": Contract([(HEAD, np.concatenate([HEAD, HEAD]) + 1.5)]),
     "yolo_encode": Contract(
         [(BOXES, LABELS, VALID, ANCHORS)],
@@ -85,6 +88,18 @@ def test_the_head_is_read_as_x_y_width_height_objectness_classes():
     np.testing.assert_allclose(decoded.boxes[0], [-4, -6, 16, 14], atol=1e-5)
     np.testing.assert_allclose(decoded.objectness, [5])
     np.testing.assert_allclose(decoded.classes, [[6, 7]])
+
+
+def test_a_scale_lets_a_center_leave_its_cell_and_keeps_the_middle():
+    """σ(log 3) = 3/4: 1.2 · 3/4 − 0.1 = 0.8 of a cell of 8 pixels; σ(0) stays at 0.5."""
+    raw = jnp.zeros((1, 1, 6)).at[0, 0, 0].set(np.log(3))
+    anchors = jnp.array([[10.0, 20]])
+    box = ops.yolo_decode(raw, anchors, stride=8, scale_xy=1.2).boxes[0]
+    np.testing.assert_allclose(box, [6.4 - 5, 4 - 10, 6.4 + 5, 4 + 10], rtol=1e-6)
+    far = ops.yolo_decode(raw.at[..., :2].set(50.0), anchors, stride=8, scale_xy=1.2).boxes[0]
+    np.testing.assert_allclose((far[:2] + far[2:]) / 2, [8.8, 8.8], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"scale_xy must be at least 1, got 0\.5"):
+        ops.yolo_decode(raw, anchors, stride=8, scale_xy=0.5)
 
 
 def test_the_first_cell_coordinate_is_the_column():

@@ -109,6 +109,24 @@ class SuppressionTest(LawTest):
         equal(jnp.any(kept.valid), jnp.any(scores > 0.5))
 
 
+class DistanceSuppressionTest(LawTest):
+    def keep(self, *arrays):
+        kept = self.apply(ops.diou_nms, *arrays, max_outputs=COUNT, diou_threshold=THRESHOLD)
+        return np.asarray(kept.indices)[np.asarray(kept.valid)].tolist()
+
+    @law(boxes=BOXES, scores=SCORES, labels=LABELS)
+    def test_no_two_of_a_class_have_a_diou_above_the_threshold(self, boxes, scores, labels):
+        kept = self.keep(boxes, scores, labels)
+        diou = np.asarray(ops.diou(boxes[:, None], boxes[None]))
+        assert kept[0] == jnp.argmax(scores)
+        for place, row in enumerate(kept):
+            for other in kept[:place]:
+                assert labels[row] != labels[other] or diou[row, other] <= THRESHOLD + 1e-6
+        for row in set(range(COUNT)) - set(kept):
+            rivals = [o for o in kept if labels[o] == labels[row] and scores[o] >= scores[row]]
+            assert any(diou[row, other] > THRESHOLD - 1e-6 for other in rivals)
+
+
 class SoftSuppressionTest(LawTest):
     def take(self, boxes, scores, **options):
         return self.apply(ops.soft_nms, boxes, scores, max_outputs=COUNT, **options)
