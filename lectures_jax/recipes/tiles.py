@@ -16,6 +16,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax.models.transform_net import InstanceNorm, TransformNet, TransformNetSize
+from lectures_jax.nn.image_sizes import ImageSizes
+from lectures_jax.recipes.overlap_tiles import join_tiles, mirrored_crop
 
 TILE = 640  # rows and columns, a multiple of four: 0.9 GB for the published network
 SQUARE = 128  # rows and columns of the squares for mean and variance, a multiple of four
@@ -42,17 +44,14 @@ def paint_tiles(
         moments: of each instance normalization, in the order of their calls; by default those of
             `estimate_moments`. With those of the whole image the result is that of the whole image.
     """
-    margin = reach(model.size)
     moments = estimate_moments(model, image) if moments is None else moments
-    (rows, height), (columns, width) = (_spans(n, margin) for n in image.shape[:2])
-    painted = np.empty(image.shape, np.float32)
-    for top, first_row, last_row in rows:
-        for left, first, last in columns:
-            crop = _crop(image, (top, left), (height, width))
-            tile = np.asarray(_paint_tile(model, tuple(moments), jnp.asarray(crop)[None]))[0]
-            kept = tile[first_row - top : last_row - top, first - left : last - left]
-            painted[first_row:last_row, first:last] = kept
-    return painted
+    height, width = (min(TILE, _even(n)) for n in image.shape[:2])
+
+    def paint(crop: Float[np.ndarray, "s t 3"]) -> Float[np.ndarray, "s t 3"]:
+        return np.asarray(_paint_tile(model, tuple(moments), jnp.asarray(crop)[None]))[0]
+
+    sizes = ImageSizes(factor=4, least=4, reach=reach(model.size))
+    return join_tiles(image, paint, sizes=sizes, tile=(height, width))
 
 
 def estimate_moments(model: TransformNet, image: Float[np.ndarray, "h w 3"]) -> list[Moments]:
@@ -70,7 +69,7 @@ def estimate_moments(model: TransformNet, image: Float[np.ndarray, "h w 3"]) -> 
         np.linspace(0, _even(n) - side, SQUARES).astype(int).tolist()
         for n, side in zip(image.shape[:2], sides, strict=True)
     )
-    squares = [_crop(image, (row, column), sides) for row in rows for column in columns]
+    squares = [mirrored_crop(image, (row, column), sides) for row in rows for column in columns]
     return _moments_of(model, jnp.asarray(np.stack(squares)))
 
 
@@ -126,27 +125,6 @@ def _normalized(norm: InstanceNorm, x: Array, moments: Moments) -> Array:
 def _mean(x: Float[Array, "n s t c"]) -> Float[Array, "1 1 1 c"]:
     """Over all cells; square by square, since one sum over millions would lose digits."""
     return jnp.mean(jnp.mean(x, axis=(1, 2), keepdims=True), axis=0, keepdims=True)
-
-
-def _spans(side: int, margin: int) -> tuple[list[tuple[int, int, int]], int]:
-    """Where each tile begins, and the rows or columns that it gives; then their common size."""
-    padded = _even(side)
-    size = min(TILE, padded)
-    count = 1 + -(-(padded - size) // (size - 2 * margin)) if padded > size else 1
-    starts = [min(n * (size - 2 * margin), padded - size) for n in range(count)]
-    ends = [start + size - margin for start in starts[:-1]] + [side]
-    return list(zip(starts, [0, *ends[:-1]], ends, strict=True)), size
-
-
-def _crop(
-    image: Float[np.ndarray, "h w 3"], corner: Sequence[int], size: Sequence[int]
-) -> Float[np.ndarray, "s t 3"]:
-    """A part of the image, which is continued by its reflection below and to the right."""
-    rows, columns = (
-        np.minimum(index := np.arange(start, start + length) % (2 * n), 2 * n - 1 - index)
-        for start, length, n in zip(corner, size, image.shape[:2], strict=True)
-    )
-    return image[np.ix_(rows, columns)]
 
 
 def _even(n: int) -> int:
