@@ -34,8 +34,19 @@ from lectures_jax.metrics.generative import (
     nearest_neighbor_ratio,
 )
 from lectures_jax.metrics.image import high_frequency_energy, psnr
+from lectures_jax.metrics.instances import InstanceCounts, instance_counts, instance_precision
 from lectures_jax.metrics.latent import AggregateScores, active_units, aggregate_posterior
 from lectures_jax.metrics.likelihood import effective_sample_size
+from lectures_jax.metrics.segmentation import (
+    boundary_f1,
+    class_dice,
+    class_iou,
+    mean_accuracy,
+    mean_dice,
+    mean_iou,
+    pixel_accuracy,
+    pixel_confusion,
+)
 
 __all__ = [
     "ClassScores",
@@ -50,6 +61,17 @@ __all__ = [
     "match_detections",
     "precision_recall",
     "voc_ap",
+    "boundary_f1",
+    "class_dice",
+    "class_iou",
+    "mean_accuracy",
+    "mean_dice",
+    "mean_iou",
+    "pixel_accuracy",
+    "pixel_confusion",
+    "InstanceCounts",
+    "instance_counts",
+    "instance_precision",
     "ManifoldScores",
     "ModeCoverage",
     "class_histogram",

@@ -24,13 +24,18 @@ DETECTION = (*PREDICTED, BOXES[:, :3] + 1, CLASSES[:, :3], np.ones((2, 3), bool)
 FACTORS = np.stack([np.arange(40) % 2, np.arange(40) % 5], axis=1)
 CODES = (FACTORS[:, [1, 0, 1]] + RNG.normal(size=(40, 3))).astype(np.float32)
 KEY = jax.random.key(0)
+MASKS = RNG.integers(0, 3, (2, 5, 6))
+COUNTS = np.array([[3, 1], [0, 2]])
 
 CASES = {
     "accuracy": (metrics.accuracy, LOGITS, LABELS),
     "active_units": (metrics.active_units, A),
     "aggregate_posterior": (partial(metrics.aggregate_posterior, KEY), A, A - 1),
+    "boundary_f1": (partial(metrics.boundary_f1, num_classes=3), MASKS, MASKS[::-1]),
+    "class_dice": (metrics.class_dice, COUNTS),
     "class_histogram": (partial(metrics.class_histogram, num_classes=3), LABELS),
-    "class_scores": (metrics.class_scores, np.array([[3, 1], [0, 2]])),
+    "class_iou": (metrics.class_iou, COUNTS),
+    "class_scores": (metrics.class_scores, COUNTS),
     "coco_map": (partial(metrics.coco_map, num_classes=2), *DETECTION),
     "confusion_matrix": (partial(metrics.confusion_matrix, num_classes=3), LABELS, LABELS[::-1]),
     "effective_sample_size": (metrics.effective_sample_size, A),
@@ -39,9 +44,14 @@ CASES = {
     "kernel_distance": (metrics.kernel_distance, A, B),
     "manifold_scores": (partial(metrics.manifold_scores, neighbors=2), A, B),
     "match_detections": (metrics.match_detections, *DETECTION),
+    "mean_accuracy": (metrics.mean_accuracy, COUNTS),
+    "mean_dice": (metrics.mean_dice, COUNTS),
+    "mean_iou": (metrics.mean_iou, COUNTS),
     "mode_coverage": (partial(metrics.mode_coverage, deviation=0.5), A, B),
     "nearest_neighbor_ratio": (metrics.nearest_neighbor_ratio, A, B, C),
     "psnr": (metrics.psnr, IMAGES, IMAGES[::-1]),
+    "pixel_accuracy": (metrics.pixel_accuracy, COUNTS),
+    "pixel_confusion": (partial(metrics.pixel_confusion, num_classes=3), MASKS, MASKS[::-1]),
     "precision_recall": (partial(metrics.precision_recall, num_classes=2), *DETECTION),
     "roc_auc": (metrics.roc_auc, A[:, 0], A[:, 1] > 0),
     "voc_ap": (partial(metrics.voc_ap, num_classes=2), *DETECTION),
@@ -50,6 +60,8 @@ ON_THE_HOST = {
     "dci": (partial(metrics.dci, KEY, trees=3), CODES, FACTORS),
     "dci_of_importance": (metrics.dci_of_importance, np.abs(CODES[:4])),
     "factor_vae_score": (partial(metrics.factor_vae_score, KEY, votes=40), CODES, FACTORS),
+    "instance_counts": (metrics.instance_counts, MASKS[0], MASKS[1]),
+    "instance_precision": (metrics.instance_precision, *np.array([[3, 2], [0, 1], [1, 2]])),
     "mutual_information_gap": (metrics.mutual_information_gap, CODES, FACTORS),
     "separated_attributes": (metrics.separated_attributes, CODES, FACTORS),
 }
