@@ -31,6 +31,12 @@ try:
         split_of_examples,
         splits_of_class_folders,
     )
+    from lectures_jax.data.instances import (
+        border_weights,
+        connected_components,
+        split_instances,
+        touching,
+    )
     from lectures_jax.data.letterbox import (
         letterbox,
         letterbox_boxes,
@@ -64,8 +70,10 @@ __all__ = [
     "augment_classification",
     "augment_detection",
     "batches",
+    "border_weights",
     "checkerboard",
     "color_jitter",
+    "connected_components",
     "digit_scenes",
     "digits",
     "factor_sprites",
@@ -89,10 +97,12 @@ __all__ = [
     "read_voc",
     "read_yolo",
     "repeat",
+    "split_instances",
     "split_of_dataset",
     "split_of_examples",
     "splits_of_class_folders",
     "stack",
+    "touching",
     "two_moons",
     "two_moons_log_prob",
     "unletterbox_boxes",
