@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 from lectures_jax.data.arrays import batches, in_batches
 from lectures_jax.data.augmentation import affine_transform, augment_detection, color_jitter
 from lectures_jax.data.classification_augmentation import augment_classification
+from lectures_jax.data.crops import crops
 from lectures_jax.data.idx import read_idx
 from lectures_jax.data.records import stack
+from lectures_jax.data.segmentation_augmentation import augment_segmentation
 from lectures_jax.data.sprites import factor_sprites
 from lectures_jax.data.toys import (
     checkerboard,
@@ -69,11 +71,13 @@ __all__ = [
     "affine_transform",
     "augment_classification",
     "augment_detection",
+    "augment_segmentation",
     "batches",
     "border_weights",
     "checkerboard",
     "color_jitter",
     "connected_components",
+    "crops",
     "digit_scenes",
     "digits",
     "factor_sprites",

@@ -7,6 +7,7 @@ from lectures_jax.objectives.diffusion import diffusion_noise, diffusion_velocit
 from lectures_jax.objectives.flow import flow, flow_bits_per_dim
 from lectures_jax.objectives.gan import gan_discriminator, gan_generator, gan_generator_relativistic
 from lectures_jax.objectives.regression import regression
+from lectures_jax.objectives.segmentation import segmentation
 from lectures_jax.objectives.stylizer import LossNetwork, stylizer
 from lectures_jax.objectives.vae import (
     bernoulli_nll,
@@ -20,6 +21,7 @@ from lectures_jax.objectives.yolo import yolo
 
 __all__ = [
     "regression",
+    "segmentation",
     "classification",
     "adversarial_training",
     "flow",
