@@ -25,10 +25,11 @@ class Cnn(Classifier):
         num_classes: number of classes.
         channels: of the convolutions of each stage.
         inputs: channels of the images.
+        padding: of the convolutions: "SAME", zeros around the image keep its size; "VALID": none.
         dropout: share of the mean's entries that training sets to zero.
 
     Raises:
-        ValueError: if a stage has no convolution.
+        ValueError: if a stage has no convolution, or the padding is unknown.
 
     Source:
         LeCun et al. (1998), sec. II; mean instead of large dense layers: Lin et al. (2014),
@@ -41,18 +42,22 @@ class Cnn(Classifier):
         *,
         channels: Sequence[Sequence[int]] = ((32,), (64, 64), (128, 128)),
         inputs: int = 3,
+        padding: str = "SAME",
         dropout: float = 0.0,
         rngs: nnx.Rngs,
     ):
         if not channels or not all(channels):
             raise ValueError(f"channels must name a convolution in each stage, got {channels}.")
+        if padding not in ("SAME", "VALID"):
+            raise ValueError(f"padding must be one of SAME, VALID, got {padding!r}.")
         self.inputs = inputs
+        self.padding = padding
         stages = []
         for stage in channels:
             widths = (inputs, *stage)
             stages.append(
                 nnx.List(
-                    ConvNorm(a, b, momentum=0.9, activation=None, rngs=rngs)
+                    ConvNorm(a, b, padding=padding, momentum=0.9, activation=None, rngs=rngs)
                     for a, b in itertools.pairwise(widths)
                 )
             )
@@ -70,7 +75,7 @@ class Cnn(Classifier):
             ValueError: if an image is so small that no cell is left in the last stage.
         """
         check_images(images, channels=self.inputs)
-        if min(images.shape[1:3]) < (least := 2 ** (len(self.stages) - 1)):
+        if min(images.shape[1:3]) < (least := self._smallest()):
             height, width = images.shape[1:3]
             raise ValueError(
                 f"images must have {least} rows and columns at least, got {height}×{width}."
@@ -83,3 +88,20 @@ class Cnn(Classifier):
                 maps[f"norm{number}"] = layer(x)
                 x = maps[f"stage{number}"] = jax.nn.relu(maps[f"norm{number}"])
         return {**maps, "pooled": jnp.mean(x, axis=(1, 2))}
+
+    def last_map(self, images: Float[Array, "b h w c"]) -> Float[Array, "b _ _ _"]:
+        """Returns the last stage's map, whose mean is `pooled`."""
+        return self.features(images)[f"stage{len(self.stages)}"]
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one cell of the last map to the next."""
+        return 2 ** (len(self.stages) - 1)
+
+    def _smallest(self) -> int:
+        """Rows of the smallest image of which a cell is left in the last stage."""
+        rows = 1
+        for number, layers in reversed(list(enumerate(self.stages))):
+            rows += 2 * len(layers) if self.padding == "VALID" else 0
+            rows *= 2 if number else 1
+        return rows

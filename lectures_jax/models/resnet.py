@@ -211,3 +211,12 @@ class ResNet(Classifier):
                 x = block(x)
             maps[f"stage{number}"] = x
         return {**maps, "pooled": jnp.mean(x, axis=(1, 2))}
+
+    def last_map(self, images: Float[Array, "b h w c"]) -> Float[Array, "b _ _ _"]:
+        """Returns the last stage's map, whose mean is `pooled`."""
+        return self.features(images)[f"stage{len(self.stages)}"]
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one cell of the last map to the next."""
+        return 2 ** (len(self.stages) - 1) * (4 if self.size.large else 1)

@@ -153,6 +153,15 @@ class SqueezeNet(Classifier):
         x = x if self.dropout is None else self.dropout(x, rngs=key)
         return jnp.mean(jax.nn.relu(self.classify(x)), axis=(1, 2))
 
+    def last_map(self, images: Float[Array, "b h w c"]) -> Float[Array, "b _ _ _"]:
+        """Returns the map of the last fire module, each of whose cells is classified."""
+        return self._maps(images)[1]
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one cell of the last map to the next."""
+        return 2 ** (len(self.size.fires) + 1)
+
     def _maps(
         self, images: Float[Array, "b h w c"]
     ) -> tuple[dict[str, Float[Array, "b _ _ _"]], Float[Array, "b _ _ _"]]:

@@ -33,12 +33,22 @@ class VggSize:
         channels: of the convolutions of each stage.
         batch_norm: whether batch normalization follows each convolution.
         hidden: units of the two dense layers before the last.
+        padding: of the convolutions: "SAME", zeros around the image keep its size; "VALID": none.
     """
 
     convolutions: tuple[int, ...] = (2, 2, 3, 3, 3)
     channels: tuple[int, ...] = (64, 128, 256, 512, 512)
     batch_norm: bool = False
     hidden: int = 4096
+    padding: str = "SAME"
+
+    @property
+    def smallest(self) -> int:
+        """Rows and columns of the smallest image: of its map one cell is left."""
+        rows = 1
+        for count in reversed(self.convolutions):
+            rows = 2 * rows + (2 * count if self.padding == "VALID" else 0)
+        return rows
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -73,8 +83,10 @@ VGG11_BN, VGG13_BN, VGG16_BN, VGG19_BN = (
 class ConvLayer(nnx.Module):
     """A 3×3 convolution, and the batch normalization after it, if there is one."""
 
-    def __init__(self, inputs: int, outputs: int, *, batch_norm: bool, rngs: nnx.Rngs):
-        self.conv = Conv(inputs, outputs, (3, 3), padding=1, kernel_init=he_normal, rngs=rngs)
+    def __init__(
+        self, inputs: int, outputs: int, *, batch_norm: bool, padding: str, rngs: nnx.Rngs
+    ):
+        self.conv = Conv(inputs, outputs, (3, 3), padding=padding, kernel_init=he_normal, rngs=rngs)
         self.norm = BatchNorm(outputs, momentum=0.9, rngs=rngs) if batch_norm else None
 
 
@@ -87,6 +99,9 @@ class Vgg(Classifier):
         inputs: channels of the images.
         dropout: share of each hidden layer's units that training sets to zero.
         normalize: applied to the images first.
+
+    Raises:
+        ValueError: if the padding is unknown.
 
     Source:
         Simonyan & Zisserman (2015), table 1. Images of any size: the last map is averaged to 7×7
@@ -103,7 +118,10 @@ class Vgg(Classifier):
         normalize: Normalize | None = None,
         rngs: nnx.Rngs,
     ):
+        if size.padding not in ("SAME", "VALID"):
+            raise ValueError(f"padding must be one of SAME, VALID, got {size.padding!r}.")
         self.size = size
+        self.padding = size.padding
         self.inputs = inputs
         self.normalize = normalize
         stages, width = [], inputs
@@ -111,7 +129,7 @@ class Vgg(Classifier):
             widths = (width, *(channels,) * count)
             stages.append(
                 nnx.List(
-                    ConvLayer(a, b, batch_norm=size.batch_norm, rngs=rngs)
+                    ConvLayer(a, b, batch_norm=size.batch_norm, padding=size.padding, rngs=rngs)
                     for a, b in itertools.pairwise(widths)
                 )
             )
@@ -153,12 +171,21 @@ class Vgg(Classifier):
             x = x if self.dropout is None else self.dropout(x, rngs=key)
         return self.classify(x)
 
+    def last_map(self, images: Float[Array, "b h w c"]) -> Float[Array, "b _ _ _"]:
+        """Returns the map of the last pooling, which becomes a row of 7×7 cells."""
+        return self._maps(images)[0][f"pool{len(self.stages)}"]
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one cell of the last map to the next."""
+        return 2 ** len(self.stages)
+
     def _maps(
         self, images: Float[Array, "b h w c"]
     ) -> tuple[dict[str, Float[Array, "b _ _ _"]], Float[Array, "b d"]]:
         """The maps of the convolutions by name, and the last as a row of 7×7 cells."""
         check_images(images, channels=self.inputs)
-        if min(images.shape[1:3]) < (least := 2 ** len(self.stages)):
+        if min(images.shape[1:3]) < (least := self.size.smallest):
             height, width = images.shape[1:3]
             raise ValueError(
                 f"images must have {least} rows and columns at least, got {height}×{width}."
@@ -180,12 +207,19 @@ def _to_grid(x: Float[Array, "b h w c"]) -> Float[Array, "b 7 7 c"]:
     """Averages a map of any size to 7×7 cells; a smaller one is repeated."""
     if x.shape[1:3] == (GRID, GRID):
         return x
-    rows, columns = (jnp.asarray(_shares(n), x.dtype) for n in x.shape[1:3])
+    rows, columns = (jnp.asarray(grid_shares(n), x.dtype) for n in x.shape[1:3])
     return jnp.einsum("ih,bhwc,jw->bijc", rows, x, columns, precision="highest")
 
 
-def _shares(length: int) -> np.ndarray:
-    """What each of `length` cells adds to each of 7: torch's adaptive pooling along one axis."""
+def grid_shares(length: int) -> np.ndarray:
+    """Returns what each of `length` cells adds to each of 7: torch's adaptive pooling of one axis.
+
+    Args:
+        length: rows or columns of the map.
+
+    Returns:
+        Shares of shape [7, length], each row of sum 1.
+    """
     shares = np.zeros((GRID, length), np.float32)
     for i in range(GRID):
         first, end = i * length // GRID, math.ceil((i + 1) * length / GRID)

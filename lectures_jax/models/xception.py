@@ -112,6 +112,7 @@ class Xception(Classifier):
             return ConvNorm(a, b, stride=stride, momentum=0.99, activation=jax.nn.relu, rngs=rngs)
 
         self.inputs = inputs
+        self.stem_stride = size.stem_stride
         self.stem = nnx.List(
             [conv(inputs, size.stem[0], size.stem_stride), conv(*size.stem, stride=1)]
         )
@@ -148,3 +149,12 @@ class Xception(Classifier):
             x = jax.nn.relu(layer(x))
         maps["top"] = x
         return {**maps, "pooled": jnp.mean(x, axis=(1, 2))}
+
+    def last_map(self, images: Float[Array, "b h w c"]) -> Float[Array, "b _ _ _"]:
+        """Returns the map `top`, whose mean is `pooled`."""
+        return self.features(images)["top"]
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one cell of the last map to the next."""
+        return self.stem_stride * 2 ** (len(self.entry) + 1)

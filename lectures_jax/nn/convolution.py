@@ -83,8 +83,8 @@ leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.1)
 class ConvNorm(nnx.Module):
     """`activation(norm(conv(x)))`, without bias since the normalization has one.
 
-    The image is padded by half the kernel on every side, also under a stride, as in Darknet
-    (XLA's SAME would pad the far sides only). Source: Redmon & Farhadi (2017), sec. 2.
+    By default the image is padded by half the kernel on every side, also under a stride, as in
+    Darknet (XLA's SAME would pad the far sides only). Source: Redmon & Farhadi (2017), sec. 2.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class ConvNorm(nnx.Module):
         kernel: int = 3,
         *,
         stride: int = 1,
+        padding: Padding | None = None,
         momentum: float = 0.95,
         activation: Callable[[Array], Array] | None = leaky_relu,
         rngs: nnx.Rngs,
@@ -103,7 +104,7 @@ class ConvNorm(nnx.Module):
             outputs,
             (kernel, kernel),
             strides=stride,
-            padding=kernel // 2,
+            padding=kernel // 2 if padding is None else padding,
             use_bias=False,
             kernel_init=he_normal,
             rngs=rngs,

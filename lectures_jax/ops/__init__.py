@@ -106,6 +106,7 @@ from lectures_jax.ops.resampling import (
     upsample_nearest,
 )
 from lectures_jax.ops.samplers import per_sample_normal, sample_diffusion, sample_dpm, sample_heun
+from lectures_jax.ops.segmentation import dense_to_conv
 from lectures_jax.ops.solvers import (
     ddim_step,
     sampling_schedule,
@@ -165,6 +166,7 @@ __all__ = [
     "luminance",
     "with_luminance",
     "match_colors",
+    "dense_to_conv",
     "xyxy_to_cxcywh",
     "cxcywh_to_xyxy",
     "xyxy_to_xywh",
