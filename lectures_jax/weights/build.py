@@ -11,10 +11,10 @@ default.
 `models.yolo.YoloSize` as a dictionary |
 | classifier | `network`: "cnn", "resnet", "squeezenet", "vgg" or "xception"; `classes`: names; \
 `image_size`: [height, width] of the images trained on; `inputs`: channels of the images (1: \
-gray); for "cnn" `channels`: one list per stage, and [`dropout`: 0]; for the others `size`: the \
-fields of their size, such as `models.resnet.ResNetSize`, as a dictionary; for "squeezenet" and \
-"vgg" [`dropout`: 0.5]; for these and "resnet" [`normalize`: a dictionary of `mean` and `std`, a \
-list of one number per channel each] |
+gray); for "cnn" `channels`: one list per stage, [`padding`: "SAME"] and [`dropout`: 0]; for the \
+others `size`: the fields of their size, such as `models.resnet.ResNetSize`, as a dictionary; \
+for "squeezenet" and "vgg" [`dropout`: 0.5]; for these and "resnet" [`normalize`: a dictionary of \
+`mean` and `std`, a list of one number per channel each] |
 | autoencoder | `shape`: of one example, [height, width, channels] or [entries]; `latent`: size of \
 the code; `hidden`: units of the hidden layer; `dense`: true for dense networks, false for \
 convolutions; [`squash`: "sigmoid", or "identity"] |
@@ -115,6 +115,7 @@ def _classifier(settings: ModelSettings, rngs: nnx.Rngs) -> Classifier:
             len(settings["classes"]),
             channels=settings["channels"],
             inputs=settings["inputs"],
+            padding=settings.get("padding", "SAME"),
             dropout=settings.get("dropout", 0.0),
             rngs=rngs,
         )

@@ -148,6 +148,7 @@ SHAPE = Rule(
     f"{IMAGE_SHAPE.expected}, or a list of 1", lambda x: VECTOR.holds(x) or IMAGE_SHAPE.holds(x)
 )
 STAGES = _some(WIDTH, 1, 8)
+PADDING = _choice("VALID", "SAME")
 INPUTS = _whole(1, 64)
 MEANS, DEVIATIONS = _some(_real(-1e6, 1e6), 1, 64), _some(_real(1e-6, 1e6), 1, 64)
 NORMALIZE = Rule(
@@ -189,6 +190,7 @@ VGG = {
     "channels": STAGES,
     "batch_norm": FLAG,
     "hidden": WIDTH,
+    "padding": PADDING,
 }
 XCEPTION = {
     "stem": _some(WIDTH, 2, 2),
@@ -228,7 +230,7 @@ TRANSFORM_NET = {
 }
 UNET = {
     "channels": STAGES,
-    "padding": _choice("VALID", "SAME"),
+    "padding": PADDING,
     "batch_norm": FLAG,
     "dropout": DROPOUT,
     "normalize": NORMALIZE,
@@ -246,7 +248,7 @@ SCHEMA: dict[str, Mapping[str, Any]] = {
         "image_size": IMAGE_SIZE,
         "inputs": INPUTS,
         "network": {
-            "cnn": {"channels": CNN_STAGES, "dropout": DROPOUT},
+            "cnn": {"channels": CNN_STAGES, "padding": _optional(PADDING), "dropout": DROPOUT},
             "resnet": {"size": RESNET, "normalize": NORMALIZE},
             "squeezenet": {"size": SQUEEZENET, "dropout": DROPOUT, "normalize": NORMALIZE},
             "vgg": {"size": VGG, "dropout": DROPOUT, "normalize": NORMALIZE},
