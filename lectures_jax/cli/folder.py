@@ -1,5 +1,6 @@
 """The folder of a run: whose it is, and what is kept there."""
 
+import dataclasses
 import json
 import os
 import reprlib
@@ -60,7 +61,7 @@ def claim(
 
     Raises:
         ValueError: if the folder belongs to another run, another process works there, or `fresh`
-            meets a folder that is no run.
+            meets a folder that is no run, or one that the configuration names as input.
         OSError: if the folder cannot be written.
     """
     from lectures_jax.runtime import folder_lock
@@ -69,6 +70,8 @@ def claim(
         raise ValueError(f"--out: expected a folder, got the file {out}.")
     if _read(out) is None and fresh and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"--fresh: expected the folder of a run, got {out} without config.json.")
+    if fresh and (inside := _read_from(out, config)):
+        raise ValueError(f"--fresh: expected to read nothing that it deletes, got {inside}.")
     out.mkdir(parents=True, exist_ok=True)
     now = {"experiment": experiment, "source": source, "config": as_json(config)}
     with folder_lock(out):
@@ -97,6 +100,13 @@ def _read(out: Path) -> dict[str, Any] | None:
     return content
 
 
+def _read_from(out: Path, config: Any) -> Path | None:
+    """The first file or folder in the run's own that its configuration names."""
+    values = flatten(dataclasses.asdict(config)).values()
+    paths = (value for value in values if isinstance(value, Path))
+    return next((path for path in paths if path.resolve().is_relative_to(out.resolve())), None)
+
+
 def _has_results(out: Path) -> bool:
     finished = any((out / name).exists() for name in RESULTS)
     return finished or any(out.glob("**/checkpoints/[0-9]*"))
@@ -110,8 +120,7 @@ def _compare(out: Path, before: dict[str, Any], now: dict[str, Any]) -> Claimed:
     different = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     notes = []
     steps = different.pop("steps", None)
-    longer = steps is not None and all(type(n) is int for n in steps) and steps[0] < steps[1]
-    if steps is not None and not longer:
+    if steps is not None and not _is_longer(out, *steps):
         different["steps"] = steps
     for name, (there, here) in different.items():
         raise ValueError(
@@ -119,16 +128,31 @@ def _compare(out: Path, before: dict[str, Any], now: dict[str, Any]) -> Claimed:
             f"{json.dumps(here)} here; choose another --out, or --fresh to start anew."
         )
     if steps is not None:
+        first = "the default" if steps[0] is None else steps[0]
         notes.append(
-            f"{out}: steps raised from {steps[0]} to {steps[1]}: training goes on from what is "
-            f"there, and a scheduled learning rate has the values of a run of {steps[1]} steps."
+            f"{out}: steps raised from {first} to {steps[1]}: training goes on from what is there. "
+            f"A learning rate that falls over the run has the values of one of {steps[1]} steps: "
+            "higher again than at the end of the shorter run."
         )
     if before.get("source") != now["source"]:
         notes.append(
             f"{out}: {now['experiment']} has changed since this run began, and what is trained is "
             "read back as it is; --fresh to redo."
         )
-    return Claimed(longer, notes)
+    return Claimed(steps is not None, notes)
+
+
+def _is_longer(out: Path, before: Any, steps: Any) -> bool:
+    """Whether a run of so many steps goes beyond the earlier one.
+
+    Where the earlier steps were left to a default that depends on the data, its newest checkpoint
+    says how many they were, or how far it came.
+    """
+    if before is None:
+        folders = out.glob("**/checkpoints/*")
+        taken = [int(path.name) for path in folders if path.name.isdecimal()]
+        return bool(taken) and type(steps) is int and max(taken) <= steps
+    return type(before) is type(steps) is int and before < steps
 
 
 def _clear(out: Path) -> None:

@@ -64,8 +64,9 @@ def run(
     With `out`, the same call again resumes from the newest sound checkpoint, and ends with the same
     parameters, bit for bit, as if nothing had interrupted it. SIGINT, SIGTERM and SIGHUP finish the
     current step and save; a second one ends the process. A run that has reached `steps` is only
-    read back, and says so; with more `steps` it goes on, and a learning rate that follows a
-    schedule has from there on the value of the schedule that it is given now.
+    read back, and says so; with more `steps` it goes on from that state, and a learning rate that
+    follows a schedule has from there on the value of the schedule that it is given now: one that
+    had fallen to 0 over the shorter run rises again, as at a warm restart, and falls once more.
 
     The host waits for the device where it logs, evaluates or saves, and nowhere else. There it adds
     a row: `step`, the means of the metrics since the row before, `steps_per_second`, `data_wait`

@@ -129,6 +129,48 @@ def test_a_run_goes_on_with_more_steps_and_remembers_them(toy, capsys):
     assert Path("runs/toy/metrics.jsonl").read_text() == "row\n" * 3
 
 
+DEFAULT = '''"""Steps that depend on the data. CPU, 1 s."""
+from dataclasses import dataclass
+from pathlib import Path
+
+@dataclass(frozen=True)
+class Config:
+    steps: int | None = None
+    """how many; None: 4"""
+    start: Path | None = None
+    """what is read"""
+    seed: int = 0
+
+def run(config: Config, out: Path) -> dict[str, float]:
+    (out / "net" / "checkpoints" / f"{config.steps or 4:08d}").mkdir(parents=True)
+    (out / "net" / "checkpoints" / "5.partial").mkdir(exist_ok=True)
+    return {"steps": config.steps or 4}
+'''
+
+
+def test_a_run_of_the_default_steps_goes_on_with_more(toy, capsys, error_line):
+    file = toy()
+    Path(file).write_text(DEFAULT)
+    assert main(["run", file]) == 0
+    capsys.readouterr()
+    assert main(["run", file, "--steps", "3"]) == 2
+    assert "steps is null there and 3 here" in error_line()
+    assert main(["run", file, "--steps", "6"]) == 0
+    assert "steps raised from the default to 6: training goes on" in capsys.readouterr().err
+    assert main(["run", file]) == 2
+    assert "steps is 6 there and null here" in error_line()
+
+
+def test_fresh_does_not_delete_what_the_run_reads(toy, capsys, error_line):
+    file = toy()
+    Path(file).write_text(DEFAULT)
+    assert main(["run", file]) == 0
+    capsys.readouterr()
+    assert main(["run", file, "--start", "runs/../runs/toy/net", "--fresh"]) == 2
+    assert "--fresh: expected to read nothing that it deletes, got runs/" in error_line()
+    assert Path("runs/toy/net/checkpoints/00000004").is_dir()
+
+
 def test_an_edited_experiment_is_read_back_with_a_warning(toy, capsys):
     main(["run", toy()])
     main(["run", toy()])

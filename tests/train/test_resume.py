@@ -9,6 +9,7 @@ from functools import partial
 
 import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -101,9 +102,9 @@ def test_sigterm_finishes_the_step_saves_and_resumes(launch, uninterrupted, tmp_
     assert_same(resumed, uninterrupted)
 
 
-def fit(batches, **options):
+def fit(batches, *, rate=0.01, **options):
     return train.fit(
-        jax.random.key(1), Net(rngs=nnx.Rngs(0)), squared, optax.adam(0.01), batches, **options
+        jax.random.key(1), Net(rngs=nnx.Rngs(0)), squared, optax.adam(rate), batches, **options
     )
 
 
@@ -170,6 +171,22 @@ def test_a_run_can_go_on_beyond_its_end_but_not_be_undone(tmp_path):
     assert_same(arrays(longer), arrays(at_once))
     with pytest.raises(ValueError, match="a run of 6 steps, which steps=5 cannot undo"):
         fit(points(5), steps=5, out=tmp_path)
+
+
+def test_a_longer_run_goes_on_at_the_same_state_by_its_own_schedule(tmp_path):
+    short, long = (optax.cosine_decay_schedule(0.1, steps) for steps in (4, 8))
+    options = {"ema_decay": 0.9, "log_every": 1}
+    fit(points(4), rate=short, steps=4, out=tmp_path, **options)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    longer, _ = fit(points(8), rate=long, steps=8, out=tmp_path, **options)
+    assert (tmp_path / "metrics.jsonl").read_bytes().startswith(before)
+    assert long(4) > short(3) > short(4)  # the rate is higher again
+
+    def both(count):
+        return jnp.where(count < 4, short(count), long(count))
+
+    at_once, _ = fit(points(8), rate=both, steps=8, **options)
+    assert_same(arrays(longer), arrays(at_once))
 
 
 def test_rows_after_the_checkpoint_and_a_torn_line_are_cut_off(tmp_path):
