@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jax
@@ -124,18 +125,8 @@ class Vgg(Classifier):
         self.padding = size.padding
         self.inputs = inputs
         self.normalize = normalize
-        stages, width = [], inputs
-        for channels, count in zip(size.channels, size.convolutions, strict=True):
-            widths = (width, *(channels,) * count)
-            stages.append(
-                nnx.List(
-                    ConvLayer(a, b, batch_norm=size.batch_norm, padding=size.padding, rngs=rngs)
-                    for a, b in itertools.pairwise(widths)
-                )
-            )
-            width = channels
-        self.stages = nnx.List(stages)
-        widths = (GRID * GRID * width, size.hidden, size.hidden)
+        self.stages = nnx.List(map(nnx.List, vgg_stages(size, inputs, rngs)))
+        widths = (GRID * GRID * size.channels[-1], size.hidden, size.hidden)
         self.hidden = nnx.List(
             Linear(a, b, kernel_init=he_normal, rngs=rngs) for a, b in itertools.pairwise(widths)
         )
@@ -190,17 +181,51 @@ class Vgg(Classifier):
             raise ValueError(
                 f"images must have {least} rows and columns at least, got {height}×{width}."
             )
-        x = images if self.normalize is None else self.normalize(images)
-        maps = {}
-        for stage, layers in enumerate(self.stages, 1):
-            for number, layer in enumerate(layers, 1):
-                name = f"{stage}_{number}"
-                x = maps[f"conv{name}"] = layer.conv(x)
-                if layer.norm is not None:
-                    x = maps[f"norm{name}"] = layer.norm(x)
-                x = maps[f"relu{name}"] = jax.nn.relu(x)
-            x = maps[f"pool{stage}"] = ops.max_pool(x, size=2)
+        maps = vgg_maps(self.stages, images if self.normalize is None else self.normalize(images))
+        x = maps[f"pool{len(self.stages)}"]
         return maps, _to_grid(x).reshape(x.shape[0], -1)
+
+
+def vgg_stages(size: VggSize, inputs: int, rngs: nnx.Rngs) -> list[list[ConvLayer]]:
+    """Returns the convolutions of each stage.
+
+    Args:
+        size: of the network.
+        inputs: channels of the images.
+        rngs: for the parameters.
+    """
+    stages = []
+    for channels, count in zip(size.channels, size.convolutions, strict=True):
+        widths = (inputs, *(channels,) * count)
+        stages.append(
+            [
+                ConvLayer(a, b, batch_norm=size.batch_norm, padding=size.padding, rngs=rngs)
+                for a, b in itertools.pairwise(widths)
+            ]
+        )
+        inputs = channels
+    return stages
+
+
+def vgg_maps(
+    stages: Sequence[Sequence[ConvLayer]], x: Float[Array, "b h w c"]
+) -> dict[str, Float[Array, "b _ _ _"]]:
+    """Returns the maps of the convolutions by name, up to the pooling of the last stage.
+
+    Args:
+        stages: as `vgg_stages` makes them.
+        x: images, normalized.
+    """
+    maps = {}
+    for stage, layers in enumerate(stages, 1):
+        for number, layer in enumerate(layers, 1):
+            name = f"{stage}_{number}"
+            x = maps[f"conv{name}"] = layer.conv(x)
+            if layer.norm is not None:
+                x = maps[f"norm{name}"] = layer.norm(x)
+            x = maps[f"relu{name}"] = jax.nn.relu(x)
+        x = maps[f"pool{stage}"] = ops.max_pool(x, size=2)
+    return maps
 
 
 def _to_grid(x: Float[Array, "b h w c"]) -> Float[Array, "b 7 7 c"]:

@@ -1,4 +1,4 @@
-"""Layers that double a map, all called `(inputs, outputs, rngs=rngs)`."""
+"""Layers that double a map, all called `(inputs, outputs, rngs=rngs)`; and an interpolation."""
 
 from functools import partial
 from typing import Any
@@ -32,6 +32,34 @@ class SubpixelConv(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         return ops.depth_to_space(self.conv(x), factor=2)
+
+
+class BilinearUpsampling(nnx.Module):
+    """A transposed convolution that starts as bilinear interpolation, and is trained from there.
+
+    The map is continued by its outer cells, so that it starts as `ops.upsample_bilinear` up to the
+    border, where the transposed convolution of the map alone fades towards 0.
+
+    Args:
+        channels: of the map and of the result.
+        factor: by which rows and columns are enlarged.
+
+    Source:
+        Long et al. (2015), sec. 3.3 and 4.1.
+    """
+
+    def __init__(self, channels: int, *, factor: int = 2, rngs: nnx.Rngs):
+        kernel = ops.bilinear_kernel(factor=factor, channels=channels)
+        self.factor = factor
+        self.conv = ConvTranspose(
+            channels, channels, len(kernel), stride=factor, use_bias=False, rngs=rngs
+        )
+        self.conv.kernel[...] = kernel
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+        f = self.factor
+        y = self.conv(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge"))
+        return y[:, f:-f, f:-f]
 
 
 class ResizeConv(nnx.Conv):
