@@ -31,10 +31,11 @@ map, [`scales`: 2] and [`steps`: 4] |
 classes; `channels`: of each level; `patch`: side of a cell in pixels; [`blocks`: 1], \
 [`condition`: 128], [`groups`: 8], [`dropout`: 0] |
 | stylizer | `size`: the fields of `models.transform_net.TransformNetSize` as a dictionary |
-| segmenter | `network`: "unet"; `classes`: names, the background included; `image_size`: \
-[height, width] of the images trained on; `inputs`: channels of the images; [`dropout`: 0]; \
+| segmenter | `network`: "unet" or "fcn"; `classes`: names, the background included; \
+`image_size`: [height, width] of the images trained on; `inputs`: channels of the images; \
 [`normalize`, as for a classifier]; for "unet" `channels`: of each level, `padding`: "VALID" or \
-"SAME", and `batch_norm` |
+"SAME", `batch_norm`, and [`dropout`: 0]; for "fcn" `size`: the fields of `models.vgg.VggSize` as \
+a dictionary, `stride`: 32, 16 or 8, `join`: "sum" or "concat", and [`dropout`: 0.5] |
 """
 
 import math
@@ -55,6 +56,7 @@ from lectures_jax.models.autoencoder import (
 )
 from lectures_jax.models.cnn import Cnn
 from lectures_jax.models.diffusion import Denoiser
+from lectures_jax.models.fcn import Fcn
 from lectures_jax.models.flow import Flow
 from lectures_jax.models.gan import Gan, dcgan
 from lectures_jax.models.image_flow import histogram_flow, multiscale_flow
@@ -213,17 +215,26 @@ def _stylizer(settings: ModelSettings, rngs: nnx.Rngs) -> TransformNet:
     return TransformNet(size=_size(TransformNetSize, settings["size"]), rngs=rngs)
 
 
-def _segmenter(settings: ModelSettings, rngs: nnx.Rngs) -> UNet:
-    normalize = settings.get("normalize")
+def _segmenter(settings: ModelSettings, rngs: nnx.Rngs) -> UNet | Fcn:
+    options: dict[str, Any] = {"inputs": settings["inputs"], "rngs": rngs}
+    if "dropout" in settings:
+        options["dropout"] = settings["dropout"]
+    if "normalize" in settings:
+        options["normalize"] = Normalize(**settings["normalize"])
+    if settings["network"] == "fcn":
+        return Fcn(
+            len(settings["classes"]),
+            size=_size(vgg.VggSize, settings["size"]),
+            stride=settings["stride"],
+            join=settings["join"],
+            **options,
+        )
     return UNet(
         len(settings["classes"]),
-        inputs=settings["inputs"],
         channels=tuple(settings["channels"]),
         padding=settings["padding"],
         batch_norm=settings["batch_norm"],
-        dropout=settings.get("dropout", 0.0),
-        normalize=None if normalize is None else Normalize(**normalize),
-        rngs=rngs,
+        **options,
     )
 
 

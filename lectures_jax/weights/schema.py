@@ -228,6 +228,13 @@ TRANSFORM_NET = {
     "blocks": _whole(0, 64),
     "kernel": _and(_whole(1, 31), "odd", lambda kernel: kernel % 2 == 1),
 }
+FCN = {
+    "size": VGG,
+    "stride": _choice(32, 16, 8),
+    "join": _choice("sum", "concat"),
+    "dropout": DROPOUT,
+    "normalize": NORMALIZE,
+}
 UNET = {
     "channels": STAGES,
     "padding": PADDING,
@@ -283,7 +290,7 @@ SCHEMA: dict[str, Mapping[str, Any]] = {
         "classes": CLASSES,
         "image_size": IMAGE_SIZE,
         "inputs": INPUTS,
-        "network": {"unet": UNET},
+        "network": {"unet": UNET, "fcn": FCN},
     },
 }
 """The rules of each kind: of a setting, of the fields of a size, or of each `network`."""

@@ -31,6 +31,14 @@ UNET = CLASSIFIER | {
     "dropout": 0.25,
     "normalize": NORMALIZE,
 }
+FCN = CLASSIFIER | {
+    "network": "fcn",
+    "size": VGG | {"convolutions": [1] * 5, "channels": [2] * 5},
+    "stride": 8,
+    "join": "sum",
+    "dropout": 0.25,
+    "normalize": NORMALIZE,
+}
 DETECTOR = {
     "classes": NAMES,
     "image_size": [64, 96],
@@ -101,6 +109,7 @@ MODELS = [
     ("diffusion", DIFFUSION, denoise, SHAPE),
     ("stylizer", {"size": TRANSFORM_NET}, call, (8, 8, 3)),
     ("segmenter", UNET, call, SHAPE),
+    ("segmenter", FCN, call, (32, 32, 1)),
     ("segmenter", UNET | {"padding": "VALID", "batch_norm": False}, call, (18, 20, 1)),
 ]
 IDS = [f"{kind}-{settings.get('network', n)}" for n, (kind, settings, *_) in enumerate(MODELS)]
