@@ -105,6 +105,7 @@ from lectures_jax.ops.resampling import (
     upsample_conv2d,
     upsample_nearest,
 )
+from lectures_jax.ops.roi import roi_align, roi_pool
 from lectures_jax.ops.samplers import per_sample_normal, sample_diffusion, sample_dpm, sample_heun
 from lectures_jax.ops.segmentation import dense_to_conv
 from lectures_jax.ops.solvers import (
@@ -185,6 +186,8 @@ __all__ = [
     "nms",
     "diou_nms",
     "soft_nms",
+    "roi_align",
+    "roi_pool",
     "shape_iou",
     "best_anchor_iou",
     "kmeans_anchors",

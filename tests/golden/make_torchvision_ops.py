@@ -45,7 +45,7 @@ REGIONS = [
     [8.5, 6.5, 20, 17],  # beyond the lower right one
     [-20, -20, -12, -13],  # outside
     [40, 30, 50, 41],
-    [-9, -9, 30, 25],  # around the map
+    [-9.4, -8.7, 30, 25],  # around the map
     [9, 8, 4, 2],  # corners swapped
     [6, 2, 6, 9],  # a line
 ]
