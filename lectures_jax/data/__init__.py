@@ -46,6 +46,7 @@ try:
         unletterbox_boxes,
     )
     from lectures_jax.data.loader import in_memory, loader
+    from lectures_jax.data.mask_folders import MaskSplits, read_mask_folders
     from lectures_jax.data.masks import read_masks
     from lectures_jax.data.photographs import photographs
     from lectures_jax.data.voc import read_voc
@@ -66,6 +67,7 @@ except ModuleNotFoundError as _error:
 
 __all__ = [
     "Inspection",
+    "MaskSplits",
     "Split",
     "Splits",
     "affine_transform",
@@ -97,6 +99,7 @@ __all__ = [
     "read_coco_ids",
     "read_idx",
     "read_idx_splits",
+    "read_mask_folders",
     "read_masks",
     "read_voc",
     "read_yolo",

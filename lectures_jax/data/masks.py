@@ -40,18 +40,8 @@ def read_masks(
     images, masks, problems = Path(images), Path(masks), ErrorLog(strict)
     source = images if names is None else Path(names)
     classes = class_names(classes, images)
-    paths = list_files(images, SUFFIXES)
-    by_stem = {path.stem: path for path in paths}
-    mask_names = {path.stem: path.name for path in list_files(masks, (".png",))}
-    stems = [path.stem for path in paths] if names is None else lines_of(source)
-    pairs = {}
-    for stem in deduplicate(stems, source, problems):
-        file = by_stem[stem].name if stem in by_stem else f"{stem}.png"
-        image = resolve_in_root(images, file, source, "image", problems)
-        name = mask_names.get(stem, f"{stem}.png")
-        mask = resolve_in_root(masks, name, source, "mask", problems)
-        if image is not None and mask is not None:
-            pairs[stem] = image, mask
+    names_of = file_stems(images) if names is None else lines_of(source)
+    pairs = pair_files(images, masks, names_of, source, problems)
     sizes = verify([image for image, _ in pairs.values()], problems)
     mask_sizes = verify([mask for _, mask in pairs.values()], problems, decode_mask)
     records = []
@@ -64,3 +54,37 @@ def read_masks(
         else:
             records.append(Record(stem, image, mask=mask))
     return build_dataset(records, classes, problems, source)
+
+
+def file_stems(folder: Path) -> list[str]:
+    """Returns the names of the images in a folder, without their suffixes.
+
+    Args:
+        folder: where to look, not below it.
+    """
+    return [path.stem for path in list_files(folder, SUFFIXES)]
+
+
+def pair_files(
+    images: Path, masks: Path, stems: Sequence[str], source: Path, problems: ErrorLog
+) -> dict[str, tuple[Path, Path]]:
+    """Returns image and mask of each name; what has not both is a problem.
+
+    Args:
+        images: folder of the images.
+        masks: folder of the masks, PNG files.
+        stems: names without suffix.
+        source: file or folder that lists the names, for messages.
+        problems: receives a line for each name that is there twice or lacks a file.
+    """
+    image_names = {path.stem: path.name for path in list_files(images, SUFFIXES)}
+    mask_names = {path.stem: path.name for path in list_files(masks, (".png",))}
+    pairs = {}
+    for stem in deduplicate(stems, source, problems):
+        name = image_names.get(stem, f"{stem}.png")
+        image = resolve_in_root(images, name, source, "image", problems)
+        name = mask_names.get(stem, f"{stem}.png")
+        mask = resolve_in_root(masks, name, source, "mask", problems)
+        if image is not None and mask is not None:
+            pairs[stem] = image, mask
+    return pairs

@@ -67,12 +67,12 @@ def augment_segmentation(
     signed = 2 * u - 1
     factor = scale[0] * (scale[1] / scale[0]) ** u[0]
     signs = jnp.where(jnp.stack([u[1] < flip_vertical, u[2] < flip]), -1.0, 1.0)
-    positions = symmetric_positions((h, w), signs / factor, u[3] < rotate90)
+    positions = _symmetric_positions((h, w), signs / factor, u[3] < rotate90)
     if elastic:
         noise = jax.random.normal(key_elastic, (2, elastic_points, elastic_points))
         bent = elastic * jax.image.resize(noise, (2, h, w), "cubic")
         positions = positions[0] + bent[0], positions[1] + bent[1]
-    image = read_linear(example["image"], positions)
+    image = _read_linear(example["image"], positions)
     image = color_jitter(
         image,
         brightness * signed[4],
@@ -80,11 +80,11 @@ def augment_segmentation(
         1 + saturation * signed[6],
         hue * signed[7],
     )
-    masks = {n: read_nearest(example[n], positions) for n in ("mask", "weights") if n in example}
+    masks = {n: _read_nearest(example[n], positions) for n in ("mask", "weights") if n in example}
     return {**example, "image": image, **masks}
 
 
-def symmetric_positions(
+def _symmetric_positions(
     size: tuple[int, int], factors: Float[Array, "2"], rotated: Shaped[Array, ""]
 ) -> Positions:
     """Returns the positions that an image is read at to be scaled, mirrored and turned.
@@ -100,7 +100,7 @@ def symmetric_positions(
     return factors[0] * y + (h - 1) / 2, factors[1] * x + (w - 1) / 2
 
 
-def read_linear(image: Float[Array, "h w c"], positions: Positions) -> Float[Array, "h w c"]:
+def _read_linear(image: Float[Array, "h w c"], positions: Positions) -> Float[Array, "h w c"]:
     """Returns an image at positions between its pixels, interpolated along rows and columns.
 
     Args:
@@ -114,7 +114,7 @@ def read_linear(image: Float[Array, "h w c"], positions: Positions) -> Float[Arr
     return upper + (lower - upper) * down
 
 
-def read_nearest(mask: Shaped[Array, "h w"], positions: Positions) -> Shaped[Array, "h w"]:
+def _read_nearest(mask: Shaped[Array, "h w"], positions: Positions) -> Shaped[Array, "h w"]:
     """Returns the pixels of a mask that are nearest to the positions.
 
     Args:

@@ -7,9 +7,9 @@ import pytest
 
 from lectures_jax import data
 from lectures_jax.data.segmentation_augmentation import (
-    read_linear,
-    read_nearest,
-    symmetric_positions,
+    _read_linear,
+    _read_nearest,
+    _symmetric_positions,
 )
 
 UNCHANGED = {
@@ -71,14 +71,14 @@ def test_the_mask_goes_with_the_image_wherever_it_is_bent():
 def test_positions_between_pixels_are_interpolated_and_beyond_the_border_reflected():
     image = jnp.array([[[0.0], [4.0]], [[8.0], [12.0]]])
     rows, columns = jnp.array([[0.25, 0.5], [-1.0, 2.0]]), jnp.array([[0.0, 0.5], [1.0, 0.0]])
-    read = read_linear(image, (rows, columns))[..., 0]
+    read = _read_linear(image, (rows, columns))[..., 0]
     np.testing.assert_allclose(read, [[2, 6], [4, 8]])
     mask = jnp.array([[0, 1], [2, 3]])
-    np.testing.assert_array_equal(read_nearest(mask, (rows, columns)), [[0, 0], [1, 2]])
+    np.testing.assert_array_equal(_read_nearest(mask, (rows, columns)), [[0, 0], [1, 2]])
 
 
 def test_a_larger_factor_shows_more_of_the_image():
-    rows, columns = symmetric_positions((5, 7), jnp.array([2.0, 0.5]), jnp.array(False))
+    rows, columns = _symmetric_positions((5, 7), jnp.array([2.0, 0.5]), jnp.array(False))
     np.testing.assert_allclose(rows[:, 0], [-2, 0, 2, 4, 6])
     np.testing.assert_allclose(columns[0], [1.5, 2, 2.5, 3, 3.5, 4, 4.5])
 
