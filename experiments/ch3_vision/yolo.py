@@ -7,16 +7,17 @@ course says, and to every other anchor of similar shape (`--anchor-iou`), which 
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tyro.conf import arg
 
 from lectures_jax import data, metrics, ops, report, runtime
 from lectures_jax.models.yolo import Yolo, YoloSize
 from lectures_jax.nn.parameters import count_parameters
-from lectures_jax.recipes import detection_data, detector
+from lectures_jax.recipes import detection_data, detector, detector_network
 from lectures_jax.report.detection import PaddedBoxes
 from lectures_jax.report.page import Figure, Section
 
@@ -30,6 +31,7 @@ TINY = {
         size=YoloSize(4, 4, (4, 4, 4), (1, 0, 0), (4, 4, 4), 0),
     ),
 }
+KMEANS = "Nine typical shapes of the training boxes, by k-means with distance 1 − IoU"
 EXPECTED = {"AP50": (0.945, None), "AP": (0.66, None)}
 
 
@@ -55,6 +57,9 @@ class Config:
     """digit scenes to measure on"""
     seed: int = 0
     """of scenes, parameters, order and augmentation"""
+    start: Annotated[Path | None, arg(name="from")] = None
+    """an earlier run's folder, or a model.safetensors: its detector is trained further on these
+    images; None: a new network"""
     training: detector.Settings = field(default_factory=detector.Settings)
     """of the network and its training"""
 
@@ -62,9 +67,11 @@ class Config:
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains, measures on the test split, and writes the report."""
     config = with_defaults(config)
+    earlier = detector_network.read_network(config.start) if config.start else None
     splits = read(config)
-    trained = detector.train(config.training, splits, out, seed=config.seed)
-    return write_report(config, out, splits, trained, detector.detect(trained.model, splits))
+    trained = detector.train(config.training, splits, out, seed=config.seed, earlier=earlier)
+    detected = detector.detect(trained.model, splits)
+    return write_report(config, out, splits, trained, detected, earlier)
 
 
 def with_defaults(config: Config) -> Config:
@@ -105,6 +112,7 @@ def write_report(
     splits: detection_data.Splits,
     trained: detector.Trained,
     detected: detector.Detected,
+    earlier: detector_network.Network | None = None,
 ) -> dict[str, float]:
     """Writes `report.html`; returns COCO's twelve numbers on the test split.
 
@@ -113,14 +121,15 @@ def write_report(
     model, history, classes = trained.model, trained.history, splits.test.classes
     coco = detector.coco(detected, num_classes=len(classes))
     numbers = {name: value for name, value in coco.named().items() if value >= 0}
+    known = detector_network.common_classes(earlier, classes) if earlier else []
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     report.page(
         out / "report.html",
         title="YOLOv3 on " + (config.root.name if config.root else "digit scenes"),
-        summary=f"A detector of {count_parameters(model) / 1e6:.2f} million parameters, trained "
-        f"from scratch on {len(splits.train)} images and measured on {len(splits.test)} that it "
-        "never saw.",
+        summary=f"A detector of {count_parameters(model) / 1e6:.2f} million parameters, "
+        f"{origin(config, known)} on {len(splits.train)} images and measured on "
+        f"{len(splits.test)} that it never saw.",
         numbers={
             "mAP50": numbers.get("AP50"),
             "mAP50-95": numbers.get("AP"),
@@ -140,7 +149,7 @@ def write_report(
                 classes=classes,
             ),
             training_batch(splits, config),
-            anchors(model, splits, figures),
+            anchors(model, splits, figures, earlier=bool(known)),
             report.timing(history, batch_size=config.training.batch_size),
             *data_set(splits),
             report.configuration(asdict(config)),
@@ -148,6 +157,14 @@ def write_report(
         footer=runtime.environment(),
     )
     return numbers
+
+
+def origin(config: Config, known: list[str]) -> str:
+    """Where the training began, in words."""
+    if config.start is None:
+        return "trained from scratch"
+    kept = f"its outputs of {', '.join(known)} kept" if known else "the outputs of its heads new"
+    return f"fine-tuned from {config.start} ({kept})"
 
 
 def detections(
@@ -201,16 +218,16 @@ def training_batch(splits: detection_data.Splits, config: Config) -> Section:
     )
 
 
-def anchors(model: Yolo, splits: detection_data.Splits, figures: Path) -> Section:
+def anchors(model: Yolo, splits: detection_data.Splits, figures: Path, *, earlier: bool) -> Section:
     """The nine anchors among the training boxes."""
-    sizes = detector.box_sizes(splits.train)
+    sizes = detector_network.box_sizes(splits.train)
     shapes = np.concatenate(model.anchors).astype(np.float32)
     report.anchors(sizes, shapes, figures / "anchors.svg")
     overlap = ops.best_anchor_iou(jnp.asarray(sizes), jnp.asarray(shapes))
     return Section(
         "Anchors",
-        "Nine typical shapes of the training boxes, by k-means with distance 1 − IoU, three to "
-        f"each head. A box overlaps its best anchor by {np.mean(overlap):.2f} on average.",
+        f"{'The nine of the earlier detector' if earlier else KMEANS}, three to each head. A box "
+        f"overlaps its best anchor by {np.mean(overlap):.2f} on average.",
         figures=[Figure(figures / "anchors.svg", "Width and height in pixels.")],
     )
 

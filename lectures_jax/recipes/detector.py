@@ -1,23 +1,21 @@
 """YOLOv3 trained on annotated images: anchors, training, COCO's scores, one model file."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
 
-from lectures_jax import data, metrics, objectives, ops, optim, weights
-from lectures_jax.data.records import Dataset
+from lectures_jax import data, metrics, objectives, optim, weights
 from lectures_jax.metrics.coco import CocoResult
-from lectures_jax.models.yolo import SMALL, Yolo, YoloSize
+from lectures_jax.models.yolo import SMALL, YoloSize
 from lectures_jax.recipes.detection_data import Kind, Splits
+from lectures_jax.recipes.detector_network import Network, fine_tuned_network, new_network
 from lectures_jax.recipes.settings import fill, require
 from lectures_jax.train import fit
 from lectures_jax.train.history import Row
@@ -38,7 +36,8 @@ class Settings:
     """least and largest factor by which images are scaled; None: 0.8 to 1.25 for digits, 0.75 to
     1.5 for files"""
     steps: int | None = None
-    """training steps; None: 4000 for digits, 6000 for files"""
+    """training steps; None: 4000 for digits, 6000 for files. A finished run goes on if it is given
+    more, at the learning rates of the longer run: higher again than at its end"""
     batch_size: int = 8
     """images per step"""
     learning_rate: float = 3e-3
@@ -66,7 +65,7 @@ class Trained(NamedTuple):
         history: the rows of `train.fit`.
     """
 
-    model: Yolo
+    model: Any
     history: list[Row]
 
 
@@ -98,7 +97,14 @@ def with_defaults(settings: Settings, kind: Kind) -> Settings:
     return fill(settings, **{name: getattr(defaults, name) for name in names})
 
 
-def train(settings: Settings, splits: Splits, out: Path | None = None, *, seed: int = 0) -> Trained:
+def train(
+    settings: Settings,
+    splits: Splits,
+    out: Path | None = None,
+    *,
+    seed: int = 0,
+    earlier: Network | None = None,
+) -> Trained:
     """Trains a detector, and measures it on the test split on the way.
 
     Args:
@@ -108,57 +114,65 @@ def train(settings: Settings, splits: Splits, out: Path | None = None, *, seed: 
         out: folder of the run, in which it resumes (see `train.fit`) and where
             `model.safetensors` is written; None leaves no files.
         seed: of anchors, parameters, order and augmentation.
+        earlier: a trained detector to begin with, see `fine_tuned_network`; None begins anew.
+
+    Raises:
+        ValueError: if a setting is None that `with_defaults` sets, or the earlier network has
+            another size.
+    """
+    # The first key is that of drawn data, such as scenes of digits.
+    _, key_anchors, key_init, key_train = jax.random.split(jax.random.key(seed), 4)
+    if earlier is None:
+        network = new_network(key_anchors, key_init, splits, settings.size)
+    else:
+        network = fine_tuned_network(key_anchors, key_init, splits, earlier, size=settings.size)
+    trained = train_network(key_train, network.model, settings, splits, out, seed=seed)
+    if out is not None:
+        path = out / "model.safetensors"
+        weights.save_model(path, trained.model, kind="detector", settings=network.settings)
+    return trained
+
+
+def train_network(
+    key: Key,
+    model: nnx.Module,
+    settings: Settings,
+    splits: Splits,
+    out: Path | None = None,
+    *,
+    seed: int = 0,
+) -> Trained:
+    """Trains a network with YOLO's heads, and measures it on the test split on the way.
+
+    Args:
+        key: source of the training's random numbers.
+        model: a network with the heads, `anchors`, `strides`, `num_classes` and `predict` of
+            `Yolo`.
+        settings: from `with_defaults`; `size` has no effect.
+        splits: images of one size.
+        out: folder of the run, in which it resumes (see `train.fit`); None leaves no files.
+        seed: of the order of the images.
 
     Raises:
         ValueError: if a setting is None that `with_defaults` sets.
     """
     steps = require(settings.steps, "steps")
     overlap_weight = require(settings.overlap_weight, "overlap_weight")
-    augment = augmentation(settings)
-    # The first key is that of drawn data, such as scenes of digits.
-    _, key_anchors, key_init, key_train = jax.random.split(jax.random.key(seed), 4)
-    architecture = {
-        "classes": list(splits.train.classes),
-        "image_size": list(splits.image_size),
-        "anchors": fit_anchors(key_anchors, splits.train),
-        "size": dataclasses.asdict(settings.size),
-    }
-    model, history = fit(
-        key_train,
-        weights.build_model("detector", architecture, rngs=nnx.Rngs(key_init)),
-        partial(objectives.yolo, anchor_iou=settings.anchor_iou, overlap_weight=overlap_weight),
-        _optimizer(settings, steps),
-        batches(settings, splits, seed=seed),
-        steps=steps,
-        out=out,
-        ema_decay=settings.ema_decay,
-        augment=augment,
-        evaluate=partial(score, splits=splits),
-        evaluate_every=max(steps // 6, 1),
+    return Trained(
+        *fit(
+            key,
+            model,
+            partial(objectives.yolo, anchor_iou=settings.anchor_iou, overlap_weight=overlap_weight),
+            _optimizer(settings, steps),
+            batches(settings, splits, seed=seed),
+            steps=steps,
+            out=out,
+            ema_decay=settings.ema_decay,
+            augment=augmentation(settings),
+            evaluate=partial(score, splits=splits),
+            evaluate_every=max(steps // 6, 1),
+        )
     )
-    if out is not None:
-        weights.save_model(out / "model.safetensors", model, kind="detector", settings=architecture)
-    return Trained(model, history)
-
-
-def fit_anchors(key: Key, dataset: Dataset) -> list[list[list[float]]]:
-    """Returns nine typical shapes of the boxes by k-means, three to a head, the coarsest first.
-
-    Args:
-        key: for the first centers.
-        dataset: records on the canvas of the network.
-    """
-    shapes = ops.kmeans_anchors(key, jnp.asarray(box_sizes(dataset)), k=9)
-    return np.asarray(shapes).reshape(3, 3, 2)[::-1].tolist()
-
-
-def box_sizes(dataset: Dataset) -> np.ndarray:
-    """Returns width and height of all boxes, in pixels of the canvas.
-
-    Args:
-        dataset: records on the canvas of the network.
-    """
-    return np.concatenate([record.boxes[:, 2:] - record.boxes[:, :2] for record in dataset])
 
 
 def batches(settings: Settings, splits: Splits, *, seed: int = 0) -> Iterator[Batch]:
@@ -202,7 +216,7 @@ def augmentation(settings: Settings) -> Callable[[Key, Batch], Batch]:
     return augment
 
 
-def detect(model: Yolo, splits: Splits) -> Detected:
+def detect(model: Any, splits: Splits) -> Detected:
     """Returns what a detector predicts on the test split, beside the truth.
 
     Args:
@@ -234,7 +248,7 @@ def coco(detected: Detected, *, num_classes: int) -> CocoResult:
     return metrics.coco_map(*detected[:-1], num_classes=num_classes, crowd=detected.crowd)
 
 
-def score(model: Yolo, splits: Splits) -> dict[str, float]:
+def score(model: Any, splits: Splits) -> dict[str, float]:
     """Returns COCO's two headline numbers on the test split: `mAP50` and `mAP50_95`.
 
     Args:
