@@ -1,5 +1,7 @@
 """The samples of docs/style.md run and hold; the tables of docs/design.md are true."""
 
+import importlib
+import inspect
 import re
 import unittest
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.test_layers import MAY_IMPORT
 ROOT = Path(__file__).resolve().parent.parent
 STYLE = (ROOT / "docs" / "style.md").read_text(encoding="utf-8")
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+TORCHVISION = (ROOT / "docs" / "torchvision.md").read_text(encoding="utf-8")
 HIDDEN = {"__init__", "__main__", "_derivatives"}  # files of the package, not layers
 
 
@@ -101,3 +104,28 @@ def test_continuous_integration_covers_both_ends_of_the_supported_pythons():
     (matrix,) = re.findall(r"python: \[(.*)\]", workflow)
     assert re.findall(r"3\.\d+", matrix) == [supported[0], supported[-1]]
     assert "run: .ci/run" in workflow
+
+
+OPERATORS = np.load(ROOT / "tests" / "golden" / "torchvision_ops.npz")["names"]  # its `__all__`
+ROWS = [
+    re.split(r"(?<!\\) \| ", line.strip("| "), maxsplit=2)
+    for line in TORCHVISION.splitlines()
+    if line.startswith("| ") and not line.startswith("| torchvision")
+]
+
+
+def test_every_operator_of_torchvision_has_its_row():
+    names = [name for row in ROWS for name in re.findall(r"`(\w+)", row[0])]
+    assert sorted(names) == sorted(OPERATORS)
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r[1] != "–"], ids=lambda row: row[0][:30])
+def test_what_a_user_of_torchvision_looks_for_exists(row):
+    for name in re.findall(r"`((?:ops|losses|nn|models)\.[\w.]+)", " ".join(row[1:])):
+        module, _, last = name.rpartition(".")
+        assert hasattr(importlib.import_module(f"lectures_jax.{module}"), last), name
+    call = re.match(r"`(\w+)\.(\w+)\((.*)\)`", row[1])
+    if call:  # with options that the function has
+        function = getattr(importlib.import_module(f"lectures_jax.{call[1]}"), call[2])
+        options = set(re.findall(r"(\w+)=", call[3]))
+        assert options <= set(inspect.signature(function).parameters)

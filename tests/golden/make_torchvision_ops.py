@@ -128,7 +128,7 @@ def regions(arrays: dict[str, np.ndarray]) -> None:
 
 
 def main() -> None:
-    arrays = {}
+    arrays = {"names": np.array(ops.__all__)}
     conversions(arrays)
     small_and_masks(arrays)
     losses(arrays)
