@@ -73,8 +73,9 @@ def connected_components(mask: Bool[np.ndarray, "h w"]) -> Int32[np.ndarray, "h 
     Args:
         mask: pixels that belong to an object.
     """
-    ids, _ = ndimage.label(mask, EVERY_NEIGHBOR)
-    return ids.astype(np.int32)
+    ids = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, EVERY_NEIGHBOR, output=ids)
+    return ids
 
 
 def split_instances(
@@ -99,8 +100,11 @@ def split_instances(
     check_count(min_area=min_area)
     ids = connected_components(interior)
     if ids.any():
-        _, (rows, columns) = ndimage.distance_transform_edt(ids == 0, return_indices=True)
-        ids = np.where(interior | border, ids[rows, columns], 0)
+        nearest = np.zeros((2, *ids.shape), np.int32)
+        ndimage.distance_transform_edt(
+            ids == 0, return_distances=False, return_indices=True, indices=nearest
+        )
+        ids = np.where(interior | border, ids[tuple(nearest)], 0)
     areas = np.bincount(ids.ravel())
     areas[:1] = 0
     kept = areas >= min_area
@@ -123,7 +127,7 @@ def _two_distances(
             slice(max(part.start - reach, 0), min(part.stop + reach, side))
             for part, side in zip(box, (h, w), strict=True)
         )
-        distance = ndimage.distance_transform_edt(numbers[around] != number).astype(np.float32)
+        distance = np.asarray(ndimage.distance_transform_edt(numbers[around] != number), np.float32)
         first, other = nearest[around], second[around]  # views, which are written to
         np.minimum(other, np.maximum(first, distance), out=other)
         np.minimum(first, distance, out=first)

@@ -19,7 +19,7 @@ from lectures_jax.data.class_table import (
 )
 from lectures_jax.data.files import lines_of, unwrap
 from lectures_jax.data.images import DAMAGED, THREADS, verify
-from lectures_jax.data.instances import EVERY_NEIGHBOR
+from lectures_jax.data.instances import connected_components
 from lectures_jax.data.masks import file_stems, pair_files
 from lectures_jax.data.problems import BadInputError, ErrorLog, build_dataset
 from lectures_jax.data.records import Dataset, Record
@@ -187,7 +187,7 @@ def _hold_instances(masks: Sequence[np.ndarray]) -> bool:
         counts.add(len(numbers))
         boxes = ndimage.find_objects(ids)
         pieces += [
-            ndimage.label(ids[box] == number, EVERY_NEIGHBOR)[1] == 1
+            connected_components(ids[box] == number).max() == 1
             for number, box in enumerate(boxes, 1)
         ]
     several = max(counts, default=0) > 1 and len(counts) > 1

@@ -208,7 +208,7 @@ def boundary_f1(
         for line, other, size in zip(lines, near[::-1], length, strict=True)
     )
     score = _quotient(2 * precision * recall, precision + recall, 0.0)
-    counts = (sum(length) > 0).astype(jnp.float32)
+    counts = (length[0] + length[1] > 0).astype(jnp.float32)
     over_images = tuple(range(score.ndim - 1))
     return Ratio(jnp.sum(score * counts, axis=over_images), jnp.sum(counts, axis=over_images))
 

@@ -41,9 +41,9 @@ def segmentation(
     """
     check_range(dice_weight=dice_weight, low=0)
     logits = upcast(model(batch["image"], key=key))
-    size = logits.shape[1:3]
-    mask = central(batch["mask"], size)
-    weights = central(batch["weights"], size) if "weights" in batch else None
+    height, width = logits.shape[1:3]
+    mask = _central(batch["mask"], height, width).astype(jnp.int32)
+    weights = _central(batch["weights"], height, width) if "weights" in batch else None
     of_classes = None if class_weights is None else jnp.asarray(class_weights, logits.dtype)
     cross_entropy = jnp.mean(
         losses.pixel_cross_entropy(logits, mask, of_classes, weights, ignore=ignore)
@@ -58,12 +58,7 @@ def segmentation(
     return loss, measured | {"confusion": counts / len(mask)}
 
 
-def central(pixels: Array, size: tuple[int, int]) -> Array:
-    """Returns the pixels in the middle of maps, without the margin that a network's result lacks.
-
-    Args:
-        pixels: [b, h, w, …].
-        size: rows and columns to keep.
-    """
-    top, left = ((n - k) // 2 for n, k in zip(pixels.shape[1:3], size, strict=True))
-    return pixels[:, top : top + size[0], left : left + size[1]]
+def _central(pixels: Array, height: int, width: int) -> Array:
+    """The pixels in the middle of maps, without the margin that a network's result lacks."""
+    top, left = ((n - k) // 2 for n, k in zip(pixels.shape[1:3], (height, width), strict=True))
+    return pixels[:, top : top + height, left : left + width]

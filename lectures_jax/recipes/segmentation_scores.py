@@ -1,0 +1,85 @@
+"""What is predicted for the pixels of images, and its scores at full resolution."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int, Int32, UInt8
+
+from lectures_jax import metrics
+from lectures_jax.data.records import Record
+from lectures_jax.recipes import segmentation_data
+from lectures_jax.recipes.segmentation_data import Splits
+from lectures_jax.recipes.settings import require
+
+
+class Segmented(NamedTuple):
+    """What a segmenter predicts for one image, in its full resolution.
+
+    Attributes:
+        classes: of each pixel.
+        instances: id of the object at each pixel, 0 for none; None for classes without objects.
+    """
+
+    classes: UInt8[np.ndarray, "h w"]
+    instances: Int32[np.ndarray, "h w"] | None = None
+
+
+def confusion(segmented: Sequence[Segmented], splits: Splits) -> Int[np.ndarray, "c c"]:
+    """Returns how many pixels of each class (row) are predicted as each class (column).
+
+    Args:
+        segmented: what is predicted for each image of the test split.
+        splits: images with masks.
+    """
+    total = np.zeros((len(splits.classes),) * 2, np.int64)
+    for result, record in zip(segmented, splits.test, strict=True):
+        true = segmentation_data.class_mask(record, instances=splits.instances)
+        total += _pixel_confusion(result.classes, true, len(splits.classes))
+    return total
+
+
+def measure(segmented: Sequence[Segmented], splits: Splits) -> dict[str, float]:
+    """Returns the scores of the test split, each image at full resolution.
+
+    Args:
+        segmented: what is predicted for each image.
+        splits: images with masks.
+
+    Returns:
+        `mean_iou`, `mean_dice` and `pixel_accuracy` from the pixels of all images. Of instances,
+        these are of two classes, object and background, and there are also `dice` of the object,
+        and `AP50` and `AP50_95`, the mean over the images of the challenge's precision.
+    """
+    counts = confusion(segmented, splits)
+    if splits.instances:
+        edges = [0, 1]
+        counts = np.add.reduceat(np.add.reduceat(counts, edges, axis=0), edges, axis=1)
+    shares = jnp.asarray(counts / max(counts.sum(), 1), jnp.float32)
+    names = ("mean_iou", "mean_dice", "pixel_accuracy")
+    scores = {name: float(getattr(metrics, name)(shares)) for name in names}
+    if not splits.instances:
+        return scores
+    precision = np.stack([_precision(*pair) for pair in zip(segmented, splits.test, strict=True)])
+    dice = float(metrics.class_dice(shares)[1])
+    return scores | {
+        "dice": dice,
+        "AP50": float(precision[:, 0].mean()),
+        "AP50_95": float(precision.mean()),
+    }
+
+
+def _precision(result: Segmented, record: Record) -> np.ndarray:
+    """The challenge's precision of one image, at its ten thresholds."""
+    predicted = np.asarray(require(result.instances, "instances"))
+    return metrics.instance_precision(
+        *metrics.instance_counts(predicted, np.asarray(record.mask).astype(np.int32))
+    )
+
+
+def _pixel_confusion(predicted: np.ndarray, true: np.ndarray, num_classes: int) -> np.ndarray:
+    """As `metrics.pixel_confusion`, on the host: the sizes of images differ."""
+    counts = true < num_classes
+    cells = true[counts].astype(np.int64) * num_classes + predicted[counts]
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
