@@ -15,6 +15,18 @@ from lectures_jax.metrics.detection import (
     precision_recall,
     voc_ap,
 )
+from lectures_jax.metrics.detection_counts import (
+    DetectionCounts,
+    F1Curve,
+    detection_counts,
+    f1_curve,
+)
+from lectures_jax.metrics.detection_errors import (
+    ERROR_KINDS,
+    DetectionErrors,
+    detection_confusion,
+    detection_errors,
+)
 from lectures_jax.metrics.disentanglement import (
     DciScores,
     dci,
@@ -54,10 +66,18 @@ __all__ = [
     "class_scores",
     "confusion_matrix",
     "roc_auc",
+    "ERROR_KINDS",
     "CocoResult",
+    "DetectionCounts",
+    "DetectionErrors",
+    "F1Curve",
     "Matches",
     "PrecisionRecall",
     "coco_map",
+    "detection_confusion",
+    "detection_counts",
+    "detection_errors",
+    "f1_curve",
     "match_detections",
     "precision_recall",
     "voc_ap",

@@ -9,7 +9,8 @@ from jaxtyping import Array
 
 # Exactly as COCO computes them: the ninth is 0.8999…, not 0.9.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-AREAS = np.array([[0, 1e5**2], [0, 32**2], [32**2, 96**2], [96**2, 1e5**2]])
+SIZE_LIMITS = (32.0**2, 96.0**2)
+NUM_AREAS = 4
 
 
 class CocoBoxes(NamedTuple):
@@ -30,9 +31,14 @@ def as_boxes(boxes: Array, labels: Array, valid: Array) -> CocoBoxes:
     return CocoBoxes(jnp.concatenate([low, size], axis=-1), area, labels, valid)
 
 
-def outside(area: Array) -> Array:
+def areas(small: float, medium: float) -> np.ndarray:
+    """Returns the ranges of all, small, medium and large areas, `[a, 2]`."""
+    return np.array([[0, 1e5**2], [0, small], [small, medium], [medium, 1e5**2]])
+
+
+def outside(area: Array, ranges: Array) -> Array:
     """Returns for each range of sizes whether an area is not in it; its two borders are."""
-    return jnp.stack([(area < low) | (area > high) for low, high in AREAS], axis=-1)
+    return jnp.stack([(area < low) | (area > high) for low, high in ranges], axis=-1)
 
 
 def rank(detections: CocoBoxes) -> Array:
@@ -41,7 +47,9 @@ def rank(detections: CocoBoxes) -> Array:
     return jnp.sum(_same_class(detections, detections) & earlier, axis=1)
 
 
-def outcome(detections: CocoBoxes, objects: CocoBoxes, ignored: Array, crowd: Array) -> Array:
+def outcome(
+    detections: CocoBoxes, objects: CocoBoxes, ignored: Array, crowd: Array, *, ranges: Array
+) -> Array:
     """Returns for each detection 1 if it is right, -1 if it is wrong, 0 if it does not count.
 
     Args:
@@ -49,16 +57,17 @@ def outcome(detections: CocoBoxes, objects: CocoBoxes, ignored: Array, crowd: Ar
         objects: objects of the same image.
         ignored: `[g, a]`, which objects do not count: crowds, and those of another size.
         crowd: `[g]`, which objects are crowds.
+        ranges: `[a, 2]`, of sizes.
 
     Returns:
         `[d, t * a]`: the last axis runs over all thresholds and sizes, the "lanes", which fills the
         vector unit.
     """
     iou = _iou(detections, objects, crowd)
-    num_thresholds, num_areas = len(IOU_THRESHOLDS), len(AREAS)
+    num_thresholds, num_areas = len(IOU_THRESHOLDS), NUM_AREAS
     threshold = jnp.repeat(IOU_THRESHOLDS, num_areas)
     matched, on_ignored = _match(iou, jnp.tile(ignored, (1, num_thresholds)), crowd, threshold)
-    wrong_size = jnp.tile(outside(detections.area), (1, num_thresholds))
+    wrong_size = jnp.tile(outside(detections.area, ranges), (1, num_thresholds))
     counts = detections.valid[:, None] & ~jnp.where(matched, on_ignored, wrong_size)
     return jnp.where(counts, jnp.where(matched, 1, -1), 0).astype(jnp.int8)
 

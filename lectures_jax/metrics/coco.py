@@ -41,8 +41,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Float64, Int
 
 from lectures_jax.metrics import _coco_matching as matching
-from lectures_jax.metrics._coco_matching import AREAS, IOU_THRESHOLDS
-from lectures_jax.typing import check_count, checked
+from lectures_jax.metrics._coco_matching import IOU_THRESHOLDS, NUM_AREAS, SIZE_LIMITS
+from lectures_jax.typing import check_count, check_range, checked
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 MAX_DETECTIONS = np.array([1, 10, 100])
@@ -56,8 +56,8 @@ class CocoResult(NamedTuple):
     """Precision and recall by IoU, class, size of the objects and detections per image.
 
     The axes are 10 IoU thresholds from 0.5 to 0.95; 101 recalls from 0 to 1; the class; all, small
-    (area up to 32²), medium (up to 96²) and large objects; the first 1, 10 and 100 detections of
-    each image and class. A class without objects of that size has -1.
+    (area up to 32²), medium (up to 96²) and large objects, unless other limits are given; the first
+    1, 10 and 100 detections of each image and class. A class without objects of that size has -1.
 
     Attributes:
         precision: the highest precision at this recall or a higher one.
@@ -87,6 +87,7 @@ def coco_map(
     num_classes: int,
     crowd: Bool[Array | np.ndarray, "i g"] | None = None,
     area: Float[Array | np.ndarray, "i g"] | None = None,
+    size_limits: tuple[float, float] = SIZE_LIMITS,
 ) -> CocoResult:
     """Returns COCO's average precision and average recall of the detections in all images.
 
@@ -116,17 +117,22 @@ def coco_map(
         crowd: which objects are crowds: they do not count, any number of detections may match them,
             and their IoU is the covered share of the detection. By default none is.
         area: area of each object in square pixels, such as that of its mask; by default its box's.
+        size_limits: largest area of small and of medium objects, in square pixels; by default
+            COCO's, 32² and 96².
 
     Returns:
         Precision and recall for every setting, and COCO's twelve numbers.
 
     Raises:
-        ValueError: if there is no image, or no slot for a detection or an object, or no class.
+        ValueError: if there is no image, or no slot for a detection or an object, or no class, or
+            the limits do not rise.
 
     Source:
         Lin et al. (2014), and `cocoeval.py` of the COCO API (2015).
     """
     check_count(num_classes=num_classes)
+    small, medium = size_limits
+    check_range(size_limits=small, low=0, high=medium)
     if 0 in (*scores.shape, *true_labels.shape):
         raise ValueError(
             "coco_map expected at least one image and one slot per image, if only an invalid one, "
@@ -136,6 +142,7 @@ def coco_map(
     with jax.enable_x64(True):
         return _evaluate(
             *(boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd, area),
+            matching.areas(small, medium),
             num_classes=num_classes,
         )
 
@@ -150,7 +157,18 @@ class _Order(NamedTuple):
 
 @partial(jax.jit, static_argnames="num_classes")
 def _evaluate(
-    boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd, area, *, num_classes
+    boxes,
+    scores,
+    labels,
+    valid,
+    true_boxes,
+    true_labels,
+    true_valid,
+    crowd,
+    area,
+    ranges,
+    *,
+    num_classes,
 ) -> CocoResult:
     scores = scores.astype(jnp.float64)
     valid = valid & ~jnp.isnan(scores)
@@ -159,14 +177,15 @@ def _evaluate(
     detections, scores = jax.tree.map(lambda x: _take(x, order), (detections, scores))
     objects = matching.as_boxes(true_boxes, true_labels, true_valid)
     crowd = jnp.zeros(true_valid.shape, bool) if crowd is None else crowd
-    ignored = crowd[..., None] | matching.outside(objects.area if area is None else area)
+    area = objects.area if area is None else area
+    ignored = crowd[..., None] | matching.outside(area, ranges)
 
     outcome, rank = lax.map(
-        lambda image: (matching.outcome(*image), matching.rank(image[0])),
+        lambda image: (matching.outcome(*image, ranges=ranges), matching.rank(image[0])),
         (detections, objects, ignored, crowd),
         batch_size=IMAGES_AT_ONCE,
     )
-    num_objects = jnp.zeros((num_classes + 1, len(AREAS)))
+    num_objects = jnp.zeros((num_classes + 1, NUM_AREAS))
     num_objects = num_objects.at[_known(objects, num_classes)].add(~ignored)[:num_classes]
     labels = _known(detections, num_classes)
     precision, recall = _accumulate(*_sort(outcome, rank, labels, scores, num_objects), num_objects)
@@ -197,7 +216,7 @@ def _sort(
 
 def _accumulate(outcome: Array, order: _Order, num_objects: Array) -> tuple[Array, Array]:
     """Returns precision `[t, r, c, a, m]` and recall `[t, c, a, m]`."""
-    split = (len(IOU_THRESHOLDS), len(AREAS))
+    split = (len(IOU_THRESHOLDS), NUM_AREAS)
     lanes = (outcome, jnp.tile(num_objects.T, (split[0], 1)))
 
     # One curve at a time: on a CPU cumulative sums of rows take several times as long.

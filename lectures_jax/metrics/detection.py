@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Int32
 
 from lectures_jax import ops
+from lectures_jax.metrics._slots import require_slots
 from lectures_jax.typing import check_count, check_range, checked
 
 
@@ -199,11 +200,7 @@ def voc_ap(
 def _match(
     boxes, scores, labels, valid, true_boxes, true_labels, true_valid, crowd, threshold
 ) -> Matches:
-    if 0 in (*scores.shape, *true_labels.shape):
-        raise ValueError(
-            "expected at least one image and one slot per image, if only an invalid one, got "
-            f"scores of shape {scores.shape} and true_labels of shape {true_labels.shape}."
-        )
+    require_slots(scores, true_labels)
     valid = valid & ~jnp.isnan(scores)
     crowd = jnp.zeros(true_valid.shape, bool) if crowd is None else crowd
     same = (labels[:, :, None] == true_labels[:, None]) & valid[:, :, None] & true_valid[:, None]

@@ -26,6 +26,14 @@ try:
     )
     from lectures_jax.report.images import enlarge, grid, sheet
     from lectures_jax.report.latent import latent_plane, latent_units
+    from lectures_jax.report.masks import (
+        draw_instances,
+        draw_mask,
+        mask_colors,
+        mask_legend,
+        pixel_classes,
+        segmentations,
+    )
     from lectures_jax.report.page import page
     from lectures_jax.report.seeds import best_by_seeds, mean_and_deviation, scores_by_seed
     from lectures_jax.report.training import configuration, seconds_of, timing, training
@@ -49,14 +57,19 @@ __all__ = [
     "curves_by_run",
     "dataset",
     "draw_boxes",
+    "draw_instances",
+    "draw_mask",
     "enlarge",
     "grid",
     "latent_plane",
     "latent_space",
     "latent_units",
     "likelihood_bounds",
+    "mask_colors",
+    "mask_legend",
     "mean_and_deviation",
     "page",
+    "pixel_classes",
     "precision_recall_curves",
     "precision_recall_by_class",
     "predictions",
@@ -64,6 +77,7 @@ __all__ = [
     "samples",
     "scores_by_seed",
     "seconds_of",
+    "segmentations",
     "sheet",
     "timing",
     "training",

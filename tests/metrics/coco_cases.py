@@ -10,8 +10,11 @@ from pycocotools.cocoeval import COCOeval
 NUM_CLASSES = 3
 
 
-def pycocotools(case):
-    """Precision, recall and stats of COCO's own program; boxes become x, y, w, h in float64."""
+def pycocotools(case, ranges=None):
+    """Precision, recall and stats of COCO's own program; boxes become x, y, w, h in float64.
+
+    The four ranges of areas are COCO's unless others are given.
+    """
     true_boxes = xywh(case["true_boxes"])
     objects = [
         {
@@ -36,7 +39,7 @@ def pycocotools(case):
         for i, d in np.argwhere(case["valid"])
     ]
     num_images = len(case["scores"])
-    return run(_coco(objects, num_images), _coco(detections, num_images))
+    return run(_coco(objects, num_images), _coco(detections, num_images), ranges)
 
 
 def xywh(boxes):
@@ -57,10 +60,11 @@ def _coco(annotations, num_images):
     return coco
 
 
-def run(objects, detections):
+def run(objects, detections, ranges=None):
     """Precision, recall and stats of `COCO` objects."""
     with contextlib.redirect_stdout(io.StringIO()):
         program = COCOeval(objects, detections, "bbox")
+        program.params.areaRng = ranges or program.params.areaRng
         program.evaluate()
         program.accumulate()
         program.summarize()

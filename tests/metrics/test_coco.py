@@ -56,6 +56,17 @@ def test_an_object_has_the_area_of_its_box_by_default(seed):
     assert_equal(evaluate(case, area=None), pycocotools({**case, "area": area}))
 
 
+def test_other_limits_of_sizes_equal_pycocotools_too():
+    case = scene(1)
+    limits = (144.0, 24.5**2)  # the first is the area of some
+    ranges = [[0, 1e10], [0, limits[0]], list(limits), [limits[1], 1e10]]
+    assert_equal(evaluate(case, size_limits=limits), pycocotools(case, ranges))
+    usual = evaluate(case)
+    assert not np.array_equal(usual.recall, evaluate(case, size_limits=limits).recall)
+    with pytest.raises(ValueError, match="size_limits must be in"):
+        evaluate(case, size_limits=(10.0, 5.0))
+
+
 def test_the_sample_of_the_coco_api_scores_as_published(shared_data):
     folder = shared_data / "golden_coco_eval"
     with contextlib.redirect_stdout(io.StringIO()):

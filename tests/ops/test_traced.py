@@ -92,6 +92,7 @@ REFUSED = {
         detections(metrics.voc_ap),
         detections(metrics.precision_recall),
         detections(metrics.coco_map),
+        detections(metrics.detection_confusion),
         lambda n: unchecked(metrics.confusion_matrix, jnp.arange(3), jnp.arange(3), num_classes=n),
         lambda n: unchecked(metrics.class_histogram, jnp.arange(3), num_classes=n),
     ],

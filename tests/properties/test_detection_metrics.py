@@ -97,6 +97,37 @@ class MatchesTest(LawTest):
         assert jnp.all(curves.recall[:, 1:] >= curves.recall[:, :-1])
 
 
+class ErrorsTest(LawTest):
+    @law(scene=SCENES)
+    def test_each_object_and_each_detection_is_counted_once(self, scene):
+        counts = self.apply(metrics.detection_confusion, *arrays(scene), num_classes=CLASSES)
+        for axis, labels, valid in ((1, "true_labels", "true_valid"), (0, "labels", "valid")):
+            of_class = np.asarray(scene[labels])[..., None] == np.arange(CLASSES)
+            expected = np.sum(of_class & np.asarray(scene[valid])[..., None], axis=(0, 1))
+            equal(jnp.sum(counts, axis=axis)[:-1], expected)
+        assert counts[-1, -1] == 0
+
+    @law(scene=SCENES)
+    def test_a_perfect_detector_confuses_nothing_and_has_the_best_f1(self, scene):
+        right = perfect(scene)
+        counts = self.apply(metrics.detection_confusion, *right, num_classes=CLASSES)
+        equal(counts, jnp.diag(jnp.diagonal(counts)))
+        thresholds = jnp.array([0.0, 0.5])
+        numbers = self.apply(metrics.detection_counts, *right, thresholds, num_classes=CLASSES)
+        curve = self.apply(metrics.f1_curve, *numbers)
+        known = numbers.objects > 0
+        equal(jnp.where(known, curve.f1[:, 0], 1), jnp.ones(CLASSES))
+        assert curve.best == 0
+
+    @law(scene=SCENES)
+    def test_every_wrong_detection_has_a_kind_and_only_missed_objects_are_missed(self, scene):
+        errors = self.apply(metrics.detection_errors, *arrays(scene))
+        matches = self.apply(metrics.match_detections, *arrays(scene))
+        equal(errors.kind >= 0, matches.false_positive)
+        assert jnp.all(matches.missed >= errors.missed)
+        equal(errors.object >= 0, matches.false_positive & (errors.kind < 4))
+
+
 class VocTest(LawTest):
     @law(scene=SCENES, order=ORDER)
     def test_average_precision_is_in_0_1_and_sees_no_order_of_images(self, scene, order):
