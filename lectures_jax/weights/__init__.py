@@ -2,7 +2,10 @@
 
 try:
     from lectures_jax.weights.build import build_model
-    from lectures_jax.weights.detector import Detector, load_detector
+    from lectures_jax.weights.darknet import load_darknet, load_darknet_weights, save_darknet
+    from lectures_jax.weights.darknet_cfg import parse_darknet_config, read_darknet_config
+    from lectures_jax.weights.darknet_cfg_text import darknet_config_text
+    from lectures_jax.weights.detector import Detector, detector_of, load_detector
     from lectures_jax.weights.pretrained import load_pretrained
     from lectures_jax.weights.safetensors_io import load_safetensors, save_safetensors
     from lectures_jax.weights.saved import SavedModel, load_model, save_model
@@ -16,11 +19,18 @@ __all__ = [
     "Detector",
     "SavedModel",
     "build_model",
+    "darknet_config_text",
+    "detector_of",
+    "load_darknet",
+    "load_darknet_weights",
     "load_detector",
     "load_model",
     "load_pretrained",
     "load_safetensors",
     "load_torchvision",
+    "parse_darknet_config",
+    "read_darknet_config",
+    "save_darknet",
     "save_model",
     "save_safetensors",
     "save_torchvision",

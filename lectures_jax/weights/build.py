@@ -31,6 +31,9 @@ map, [`scales`: 2] and [`steps`: 4] |
 classes; `channels`: of each level; `patch`: side of a cell in pixels; [`blocks`: 1], \
 [`condition`: 128], [`groups`: 8], [`dropout`: 0] |
 | stylizer | `size`: the fields of `models.transform_net.TransformNetSize` as a dictionary |
+| darknet | `classes`: names; `image_size`: [height, width] of the images, in pixels; `cfg`: text \
+of the configuration; [`epsilon`: 1e-5] of batch normalization, [`resize`: "letterbox", \
+"darknet_letterbox" or "darknet_stretch"] of images, see `weights.Detector` |
 | segmenter | `network`: "unet" or "fcn"; `classes`: names, the background included; \
 `image_size`: [height, width] of the images trained on; `inputs`: channels of the images; \
 [`normalize`, as for a classifier]; for "unet" `channels`: of each level, `padding`: "VALID" or \
@@ -55,6 +58,7 @@ from lectures_jax.models.autoencoder import (
     dense_encoder,
 )
 from lectures_jax.models.cnn import Cnn
+from lectures_jax.models.darknet_network import DarknetNetwork
 from lectures_jax.models.diffusion import Denoiser
 from lectures_jax.models.fcn import Fcn
 from lectures_jax.models.flow import Flow
@@ -67,6 +71,7 @@ from lectures_jax.models.yolo import Yolo
 from lectures_jax.nn.classifier import Classifier
 from lectures_jax.nn.preprocessing import Normalize
 from lectures_jax.nn.upsampling import ResizeConv, SubpixelConv, TransposedConv
+from lectures_jax.weights.darknet_cfg import parse_darknet_config
 from lectures_jax.weights.schema import check_settings
 
 ModelSettings = Mapping[str, Any]
@@ -215,6 +220,15 @@ def _stylizer(settings: ModelSettings, rngs: nnx.Rngs) -> TransformNet:
     return TransformNet(size=_size(TransformNetSize, settings["size"]), rngs=rngs)
 
 
+def _darknet(settings: ModelSettings, rngs: nnx.Rngs) -> DarknetNetwork:
+    config = parse_darknet_config(settings["cfg"])
+    classes = {head.classes for head in config.heads.values()}
+    if classes and classes != {len(settings["classes"])}:
+        got = len(settings["classes"])
+        raise ValueError(f"classes must be {max(classes)} names as in the cfg, got {got}.")
+    return DarknetNetwork(config, epsilon=settings.get("epsilon", 1e-5), rngs=rngs)
+
+
 def _segmenter(settings: ModelSettings, rngs: nnx.Rngs) -> UNet | Fcn:
     options: dict[str, Any] = {"inputs": settings["inputs"], "rngs": rngs}
     if "dropout" in settings:
@@ -252,6 +266,7 @@ KINDS: dict[str, Callable[[ModelSettings, nnx.Rngs], Any]] = {
     "flow": _flow,
     "diffusion": _diffusion,
     "stylizer": _stylizer,
+    "darknet": _darknet,
     "segmenter": _segmenter,
 }
 """The builder of each kind."""

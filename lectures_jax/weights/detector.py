@@ -1,5 +1,6 @@
 """A saved detector in one call: an image of any size in, boxes in its pixels out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,10 @@ import numpy as np
 
 from lectures_jax import data
 from lectures_jax.data.images import decode_image
-from lectures_jax.weights.saved import load_model
+from lectures_jax.data.letterbox import Letterbox
+from lectures_jax.nn.detection import Detections
+from lectures_jax.weights.darknet_image import darknet_letterbox, darknet_stretch
+from lectures_jax.weights.saved import SavedModel, load_model
 
 
 class Objects(NamedTuple):
@@ -28,6 +32,23 @@ class Objects(NamedTuple):
     names: list[str]
 
 
+Fit = Callable[[np.ndarray, tuple[int, int]], tuple[np.ndarray, Letterbox]]
+"""`(image, image_size) -> (canvas, transform)`; the canvas is of bytes, or of floats in [0, 1]."""
+
+
+def _letterboxed(image: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarray, Letterbox]:
+    """The image on a canvas as detectors here are trained."""
+    return data.letterbox(image, image_size=image_size)
+
+
+FITS: dict[str, Fit] = {
+    "letterbox": _letterboxed,
+    "darknet_letterbox": darknet_letterbox,
+    "darknet_stretch": darknet_stretch,
+}
+"""How an image gets the network's size, by the name in the settings."""
+
+
 @dataclass(frozen=True)
 class Detector:
     """A trained detector: `detector(image)` gives the objects in it.
@@ -36,39 +57,84 @@ class Detector:
         model: a network with the `predict` of `Yolo`, in evaluation mode.
         classes: their names, in the order of the labels.
         image_size: height and width of the canvas that images are fitted into.
+        fit: how they are.
     """
 
     model: Any
     classes: tuple[str, ...]
     image_size: tuple[int, int]
+    fit: Fit = _letterboxed
 
     def __call__(
-        self, image: Any, *, score_threshold: float = 0.3, iou_threshold: float = 0.45
+        self,
+        image: Any,
+        *,
+        score_threshold: float = 0.3,
+        iou_threshold: float = 0.45,
+        suppression: str = "hard",
+        class_agnostic: bool = True,
     ) -> Objects:
-        """Returns the objects in one image, each with its best class; compiled once.
+        """Returns the objects in one image; compiled once.
 
         Args:
             image: a file, which is read upright, or an array [h, w, 3]: bytes, or floats in [0, 1].
             score_threshold: boxes with a lower score are dropped.
             iou_threshold: boxes whose IoU with a box of higher score is larger are suppressed.
+            suppression: as for the `predict` of the model.
+            class_agnostic: each box has its best class only, and suppresses those of any class.
 
         Raises:
             ValueError: if the file is no image, or the array not as above.
             FileNotFoundError: if there is no file.
         """
         pixels = decode_image(Path(image)) if isinstance(image, str | Path) else _bytes(image)
-        canvas, transform = data.letterbox(pixels, image_size=self.image_size)
-        detections = self.model.predict(
-            jnp.asarray(canvas[None], jnp.float32) / 255,
+        canvas, transform = self.fit(pixels, self.image_size)
+        detections = self.detect(
+            canvas[None],
             score_threshold=score_threshold,
             iou_threshold=iou_threshold,
-            class_agnostic=True,
+            suppression=suppression,
+            class_agnostic=class_agnostic,
         )
-        boxes, scores, labels, valid = (np.asarray(array)[0] for array in detections)
-        height, width = pixels.shape[:2]
+        return self.in_image(detections, 0, transform, pixels.shape[:2])
+
+    def detect(self, canvases: np.ndarray, **options: Any) -> Detections:
+        """Returns the objects on a batch of canvases, in their pixels.
+
+        Args:
+            canvases: [b, h, w, 3] of `image_size`, as `fit` makes them.
+            options: of the model's `predict`.
+        """
+        images = jnp.asarray(canvases, jnp.float32)
+        return self.model.predict(images / 255 if canvases.dtype == np.uint8 else images, **options)
+
+    def in_image(
+        self, detections: Detections, row: int, transform: Letterbox, size: tuple[int, ...]
+    ) -> Objects:
+        """Returns the objects of one canvas, in the pixels of its image.
+
+        Args:
+            detections: what `detect` returned.
+            row: of the batch.
+            transform: from the image to the canvas.
+            size: height and width of the image.
+        """
+        boxes, scores, labels, valid = (np.asarray(array)[row] for array in detections)
+        height, width = size
         boxes = np.clip(data.unletterbox_boxes(boxes[valid], transform), 0, (width, height) * 2)
         names = [self.classes[label] for label in labels[valid]]
         return Objects(boxes.astype(np.float32), scores[valid], labels[valid], names)
+
+
+def detector_of(saved: SavedModel) -> Detector:
+    """Returns the detector of a saved model.
+
+    Args:
+        saved: of the kind "detector" or "darknet".
+    """
+    height, width = saved.settings["image_size"]
+    fit = FITS[saved.settings.get("resize", "letterbox")]
+    return Detector(saved.model, tuple(saved.settings["classes"]), (height, width), fit)
 
 
 def load_detector(path: Path | str) -> Detector:
@@ -84,10 +150,9 @@ def load_detector(path: Path | str) -> Detector:
     path = Path(path)
     file = path / "model.safetensors" if path.is_dir() else path
     saved = load_model(file)
-    if saved.kind != "detector":
+    if saved.kind not in ("detector", "darknet"):
         raise ValueError(f"{file}: expected a detector, got a model of kind {saved.kind!r}.")
-    height, width = saved.settings["image_size"]
-    return Detector(saved.model, tuple(saved.settings["classes"]), (height, width))
+    return detector_of(saved)
 
 
 def _bytes(image: Any) -> np.ndarray:

@@ -87,7 +87,7 @@ def load_model(path: Path | str) -> SavedModel:
             _require_finite(tree)
         except Exception as error:  # a constructor of Flax may raise anything
             raise ValueError(f"{path}: expected a sound model file: {_one_line(error)}") from error
-    model = _with_arrays(model, jax.tree.map(jnp.asarray, tree))
+    model = with_arrays(model, jax.tree.map(jnp.asarray, tree))
     model = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
     return SavedModel(model, kind, settings)
 
@@ -119,10 +119,14 @@ def _abstract(kind: str, settings: ModelSettings) -> Any:
     return nnx.eval_shape(lambda: build_model(kind, settings, rngs=nnx.Rngs(0)))
 
 
-def _with_arrays(model: Any, tree: Tree) -> Any:
-    """The abstract model with its arrays; dropout, which is random, gets a key that is never used.
+def with_arrays(model: Any, tree: Tree) -> Any:
+    """Returns an abstract model with its arrays; dropout gets a key that is never used.
 
     Its keys are not in files, for they are state of a training and not of a model.
+
+    Args:
+        model: of shapes, from `nnx.eval_shape`.
+        tree: all arrays but random keys, as `nnx.to_pure_dict` names them.
     """
     structure, random, others = nnx.split(model, nnx.RngState, ...)
     nnx.replace_by_pure_dict(others, tree)

@@ -52,6 +52,13 @@ GAN = {
     "upsampling": "subpixel",
     "spectral": True,
 }
+DARKNET = {
+    "classes": NAMES[:1],
+    "image_size": [8, 8],
+    "cfg": "[net]\nwidth=8\nheight=8\n[conv]\nfilters=2\nbatch_normalize=1\n[dropout]\n"
+    "[conv]\nfilters=6\nactivation=linear\n[yolo]\nanchors=2,2\nclasses=1\n",
+    "epsilon": 1e-6,
+}
 HISTOGRAM = {
     "network": "histogram",
     "shape": [4, 4, 1],
@@ -108,6 +115,7 @@ MODELS = [
     ("flow", MULTISCALE | {"classes": []}, flow, (4, 4, 1)),
     ("diffusion", DIFFUSION, denoise, SHAPE),
     ("stylizer", {"size": TRANSFORM_NET}, call, (8, 8, 3)),
+    ("darknet", DARKNET, call, (8, 8, 3)),
     ("segmenter", UNET, call, SHAPE),
     ("segmenter", FCN, call, (32, 32, 1)),
     ("segmenter", UNET | {"padding": "VALID", "batch_norm": False}, call, (18, 20, 1)),
