@@ -132,7 +132,7 @@ def _is_name(value: Any) -> bool:
 
 
 NAME = Rule("a text of at most 200 characters, none of which controls", _is_name)
-TEXT = Rule("a text of at most 2^20 characters", lambda x: isinstance(x, str) and len(x) <= 2**20)
+CFG = Rule("text with [net]", lambda x: isinstance(x, str) and "[net" in x and len(x) <= 2**20)
 WIDTH = _whole(1, 2**16)
 FLAG = _choice(True, False)
 DROPOUT = _optional(
@@ -230,7 +230,7 @@ TRANSFORM_NET = {
     "kernel": _and(_whole(1, 31), "odd", lambda kernel: kernel % 2 == 1),
 }
 RESIZE = _optional(_choice("letterbox", "darknet_letterbox", "darknet_stretch"))
-DARKNET = {"cfg": TEXT, "epsilon": _optional(_real(1e-14, 1e-2)), "resize": RESIZE}
+DARKNET = {"cfg": CFG, "epsilon": _optional(_real(1e-14, 1e-2)), "resize": RESIZE}
 FCN = {
     "size": VGG,
     "stride": _choice(32, 16, 8),
