@@ -163,8 +163,8 @@ def _add_check(commands: Any) -> None:
         "--data",
         metavar="KIND",
         required=True,
-        choices=("voc", "coco", "yolo", "idx", "images"),
-        help="voc, coco, yolo, idx, or images (a folder per class)",
+        choices=("voc", "coco", "yolo", "idx", "images", "masks"),
+        help="voc, coco, yolo, idx, images (a folder per class), or masks (images and PNG masks)",
     )
     check.add_argument(
         "--root", metavar="PATH", type=Path, required=True, help="its folder, or a zip of images"
@@ -179,7 +179,7 @@ def _add_check(commands: Any) -> None:
         "--classes",
         metavar="FILE",
         type=Path,
-        help="class names, one per line: their order, and all there are (voc, coco, idx)",
+        help="class names, one per line: their order, and all there are (voc, coco, idx, masks)",
     )
     check.add_argument("--out", metavar="FILE", type=Path, help="an HTML page of the same")
 
@@ -188,8 +188,8 @@ def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
         help="use a trained model",
-        description="A detector's boxes and a classifier's five best classes of images; "
-        "a generative model's samples. Those of a VAE decode codes from its prior N(0, I).",
+        description="A detector's boxes, a classifier's five best classes and a segmenter's masks "
+        "of images; a generative model's samples, those of a VAE from its prior N(0, I).",
     )
     predict.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of a finished run")
     predict.add_argument(
@@ -214,7 +214,7 @@ def _add_predict(commands: Any) -> None:
         help="COCO's file of the true objects: its ids of images and categories are used",
     )
     predict.add_argument("--recursive", action="store_true", help="also images in subfolders")
-    predict.add_argument("--no-draw", action="store_true", help="no drawings of a detector's boxes")
+    predict.add_argument("--no-draw", action="store_true", help="no drawings of boxes or masks")
 
 
 def _share(text: str) -> float:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-KINDS = ("voc", "coco", "yolo", "idx", "images")
+KINDS = ("voc", "coco", "yolo", "idx", "images", "masks")
 BOXES = ("voc", "coco", "yolo")
-NAMED = ("voc", "coco", "idx")
+SPLIT = (*BOXES, "masks")
+NAMED = ("voc", "coco", "idx", "masks")
 """Kinds whose classes a file of names can order and limit."""
 SHOWN = 20
 """Records with a problem that are printed; the page has all that are kept."""
@@ -26,9 +27,10 @@ def check(
     Args:
         kind: of the annotations: one of `KINDS`.
         root: folder of the data set, or a zip file of images.
-        splits: names of the splits to train and to measure on, of a set with boxes; None: the usual
-            ones.
-        classes: file of class names, one per line, of VOC, COCO or IDX files; None: the set's own.
+        splits: names of the splits to train and to measure on, of a set with boxes or masks; None:
+            the usual ones.
+        classes: file of class names, one per line, of VOC, COCO or IDX files or masks, of which it
+            may hold the colors; None: the set's own.
         out: HTML file that shows the same.
 
     Returns:
@@ -43,16 +45,19 @@ def check(
     if not root.exists():
         raise ValueError(f"--root: expected a folder, got {root}, which does not exist.")
     boxes = kind in BOXES
-    if splits is not None and not boxes:
+    if splits is not None and kind not in SPLIT:
         raise ValueError(f"--splits: expected none for --data {kind}, got {' '.join(splits)}.")
     if classes is not None and kind not in NAMED:
         raise ValueError(f"--classes: expected none for --data {kind}, got {classes}.")
     try:
-        listed, (train, test) = _read(kind, root, splits, classes)
+        if kind == "masks":
+            inspection = _inspect_masks(root, splits, classes)
+        else:
+            listed, (train, test) = _read(kind, root, splits, classes)
+            inspection = data.inspect_splits(listed, train, test, boxes=boxes)
     except BadInputError as error:
         print(f"fault: {error}", file=sys.stderr)
         return 1
-    inspection = data.inspect_splits(listed, train, test, boxes=boxes)
     for title, (header, rows) in inspection.tables.items():
         print(f"{title}\n{_aligned(header, rows)}\n")
     for line in inspection.problems[:SHOWN]:
@@ -92,6 +97,15 @@ def _read(
         )
     pairs = zip(names, datasets, strict=True)
     return datasets[0].classes, [data.split_of_dataset(name, dataset) for name, dataset in pairs]
+
+
+def _inspect_masks(root: Path, splits: tuple[str, str] | None, classes: Path | None) -> Any:
+    from lectures_jax import data
+
+    train, test, instances = data.read_mask_folders(
+        root, splits=splits, classes=classes, strict=False
+    )
+    return data.inspect_masks(train.classes, train, test, instances=instances)
 
 
 def _aligned(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

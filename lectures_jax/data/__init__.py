@@ -47,6 +47,7 @@ try:
     )
     from lectures_jax.data.loader import in_memory, loader
     from lectures_jax.data.mask_folders import MaskSplits, read_mask_folders
+    from lectures_jax.data.mask_inspection import inspect_masks
     from lectures_jax.data.masks import read_masks
     from lectures_jax.data.photographs import photographs
     from lectures_jax.data.voc import read_voc
@@ -88,6 +89,7 @@ __all__ = [
     "grid_modes",
     "in_batches",
     "in_memory",
+    "inspect_masks",
     "inspect_splits",
     "letterbox",
     "letterbox_boxes",

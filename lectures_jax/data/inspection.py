@@ -145,7 +145,7 @@ def inspect_splits(classes: Sequence[str], train: Split, test: Split, *, boxes: 
     counts = [_per_class(split, len(classes)) for split in splits]
     unit = "objects" if boxes else "images"
     tables = {
-        "Images": _image_table(splits, boxes=boxes),
+        "Images": image_table(splits, boxes=boxes),
         "Classes": (
             ("class", *(f"{unit} in {split.name}" for split in splits)),
             [(name, *(int(c[i]) for c in counts)) for i, name in enumerate(classes)],
@@ -161,7 +161,7 @@ def inspect_splits(classes: Sequence[str], train: Split, test: Split, *, boxes: 
         if damaged > len(split.items):
             faults.append(f"Most images of {split.name} do not decode ({damaged}).")
         warnings += [f"{split.name}: {n} {kind}." for kind, n in split.counts.items()]
-    for shared in _shared_findings(train, test):
+    for shared in shared_findings(train, test):
         (faults if shared.startswith("Most") else warnings).append(shared)
     if boxes:
         warnings += _box_findings(splits)
@@ -178,7 +178,13 @@ def _per_class(split: Split, num_classes: int) -> np.ndarray:
     return np.bincount(np.concatenate(labels or [np.zeros(0, int)]), minlength=num_classes)
 
 
-def _image_table(splits: Sequence[Split], *, boxes: bool):
+def image_table(splits: Sequence[Split], *, boxes: bool):
+    """Returns header and rows of the images and their sizes.
+
+    Args:
+        splits: a row each.
+        boxes: whether the images without objects are counted.
+    """
     rows = []
     for split in splits:
         sizes = sorted((item.size for item in split.items), key=lambda size: size[0] * size[1])
@@ -244,8 +250,13 @@ def _class_findings(
     return faults, warnings
 
 
-def _shared_findings(train: Split, test: Split) -> list[str]:
-    """Sentences about images that are there twice, byte for byte."""
+def shared_findings(train: Split, test: Split) -> list[str]:
+    """Returns sentences about images that are there twice, byte for byte.
+
+    Args:
+        train: the split to train on.
+        test: the split to measure on.
+    """
     sentences = []
     for split in (train, test):
         again = len(split.items) - len({item.digest for item in split.items})

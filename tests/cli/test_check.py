@@ -263,3 +263,45 @@ def test_a_file_of_names_tells_which_objects_are_not_meant(tmp_path, capsys):
     assert list(rows(output, "Classes")) == ["dog", "bird"]
     assert "got cat" in output
     assert "warning: train: 2 unknown classes." in errors
+
+
+def test_masks_are_counted_by_class(tmp_path, capsys):
+    for split, count in (("train", 3), ("test", 2)):
+        for i in range(count):
+            scene(tmp_path / split / "images" / f"{split}{i}.png", i + 10 * count, 8, 8)
+            mask = np.zeros((8, 8), np.uint8)
+            mask[:2], mask[7] = 1, 255
+            (tmp_path / split / "masks").mkdir(exist_ok=True)
+            Image.fromarray(mask).save(tmp_path / split / "masks" / f"{split}{i}.png")
+    text(tmp_path / "classes.txt", "ground\nroad\nlane\n")
+    assert check(tmp_path, "masks") == 0
+    output, errors = capsys.readouterr()
+    assert rows(output, "Classes")["road"] == {
+        "class": "road",
+        "share of train's pixels": "0.286",
+        "of test's": "0.286",
+        "images in train": "3",
+        "in test": "2",
+    }
+    assert rows(output, "Classes")["(does not count)"]["of test's"] == "0.125"
+    assert "Classes without pixels to train on: lane." in errors
+    assert "Classes in fewer than 10 images to train on: ground, road." in errors
+
+
+def test_masks_of_objects_are_counted_and_a_faulty_one_is_left_out(tmp_path, capsys):
+    for i in range(6):
+        scene(tmp_path / "images" / f"{i}.png", i, 12, 12)
+        mask = np.zeros((12, 12), np.uint8)
+        for j in range(i + 2):
+            mask[1 + 3 * (j // 3) : 3 + 3 * (j // 3), 4 * (j % 3) : 4 * (j % 3) + 3] = j + 1
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(mask[: 11 if i == 5 else 12]).save(tmp_path / "masks" / f"{i}.png")
+    text(tmp_path / "train.txt", "0\n1\n2\n5\n")
+    text(tmp_path / "test.txt", "3\n4\n")
+    assert check(tmp_path, "masks") == 0
+    output, errors = capsys.readouterr()
+    train = rows(output, "Objects")["train"]
+    assert (train["objects"], train["most in an image"]) == ("9", "4")
+    assert "5.png: height, width" in output
+    assert "masks taken for those of objects" in errors
+    assert check(tmp_path, "masks", "--splits", "train", "dev") == 1

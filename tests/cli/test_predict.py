@@ -205,7 +205,7 @@ def test_a_stylizer_repaints_images_of_any_size(capsys):
 def test_a_kind_that_cannot_do_it_is_refused(error_line):
     save("autoencoder", CODE)
     assert main(["predict", "run"]) == 2
-    assert "expected a detector, a classifier, a stylizer or a generative" in error_line()
+    assert "expected a detector, classifier, stylizer, segmenter or generative" in error_line()
 
 
 @pytest.mark.parametrize(

@@ -21,15 +21,15 @@ def predict(
 
     Args:
         run_dir: folder of the run, with `model.safetensors`.
-        images: an image, or a folder of them, for a detector, a classifier or a stylizer; None for
-            a generative model.
+        images: an image, or a folder of them, for a detector, a classifier, a stylizer or a
+            segmenter; None for a generative model.
         out: folder for what is written; None: `predictions` in the run's folder.
         score: least score of a detector's box.
         count: samples of a generative model.
         seed: of the samples.
         annotations: COCO's file of the true objects, whose ids a detector's results get.
         recursive: whether images in subfolders are used, too.
-        draw: whether a detector's boxes are drawn.
+        draw: whether a detector's boxes, or a segmenter's masks, are drawn.
 
     Returns:
         The exit code: 0, or 2 if an image could not be read; the others are done all the same.
@@ -51,9 +51,9 @@ def predict(
         from lectures_jax.cli.predict.generative import draw_samples
 
         return draw_samples(saved, out, count=count, seed=seed)
-    if saved.kind not in ("detector", "classifier", "stylizer"):
+    if saved.kind not in ("detector", "classifier", "stylizer", "segmenter"):
         raise ValueError(
-            "RUN_DIR: expected a detector, a classifier, a stylizer or a generative model "
+            "RUN_DIR: expected a detector, classifier, stylizer, segmenter or generative model "
             f"({', '.join(GENERATIVE)}), got one of kind {saved.kind!r}."
         )
     from lectures_jax.cli.predict.images import list_images
@@ -63,6 +63,10 @@ def predict(
         from lectures_jax.cli.predict.detector import detect
 
         return detect(saved, inputs, out, score=score, annotations=annotations, draw=draw)
+    if saved.kind == "segmenter":
+        from lectures_jax.cli.predict.segmenter import segment
+
+        return segment(saved, inputs, out, draw=draw)
     if saved.kind == "stylizer":
         from lectures_jax.cli.predict.stylizer import repaint
 
