@@ -196,8 +196,8 @@ def _match_one_to_one(iou: Float[Array, "d g"]) -> Int[Array, " d"]:
     def take(_: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         iou, matched = state
         detection, object_ = jnp.divmod(jnp.argmax(iou), objects)
-        found = iou[detection, object_] >= 0
-        matched = matched.at[jnp.where(found, detection, detections)].set(object_, mode="drop")
+        free = iou[detection, object_] >= 0
+        matched = matched.at[jnp.where(free, detection, detections)].set(object_, mode="drop")
         return iou.at[detection].set(-1.0).at[:, object_].set(-1.0), matched
 
     start = iou, jnp.full(detections, -1)

@@ -5,7 +5,7 @@ The dataclasses that a page is made of are in `lectures_jax.report.page`.
 
 try:
     from lectures_jax.report.anchors import anchors
-    from lectures_jax.report.boxes import draw_boxes
+    from lectures_jax.report.boxes import draw_box_groups, draw_boxes
     from lectures_jax.report.classification import confusion, worst_mistakes
     from lectures_jax.report.comparison import (
         compared_curves,
@@ -15,6 +15,13 @@ try:
     from lectures_jax.report.curves import curves, curves_by_run, precision_recall_curves
     from lectures_jax.report.dataset import dataset
     from lectures_jax.report.detection import precision_recall_by_class, predictions, worst_errors
+    from lectures_jax.report.detection_errors import (
+        detection_confusion,
+        error_examples,
+        errors_by_kind,
+        f1_by_threshold,
+        scores_by_size,
+    )
     from lectures_jax.report.generative import (
         SAMPLE_SCORES,
         class_shares,
@@ -36,6 +43,7 @@ try:
     )
     from lectures_jax.report.page import page
     from lectures_jax.report.seeds import best_by_seeds, mean_and_deviation, scores_by_seed
+    from lectures_jax.report.suppression import suppression_rounds
     from lectures_jax.report.training import configuration, seconds_of, timing, training
 except ModuleNotFoundError as error:
     raise ImportError(
@@ -56,7 +64,12 @@ __all__ = [
     "curves",
     "curves_by_run",
     "dataset",
+    "detection_confusion",
+    "draw_box_groups",
     "draw_boxes",
+    "error_examples",
+    "errors_by_kind",
+    "f1_by_threshold",
     "draw_instances",
     "draw_mask",
     "enlarge",
@@ -76,9 +89,11 @@ __all__ = [
     "sample_scores",
     "samples",
     "scores_by_seed",
+    "scores_by_size",
     "seconds_of",
     "segmentations",
     "sheet",
+    "suppression_rounds",
     "timing",
     "training",
     "worst_errors",

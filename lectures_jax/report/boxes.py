@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Num, UInt8
@@ -12,6 +13,26 @@ from lectures_jax.report.theme import color, font_files, font_for
 
 Rectangle = tuple[int, int, int, int]
 """First and last column and row, `(left, top, right, bottom)`, as Pillow draws them."""
+
+
+class BoxGroup(NamedTuple):
+    """Boxes that are drawn alike.
+
+    Attributes:
+        boxes: xyxy, in pixels of the image.
+        color: of their lines, such as "#2b9348".
+        width: of their lines, in pixels.
+        opacity: of their lines, in [0, 1].
+        dashed: whether the lines are dashed.
+        labels: a text for each box, or none.
+    """
+
+    boxes: Num[np.ndarray, "n 4"]
+    color: str
+    width: int = 2
+    opacity: float = 1.0
+    dashed: bool = False
+    labels: Sequence[str] = ()
 
 
 def draw_boxes(
@@ -32,7 +53,7 @@ def draw_boxes(
         boxes: xyxy in pixels of `image`; boxes with NaN or infinity are left out.
         labels: index into `classes` of each box.
         scores: in [0, 1], written after the class; boxes of higher scores are drawn later.
-        classes: names, in the order of the labels.
+        classes: names, in the order of the labels; a box whose name is empty gets no label.
         valid: False for padding; by default all boxes are drawn.
         truth: draws white dashes, for true boxes; otherwise each class has its color.
         scale: factor by which the image is enlarged first, to make room for the labels; an image of
@@ -58,8 +79,46 @@ def draw_boxes(
         score = "" if scores is None else f" {scores[i]:.2f}".replace("0.", ".")
         name = classes[int(labels[i])]
         name = name if font_for(name) else f"#{labels[i]}"  # no font here has its script
-        chips.append((rectangle, f"{name}{score}", fill))
+        chips += [(rectangle, f"{name}{score}", fill)] if name else []
     _write_labels(draw, chips[::-1], canvas.size)
+    return np.array(canvas)
+
+
+def draw_box_groups(
+    image: Num[np.ndarray, "h w *c"], groups: Sequence[BoxGroup], *, scale: int = 1
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """Returns the image, pale and gray, with groups of boxes that differ in color and strength.
+
+    Args:
+        image: gray or RGB, float in [0, 1] or uint8.
+        groups: drawn one over the other, the last on top.
+        scale: factor by which the image is enlarged first.
+
+    Raises:
+        ValueError: if `image` is not an image.
+    """
+    canvas = Image.fromarray(to_rgb(image)).convert("L")
+    canvas = canvas.resize((canvas.width * scale, canvas.height * scale))
+    canvas = Image.blend(canvas, Image.new("L", canvas.size, 255), 0.5).convert("RGBA")
+    chips = []
+    for group in groups:
+        for i, box in enumerate(group.boxes):
+            rectangle = _pixels(box * scale, canvas.size, margin=3 * group.width)
+            layer = Image.new("RGBA", canvas.size)
+            _outline(
+                ImageDraw.Draw(layer),
+                rectangle,
+                fill=group.color,
+                line=group.width,
+                dashed=group.dashed,
+            )
+            shades = [round(group.opacity * alpha) for alpha in range(256)]
+            layer.putalpha(layer.getchannel("A").point(shades))
+            canvas.alpha_composite(layer)
+            if group.labels:
+                chips.append((rectangle, group.labels[i], group.color))
+    canvas = canvas.convert("RGB")
+    _write_labels(ImageDraw.Draw(canvas), chips[::-1], canvas.size)
     return np.array(canvas)
 
 
