@@ -141,6 +141,7 @@ def train_network(
     out: Path | None = None,
     *,
     seed: int = 0,
+    evaluations: int = 6,
 ) -> Trained:
     """Trains a network with YOLO's heads, and measures it on the test split on the way.
 
@@ -152,6 +153,7 @@ def train_network(
         splits: images of one size.
         out: folder of the run, in which it resumes (see `train.fit`); None leaves no files.
         seed: of the order of the images.
+        evaluations: how often it is measured, the last time at the end.
 
     Raises:
         ValueError: if a setting is None that `with_defaults` sets.
@@ -170,7 +172,7 @@ def train_network(
             ema_decay=settings.ema_decay,
             augment=augmentation(settings),
             evaluate=partial(score, splits=splits),
-            evaluate_every=max(steps // 6, 1),
+            evaluate_every=max(steps // evaluations, 1),
         )
     )
 
