@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from lectures_jax import __version__
 from lectures_jax.cli.failure import tell
+from lectures_jax.cli.predict.arguments import add_predict
 from lectures_jax.recipes.cache import cache_folder
 
 EPILOG = """\
@@ -82,19 +83,9 @@ def _run(arguments: argparse.Namespace) -> int:
                 out=arguments.out,
             )
         case "predict":
-            from lectures_jax.cli.predict import predict
+            from lectures_jax.cli.predict import predict_by
 
-            return predict(
-                arguments.run_dir,
-                arguments.images,
-                out=arguments.out,
-                score=arguments.score,
-                count=arguments.count,
-                seed=arguments.seed,
-                annotations=arguments.annotations,
-                recursive=arguments.recursive,
-                draw=not arguments.no_draw,
-            )
+            return predict_by(arguments)
         case _:
             from lectures_jax.cli.doctor import doctor
 
@@ -138,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_compare(commands)
     _add_check(commands)
-    _add_predict(commands)
+    add_predict(commands)
     return parser
 
 
@@ -182,56 +173,6 @@ def _add_check(commands: Any) -> None:
         help="class names, one per line: their order, and all there are (voc, coco, idx, masks)",
     )
     check.add_argument("--out", metavar="FILE", type=Path, help="an HTML page of the same")
-
-
-def _add_predict(commands: Any) -> None:
-    predict = commands.add_parser(
-        "predict",
-        help="use a trained model",
-        description="A detector's boxes, a classifier's five best classes and a segmenter's masks "
-        "of images; a generative model's samples, those of a VAE from its prior N(0, I).",
-    )
-    predict.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of a finished run")
-    predict.add_argument(
-        "images",
-        metavar="IMAGES",
-        type=Path,
-        nargs="?",
-        help="an image or a folder of images; none for a generative model",
-    )
-    predict.add_argument("--out", metavar="DIR", type=Path, help="default: RUN_DIR/predictions")
-    predict.add_argument(
-        "--score", metavar="P", type=_share, default=0.3, help="least score of a box (default: 0.3)"
-    )
-    predict.add_argument(
-        "--count", metavar="N", type=_positive, default=100, help="samples (default: 100)"
-    )
-    predict.add_argument("--seed", metavar="N", type=int, default=0, help="of the samples")
-    predict.add_argument(
-        "--annotations",
-        metavar="FILE",
-        type=Path,
-        help="COCO's file of the true objects: its ids of images and categories are used",
-    )
-    predict.add_argument("--recursive", action="store_true", help="also images in subfolders")
-    predict.add_argument("--no-draw", action="store_true", help="no drawings of boxes or masks")
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number in [0, 1], got {text!r}")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
-    return value
 
 
 def _use_compilation_cache() -> None:

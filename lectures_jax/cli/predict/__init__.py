@@ -1,6 +1,8 @@
 """`ljx predict`: what a trained model makes of images, or the images that it makes."""
 
+import argparse
 from pathlib import Path
+from typing import Any
 
 GENERATIVE = ("vae", "gan", "flow", "diffusion")
 
@@ -10,26 +12,24 @@ def predict(
     images: Path | None,
     *,
     out: Path | None = None,
-    score: float = 0.3,
     count: int = 100,
     seed: int = 0,
-    annotations: Path | None = None,
     recursive: bool = False,
     draw: bool = True,
+    **options: Any,
 ) -> int:
     """Uses the model of a finished run by its kind.
 
     Args:
         run_dir: folder of the run, with `model.safetensors`.
         images: an image, or a folder of them, for a detector, a classifier, a stylizer or a
-            segmenter; None for a generative model.
+            segmenter; for a detector also a video; None for a generative model.
         out: folder for what is written; None: `predictions` in the run's folder.
-        score: least score of a detector's box.
         count: samples of a generative model.
         seed: of the samples.
-        annotations: COCO's file of the true objects, whose ids a detector's results get.
         recursive: whether images in subfolders are used, too.
         draw: whether a detector's boxes, or a segmenter's masks, are drawn.
+        options: of a detector, see `predict.detector.Options`.
 
     Returns:
         The exit code: 0, or 2 if an image could not be read; the others are done all the same.
@@ -51,7 +51,12 @@ def predict(
         from lectures_jax.cli.predict.generative import draw_samples
 
         return draw_samples(saved, out, count=count, seed=seed)
-    if saved.kind not in ("detector", "classifier", "stylizer", "segmenter"):
+    if saved.kind in ("detector", "darknet"):
+        from lectures_jax.cli.predict.detector import Options, detect
+
+        used = Options(draw=draw, recursive=recursive, **options)
+        return detect(weights.detector_of(saved), images, out, used)
+    if saved.kind not in ("classifier", "stylizer", "segmenter"):
         raise ValueError(
             "RUN_DIR: expected a detector, classifier, stylizer, segmenter or generative model "
             f"({', '.join(GENERATIVE)}), got one of kind {saved.kind!r}."
@@ -59,10 +64,6 @@ def predict(
     from lectures_jax.cli.predict.images import list_images
 
     inputs = list_images(images, out, kind=saved.kind, recursive=recursive)
-    if saved.kind == "detector":
-        from lectures_jax.cli.predict.detector import detect
-
-        return detect(saved, inputs, out, score=score, annotations=annotations, draw=draw)
     if saved.kind == "segmenter":
         from lectures_jax.cli.predict.segmenter import segment
 
@@ -74,3 +75,93 @@ def predict(
     from lectures_jax.cli.predict.classifier import classify
 
     return classify(saved, inputs, out)
+
+
+def predict_darknet(
+    cfg: Path,
+    numbers: Path,
+    images: Path | None,
+    *,
+    names: Path | None,
+    out: Path | None = None,
+    letterbox: bool = False,
+    **options: Any,
+) -> int:
+    """Uses a network of Darknet's two files as Darknet does: its resizing, its suppression.
+
+    Args:
+        cfg: the configuration.
+        numbers: the weights.
+        images: an image, a folder of them, or a video.
+        names: file of the classes' names, one per line, in the order of the labels.
+        out: folder for what is written; None: `predictions` here.
+        letterbox: whether images keep their aspect, as in the original Darknet; by default they are
+            stretched to the network's size, as in AlexeyAB's fork, unless the configuration says
+            otherwise.
+        options: see `predict.detector.Options`; by default of suppression, each class by itself.
+
+    Returns:
+        The exit code: 0, or 2 if an image or a frame could not be read.
+
+    Raises:
+        ValueError: if a file is not as it should be, or there are other than as many names as
+            classes.
+    """
+    if names is None:
+        raise ValueError("--names: expected a file with the names of the classes, got none.")
+    from lectures_jax import weights
+    from lectures_jax.cli.predict.detector import Options, detect
+    from lectures_jax.data.files import lines_of
+    from lectures_jax.weights.darknet_image import darknet_letterbox, darknet_stretch
+
+    classes, config = lines_of(names), weights.read_darknet_config(cfg)
+    count = max((head.classes for head in config.heads.values()), default=0)
+    if len(classes) != count:
+        expected = f"{count} names, one for each class of {cfg}"
+        raise ValueError(f"{names}: expected {expected}, got {len(classes)}.")
+    model = weights.load_darknet(cfg, numbers, fold=True)
+    fit = darknet_letterbox if letterbox or config.letterbox else darknet_stretch
+    detector = weights.Detector(model, tuple(classes), (config.height, config.width), fit)
+    used = {"suppression": "darknet", "class_agnostic": False} | options
+    return detect(detector, images, out or Path("predictions"), Options(**used))
+
+
+def predict_by(arguments: argparse.Namespace) -> int:
+    """Predicts as the command line says.
+
+    Args:
+        arguments: of `predict.arguments.add_predict`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ValueError: as `predict` and `predict_darknet`, and if a path is missing or one too many.
+    """
+    options = {
+        "out": arguments.out,
+        "score": arguments.score,
+        "iou": arguments.iou,
+        "annotations": arguments.annotations,
+        "draw": not arguments.no_draw,
+        "batch_size": arguments.batch_size,
+        "recursive": arguments.recursive,
+    }
+    for name in ("suppression", "class_agnostic"):  # whose defaults are those of the network
+        if (value := getattr(arguments, name)) is not None:
+            options[name] = value
+    if arguments.darknet is not None:
+        if arguments.images is not None:
+            raise ValueError(f"IMAGES: expected one path with --darknet, got {arguments.images}.")
+        cfg, numbers = arguments.darknet
+        images, names, letterbox = arguments.run_dir, arguments.names, arguments.letterbox
+        return predict_darknet(cfg, numbers, images, names=names, letterbox=letterbox, **options)
+    if arguments.run_dir is None:
+        raise ValueError("RUN_DIR: expected the folder of a finished run, got none.")
+    return predict(
+        arguments.run_dir,
+        arguments.images,
+        count=arguments.count,
+        seed=arguments.seed,
+        **options,
+    )
