@@ -17,7 +17,7 @@ from tyro.conf import arg
 from lectures_jax import data, metrics, ops, report, runtime
 from lectures_jax.models.yolo import Yolo, YoloSize
 from lectures_jax.nn.parameters import count_parameters
-from lectures_jax.recipes import detection_data, detector, detector_network
+from lectures_jax.recipes import detection_data, detector, detector_network, detector_report
 from lectures_jax.report.detection import PaddedBoxes
 from lectures_jax.report.page import Figure, Section
 
@@ -59,7 +59,9 @@ class Config:
     """of scenes, parameters, order and augmentation"""
     start: Annotated[Path | None, arg(name="from")] = None
     """an earlier run's folder, or a model.safetensors: its detector is trained further on these
-    images; None: a new network"""
+    images; or the .cfg of a network of Darknet; None: a new network"""
+    start_weights: Annotated[Path | None, arg(name="from-weights")] = None
+    """the .weights beside a .cfg"""
     training: detector.Settings = field(default_factory=detector.Settings)
     """of the network and its training"""
 
@@ -67,7 +69,9 @@ class Config:
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains, measures on the test split, and writes the report."""
     config = with_defaults(config)
-    earlier = detector_network.read_network(config.start) if config.start else None
+    if config.start_weights and not config.start:
+        raise ValueError(f"--from: expected the .cfg of {config.start_weights}, got none.")
+    earlier = config.start and detector_network.read_network(config.start, config.start_weights)
     splits = read(config)
     trained = detector.train(config.training, splits, out, seed=config.seed, earlier=earlier)
     detected = detector.detect(trained.model, splits)
@@ -114,7 +118,7 @@ def write_report(
     detected: detector.Detected,
     earlier: detector_network.Network | None = None,
 ) -> dict[str, float]:
-    """Writes `report.html`; returns COCO's twelve numbers on the test split.
+    """Writes `report.html`; returns COCO's twelve numbers and the best threshold.
 
     Those of sizes that no object has, which COCO gives as −1, are left out.
     """
@@ -124,6 +128,8 @@ def write_report(
     known = detector_network.common_classes(earlier, classes) if earlier else []
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
+    best, errors = detector_report.errors(splits.test, detected, figures)
+    numbers |= best
     report.page(
         out / "report.html",
         title="YOLOv3 on " + (config.root.name if config.root else "digit scenes"),
@@ -133,6 +139,7 @@ def write_report(
         numbers={
             "mAP50": numbers.get("AP50"),
             "mAP50-95": numbers.get("AP"),
+            "best threshold": numbers["best_threshold"],
             "steps": config.training.steps,
         },
         sections=[
@@ -148,6 +155,7 @@ def write_report(
                 figures / "precision_recall.svg",
                 classes=classes,
             ),
+            *errors,
             training_batch(splits, config),
             anchors(model, splits, figures, earlier=bool(known)),
             report.timing(history, batch_size=config.training.batch_size),

@@ -129,7 +129,7 @@ def train(
     trained = train_network(key_train, network.model, settings, splits, out, seed=seed)
     if out is not None:
         path = out / "model.safetensors"
-        weights.save_model(path, trained.model, kind="detector", settings=network.settings)
+        weights.save_model(path, trained.model, kind=network.kind, settings=network.settings)
     return trained
 
 

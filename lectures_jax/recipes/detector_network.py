@@ -11,7 +11,10 @@ from flax import nnx
 
 from lectures_jax import ops, weights
 from lectures_jax.data.records import Dataset
-from lectures_jax.models.yolo import SMALL, Yolo, YoloSize
+from lectures_jax.models.darknet_edit import with_classes
+from lectures_jax.models.darknet_layers import Head
+from lectures_jax.models.darknet_network import DarknetNetwork
+from lectures_jax.models.yolo import SMALL, STRIDES, Yolo, YoloSize
 from lectures_jax.recipes.detection_data import Splits
 from lectures_jax.typing import Key
 
@@ -21,11 +24,14 @@ class Network(NamedTuple):
 
     Attributes:
         model: the network.
-        settings: those that build it, with the names of its classes.
+        settings: those that build it, with the names of its classes; none where the file of an
+            imported network does not say them.
+        kind: "detector" for a `Yolo`, "darknet" for an imported network.
     """
 
-    model: Yolo
+    model: Yolo | DarknetNetwork
     settings: dict[str, Any]
+    kind: str = "detector"
 
 
 def new_network(key_anchors: Key, key: Key, splits: Splits, size: YoloSize) -> Network:
@@ -40,25 +46,40 @@ def new_network(key_anchors: Key, key: Key, splits: Splits, size: YoloSize) -> N
     return _build(key, splits, size, fit_anchors(key_anchors, splits.train))
 
 
-def read_network(path: Path) -> Network:
-    """Returns the detector that a run has trained.
+def read_network(path: Path, weights_path: Path | None = None) -> Network:
+    """Returns the detector that a run has trained, or that Darknet has.
 
     Args:
-        path: folder of the run, or its `model.safetensors`.
+        path: folder of the run, or its `model.safetensors`; or Darknet's `.cfg`.
+        weights_path: Darknet's `.weights`, beside a `.cfg`.
 
     Raises:
-        ValueError: if there is no model, or it is no detector.
+        ValueError: if there is no model, it is no detector, or the files are not Darknet's.
     """
+    if path.suffix == ".cfg" or weights_path is not None:
+        return _read_darknet(path, weights_path)
     file = path / "model.safetensors" if path.is_dir() else path
     if not file.is_file():
-        expected = "the folder of a finished run, or a model.safetensors"
+        expected = "the folder of a finished run, a model.safetensors, or a .cfg"
         raise ValueError(f"--from: expected {expected}, got {path}.")
     saved = weights.load_model(file)
-    if saved.kind != "detector":
+    if saved.kind not in ("detector", "darknet"):
         raise ValueError(
             f"--from: expected a detector, got a model of kind {saved.kind!r}: {file}."
         )
-    return Network(saved.model, saved.settings)
+    return Network(saved.model, saved.settings, saved.kind)
+
+
+def _read_darknet(path: Path, weights_path: Path | None) -> Network:
+    """The network of two files of Darknet."""
+    if weights_path is None:
+        raise ValueError(f"--from-weights: expected the .weights of {path}, got none.")
+    if path.suffix != ".cfg":
+        raise ValueError(f"--from: expected the .cfg of {weights_path}, got {path}.")
+    model = weights.load_darknet(path, weights_path)
+    if not model.config.heads:
+        raise ValueError(f"--from: expected a detector, got a network without a head: {path}.")
+    return Network(model, {"classes": []}, "darknet")
 
 
 def common_classes(earlier: Network, classes: Sequence[str]) -> list[str]:
@@ -89,34 +110,49 @@ def fine_tuned_network(
         size: that was asked for: the earlier network's, or the default.
 
     Raises:
-        ValueError: if the earlier network has another size.
+        ValueError: if the earlier network has another size, or heads of different numbers of
+            anchors, which the objective does not take.
 
     Source:
         Girshick et al. (2014), sec. 2.3: for other classes, all but the last layer is kept.
     """
-    if size not in (SMALL, earlier.model.size):
-        raise ValueError(
-            f"--from: expected no other size of network than the earlier one's, "
-            f"{earlier.model.size}, got {size}."
-        )
+    model = earlier.model
+    own = model.size if isinstance(model, Yolo) else SMALL
+    if size not in (SMALL, own):
+        expected = f"the earlier network's size, {own}" if isinstance(model, Yolo) else "no size"
+        raise ValueError(f"--from: expected {expected}, got {size}.")
+    counts = [len(head) for head in model.anchors]
+    if len(set(counts)) > 1:
+        raise ValueError(f"--from: expected heads of equally many anchors, got {counts}.")
     known = common_classes(earlier, splits.train.classes)
-    anchors = earlier.settings["anchors"] if known else fit_anchors(key_anchors, splits.train)
-    network = _build(key, splits, earlier.model.size, anchors)
-    nnx.update(network.model, nnx.state(earlier.model, lambda path, _: "predict" not in path))
+    anchors = [[list(shape) for shape in head] for head in model.anchors]
+    if not known:
+        anchors = fit_anchors(key_anchors, splits.train, strides=model.strides, count=counts[0])
+    if isinstance(model, Yolo):
+        network = _build(key, splits, model.size, anchors)
+        nnx.update(network.model, nnx.state(model, lambda path, _: "predict" not in path))
+    else:
+        network = _darknet(key, splits, model, anchors)
     if known:
         _copy_outputs(earlier, network, known)
     return network
 
 
-def fit_anchors(key: Key, dataset: Dataset) -> list[list[list[float]]]:
-    """Returns nine typical shapes of the boxes by k-means, three to a head, the coarsest first.
+def fit_anchors(
+    key: Key, dataset: Dataset, *, strides: Sequence[int] = STRIDES, count: int = 3
+) -> list[list[list[float]]]:
+    """Returns typical shapes of the boxes by k-means, those of each head; coarse heads have large.
 
     Args:
         key: for the first centers.
         dataset: records on the canvas of the network.
+        strides: pixels per cell of the heads.
+        count: anchors of a head.
     """
-    shapes = ops.kmeans_anchors(key, jnp.asarray(box_sizes(dataset)), k=9)
-    return np.asarray(shapes).reshape(3, 3, 2)[::-1].tolist()
+    sizes = jnp.asarray(box_sizes(dataset))
+    shapes = ops.kmeans_anchors(key, sizes, k=len(strides) * count)
+    rank = np.argsort(np.argsort(strides))  # 0 for the finest head
+    return np.asarray(shapes).reshape(len(strides), count, 2)[rank].tolist()
 
 
 def box_sizes(dataset: Dataset) -> np.ndarray:
@@ -138,19 +174,41 @@ def _build(key: Key, splits: Splits, size: YoloSize, anchors: Any) -> Network:
     return Network(weights.build_model("detector", settings, rngs=nnx.Rngs(key)), settings)
 
 
+def _darknet(key: Key, splits: Splits, earlier: DarknetNetwork, anchors: Any) -> Network:
+    model = with_classes(earlier, len(splits.train.classes), rngs=nnx.Rngs(key))
+    shapes = iter([tuple(map(tuple, head)) for head in anchors])
+    layers = tuple(
+        dataclasses.replace(layer, anchors=next(shapes)) if isinstance(layer, Head) else layer
+        for layer in model.config.layers
+    )
+    model.config = dataclasses.replace(model.config, layers=layers)
+    model.anchors = tuple(head.anchors for head in model.config.heads.values())
+    settings = {
+        "classes": list(splits.train.classes),
+        "image_size": list(splits.image_size),
+        "cfg": weights.darknet_config_text(model.config),
+        "epsilon": model.epsilon,
+    }
+    return Network(model, settings, "darknet")
+
+
 def _copy_outputs(old: Network, new: Network, names: Sequence[str]) -> None:
     """Copies what the heads say of boxes, objectness and these classes."""
     source, target = (
         np.array([*range(5), *(5 + network.settings["classes"].index(name) for name in names)])
         for network in (old, new)
     )
-    for before, after in zip(old.model.heads, new.model.heads, strict=True):
-        for x, y in zip(_outputs(before), _outputs(after), strict=True):
-            shape = (*y[...].shape[:-1], len(new.model.anchors[0]), -1)  # by anchor
-            kept = x[...].reshape(shape)[..., source]
-            y[...] = y[...].reshape(shape).at[..., target].set(kept).reshape(y[...].shape)
+    for before, after in zip(_last_layers(old.model), _last_layers(new.model), strict=True):
+        for name in ("kernel", "bias"):
+            x, y = getattr(before, name)[...], getattr(after, name)
+            shape = (*x.shape[:-1], len(new.model.anchors[0]), -1)  # by anchor
+            changed = y[...].reshape(shape).at[..., target].set(x.reshape(shape)[..., source])
+            y[...] = changed.reshape(*x.shape[:-1], -1)
 
 
-def _outputs(head: Any) -> tuple[Any, Any]:
-    """The arrays of a head's last convolution."""
-    return head.predict.kernel, head.predict.bias
+def _last_layers(model: Yolo | DarknetNetwork) -> list[Any]:
+    """The last convolution of each head."""
+    if isinstance(model, Yolo):
+        return [head.predict for head in model.heads]
+    numbers = list(model.config.convolutions)
+    return [model.convolutions[numbers.index(index - 1)].conv for index in model.config.heads]

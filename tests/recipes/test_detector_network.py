@@ -1,4 +1,4 @@
-"""The network that a detector's training begins with."""
+"""The network that a detector's training begins with: new, trained before, or imported."""
 
 import jax
 import jax.numpy as jnp
@@ -99,7 +99,7 @@ def test_another_size_of_network_is_refused(earlier):
     same = {"earlier": earlier, "splits": splits("cat")}
     for size in (SMALL, SIZE):  # the default, or what it is
         detector_network.fine_tuned_network(*KEYS, **same, size=size)
-    with pytest.raises(ValueError, match="--from: expected no other size of network"):
+    with pytest.raises(ValueError, match="--from: expected the earlier network's size, "):
         detector_network.fine_tuned_network(*KEYS, **same, size=YoloSize())
 
 
@@ -112,6 +112,96 @@ def test_it_is_read_from_the_run_or_the_file(earlier, tmp_path):
         assert network.settings["classes"] == ["cat", "dog"]
         for new, before in zip(outputs(network.model), outputs(earlier.model), strict=True):
             np.testing.assert_array_equal(new, before)
+
+
+CFG = """
+[net]
+height=32
+width=32
+channels=3
+[convolutional]
+batch_normalize=1
+filters=4
+size=3
+stride=4
+pad=1
+activation=leaky
+[convolutional]
+filters={filters}
+size=1
+activation=linear
+[yolo]
+mask=0,1
+anchors=2,2, 4,4, 9,9, 12,12
+classes={classes}
+num=4
+[route]
+layers=0
+[convolutional]
+batch_normalize=1
+filters=4
+size=3
+stride=2
+pad=1
+activation=leaky
+[convolutional]
+filters={filters}
+size=1
+activation=linear
+[yolo]
+mask=2,3
+anchors=2,2, 4,4, 9,9, 12,12
+classes={classes}
+num=4
+"""
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """The files of a network with two heads of two anchors, the finer one first."""
+    path = tmp_path_factory.mktemp("darknet") / "net.cfg"
+    text = CFG.format(filters=2 * 8, classes=3)
+    settings = {"classes": ["a", "b", "c"], "image_size": [32, 32], "cfg": text}
+    model = weights.build_model("darknet", settings, rngs=nnx.Rngs(3))
+    weights.save_darknet(path.with_suffix(".weights"), model)
+    return path, path.with_suffix(".weights")
+
+
+def test_an_imported_network_learns_other_classes(imported, tmp_path):
+    earlier = detector_network.read_network(*imported)
+    network = detector_network.fine_tuned_network(*KEYS, splits("cow", "hen"), earlier)
+    assert network.model.anchors[0] < network.model.anchors[1]  # of strides 4 and 8
+    assert network.model.strides == (4, 8)
+    assert [len(head) for head in network.model.anchors] == [2, 2]
+    for i, (new, old) in enumerate(
+        zip(network.model.convolutions, earlier.model.convolutions, strict=True)
+    ):
+        if i in (0, 2):
+            jax.tree.map(np.testing.assert_array_equal, nnx.state(new), nnx.state(old))
+    file = tmp_path / "model.safetensors"
+    weights.save_model(file, network.model, kind=network.kind, settings=network.settings)
+    read = detector_network.read_network(tmp_path)
+    assert (read.kind, read.model.anchors) == ("darknet", network.model.anchors)
+    again = detector_network.fine_tuned_network(*KEYS, splits("hen", "pig"), read)
+    assert again.model.anchors == network.model.anchors
+    heads = (nnx.view(x.model, use_running_average=True)(IMAGES) for x in (again, network))
+    for raws in zip(*heads, strict=True):
+        ours, theirs = (np.asarray(raw).reshape(-1, 2, 5 + 2) for raw in raws)
+        np.testing.assert_allclose(ours[..., :6], theirs[..., [0, 1, 2, 3, 4, 6]], rtol=1e-5)
+
+
+def test_an_imported_network_has_two_files_and_no_size(imported, tmp_path):
+    cfg, numbers = imported
+    with pytest.raises(ValueError, match=r"--from-weights: expected the .weights of .*net.cfg"):
+        detector_network.read_network(cfg)
+    with pytest.raises(ValueError, match=r"--from: expected the .cfg of .*net.weights, got"):
+        detector_network.read_network(tmp_path, numbers)
+    earlier = detector_network.read_network(cfg, numbers)
+    with pytest.raises(ValueError, match="--from: expected no size, got YoloSize"):
+        detector_network.fine_tuned_network(*KEYS, splits("cow"), earlier, size=SIZE)
+    earlier.model.anchors = (earlier.model.anchors[0], earlier.model.anchors[1][:1])
+    with pytest.raises(ValueError, match=r"heads of equally many anchors, got \[2, 1\]"):
+        detector_network.fine_tuned_network(*KEYS, splits("cow"), earlier)
 
 
 def test_what_is_no_detector_is_refused_in_a_line(tmp_path):
