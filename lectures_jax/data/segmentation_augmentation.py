@@ -30,6 +30,7 @@ def augment_segmentation(
     contrast: float = 0.2,
     saturation: float = 0.3,
     hue: float = 0.2,
+    gamma: tuple[float, float] = (1.0, 1.0),
 ) -> Batch:
     """Flips, turns, scales and deforms an example, and jitters its colors, each at random.
 
@@ -49,6 +50,8 @@ def augment_segmentation(
         contrast: contrast factors lie in `[1 − contrast, 1 + contrast]`.
         saturation: saturation factors lie in `[1 − saturation, 1 + saturation]`.
         hue: largest rotation of the hues, in radians.
+        gamma: smallest and largest exponent of all values, drawn log-uniformly, which changes dark
+            images without cutting them off.
 
     Returns:
         The example, of the same shapes.
@@ -63,7 +66,7 @@ def augment_segmentation(
     check_count(elastic_points=elastic_points)
     h, w = example["image"].shape[:2]
     key, key_elastic = jax.random.split(key)
-    u = jax.random.uniform(key, (8,))  # one draw: each further one compiles for a second
+    u = jax.random.uniform(key, (9,))  # one draw: each further one compiles for a second
     signed = 2 * u - 1
     factor = scale[0] * (scale[1] / scale[0]) ** u[0]
     signs = jnp.where(jnp.stack([u[1] < flip_vertical, u[2] < flip]), -1.0, 1.0)
@@ -80,6 +83,8 @@ def augment_segmentation(
         1 + saturation * signed[6],
         hue * signed[7],
     )
+    if gamma != (1.0, 1.0):
+        image = image ** (gamma[0] * (gamma[1] / gamma[0]) ** u[8])
     masks = {n: _read_nearest(example[n], positions) for n in ("mask", "weights") if n in example}
     return {**example, "image": image, **masks}
 

@@ -17,6 +17,7 @@ from lectures_jax.typing import Key
 Kind = Literal["digits", "masks"]
 """Digit scenes, which are drawn, or images in files with a mask each."""
 BACKGROUND, BORDER = "background", "border"
+BORDER_WIDTH = 2  # pixels of an object that are nearer to another one than this are its border
 
 
 class Splits(NamedTuple):
@@ -110,13 +111,14 @@ def class_mask(record: Record, *, instances: bool) -> np.ndarray:
     Args:
         record: with a mask in memory.
         instances: whether the mask holds ids of objects: 1 is then the inside of an object, and 2
-            its pixels next to another one.
+            its pixels within two rows and columns of another one.
     """
     mask = np.asarray(record.mask)
     if not instances:
         return mask.astype(np.uint8)
     inside = mask > 0
-    return np.where(data.touching(mask) & inside, 2, inside).astype(np.uint8)
+    border = data.touching(mask, width=BORDER_WIDTH)
+    return np.where(border & inside, 2, inside).astype(np.uint8)
 
 
 def examples(
@@ -139,7 +141,9 @@ def examples(
         if instances and border_weight:
             ids = np.asarray(record.mask)
             between = data.border_weights(ids, height=border_weight)
-            made["weights"] = 1 + between - data.border_weights(ids, height=0.0)
+            between -= data.border_weights(ids, height=0.0)
+            weights = 1 + np.where(made["mask"] == 2, border_weight, between)
+            made["weights"] = weights.astype(np.float32)
         return made
 
     with ThreadPoolExecutor(THREADS) as pool:

@@ -49,7 +49,7 @@ def measure(segmented: Sequence[Segmented], splits: Splits) -> dict[str, float]:
 
     Returns:
         `mean_iou`, `mean_dice` and `pixel_accuracy` from the pixels of all images. Of instances,
-        these are of two classes, object and background, and there are also `dice` of the object,
+        these are of two classes, object and background, and there are also `object_dice`,
         and `AP50` and `AP50_95`, the mean over the images of the challenge's precision.
     """
     counts = confusion(segmented, splits)
@@ -64,7 +64,7 @@ def measure(segmented: Sequence[Segmented], splits: Splits) -> dict[str, float]:
     precision = np.stack([_precision(*pair) for pair in zip(segmented, splits.test, strict=True)])
     dice = float(metrics.class_dice(shares)[1])
     return scores | {
-        "dice": dice,
+        "object_dice": dice,
         "AP50": float(precision[:, 0].mean()),
         "AP50_95": float(precision.mean()),
     }

@@ -24,13 +24,15 @@ from lectures_jax.train import fit
 from lectures_jax.train.history import Row
 from lectures_jax.typing import Batch, Key
 
+GAMMA = (0.6, 1.6)  # exponents of the values of an image
+
 
 @dataclass(frozen=True)
 class Settings:
     """How a segmenter is trained."""
 
     crop: int | None = None
-    """rows and columns of the crops that are trained on, in pixels; None: 160 for digits, 128 for
+    """rows and columns of the crops that are trained on, in pixels; None: 128 for digits, 96 for
     files"""
     orientation: Literal["fixed", "mirror", "any"] | None = None
     """how images may be turned: not at all, left-right, all eight ways; None: fixed for digits,
@@ -38,7 +40,7 @@ class Settings:
     scale: tuple[float, float] = (0.75, 1.33)
     """least and largest factor by which images are scaled"""
     elastic: float | None = None
-    """standard deviation of an elastic deformation, in pixels; None: 0 for digits, 4 for files"""
+    """standard deviation of an elastic deformation, in pixels; None: 0 for digits, 3 for files"""
     steps: int | None = None
     """training steps; None: 1500 for digits, 1500 for files"""
     batch_size: int = 8
@@ -53,8 +55,8 @@ class Settings:
     """of the averaged parameters that are evaluated"""
     dice_weight: float = 1.0
     """of the Dice loss beside the cross-entropy"""
-    border_weight: float = 5.0
-    """of pixels between instances that touch, beside 1 (see data.border_weights); published: 10"""
+    border_weight: float = 10.0
+    """of pixels between instances that touch, beside 1 (see data.border_weights); as published"""
     channels: tuple[int, ...] = (12, 24, 48, 96)
     """of each level, from the finest; published: 64 128 256 512 1024"""
     padding: Literal["SAME", "VALID"] = "SAME"
@@ -85,8 +87,8 @@ def with_defaults(settings: Settings, kind: Kind) -> Settings:
         kind: of the data.
     """
     if kind == "digits":
-        return fill(settings, crop=160, orientation="fixed", elastic=0.0, steps=1500)
-    return fill(settings, crop=128, orientation="any", elastic=4.0, steps=1500)
+        return fill(settings, crop=128, orientation="fixed", elastic=0.0, steps=1500)
+    return fill(settings, crop=96, orientation="any", elastic=3.0, steps=1500)
 
 
 def train(settings: Settings, splits: Splits, out: Path | None = None, *, seed: int = 0) -> Trained:
@@ -184,6 +186,9 @@ def augmentation(settings: Settings) -> Callable[[Key, Batch], Batch]:
         rotate90=0.5 if orientation == "any" else 0.0,
         scale=settings.scale,
         elastic=require(settings.elastic, "elastic"),
+        brightness=0.0,  # it would cut off what is dark, and much of a micrograph is
+        contrast=0.0,
+        gamma=GAMMA,
     )
 
     def augment(key: Key, batch: Batch) -> Batch:

@@ -52,7 +52,6 @@ def draw_mask(
     """
     colors = np.concatenate([mask_colors(num_classes), [[255, 255, 255]]])
     index = np.where(mask == IGNORE, num_classes, np.minimum(mask, num_classes))
-    image = np.asarray(Image.fromarray(to_rgb(image)).convert("L"))
     return _blend(image, index.astype(np.int64), colors, opacity=opacity, scale=scale)
 
 
@@ -63,7 +62,7 @@ def draw_instances(
     opacity: float = 0.45,
     scale: int = 1,
 ) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Returns an image with its objects over it, each with a rim; neighbors differ in color mostly.
+    """Returns an image, gray, with its objects over it in color, each with a rim.
 
     Args:
         image: gray or RGB, float in [0, 1] or uint8.
@@ -186,7 +185,8 @@ def _share(part: int | np.integer, whole: int | np.integer) -> float | None:
 def _blend(
     image: np.ndarray, index: np.ndarray, colors: np.ndarray, *, opacity: float, scale: int
 ) -> np.ndarray:
-    pixels = enlarge(to_rgb(image), factor=scale).astype(np.float32)
+    gray = to_rgb(np.asarray(Image.fromarray(to_rgb(image)).convert("L")))
+    pixels = enlarge(gray, factor=scale).astype(np.float32)
     index = index.repeat(scale, axis=0).repeat(scale, axis=1)
     shown = (index > 0)[..., None]
     above = colors[index].astype(np.float32)

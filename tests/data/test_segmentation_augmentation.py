@@ -77,6 +77,11 @@ def test_positions_between_pixels_are_interpolated_and_beyond_the_border_reflect
     np.testing.assert_array_equal(_read_nearest(mask, (rows, columns)), [[0, 0], [1, 2]])
 
 
+def test_a_gamma_bends_the_values_between_black_and_white():
+    after = data.augment_segmentation(KEYS[0], EXAMPLE, **UNCHANGED, gamma=(2.0, 2.0))
+    np.testing.assert_allclose(after["image"], EXAMPLE["image"] ** 2, atol=1e-5)
+
+
 def test_a_larger_factor_shows_more_of_the_image():
     rows, columns = _symmetric_positions((5, 7), jnp.array([2.0, 0.5]), jnp.array(False))
     np.testing.assert_allclose(rows[:, 0], [-2, 0, 2, 4, 6])
