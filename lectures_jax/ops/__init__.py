@@ -99,6 +99,13 @@ from lectures_jax.ops.normalization import (
     spectral_norm,
 )
 from lectures_jax.ops.pooling import max_pool, mean_pool
+from lectures_jax.ops.regions import (
+    Proposals,
+    Regions,
+    SimilarityWeights,
+    merge_regions,
+    rank_boxes,
+)
 from lectures_jax.ops.resampling import (
     bilinear_kernel,
     upsample_bilinear,
@@ -186,6 +193,11 @@ __all__ = [
     "nms",
     "diou_nms",
     "soft_nms",
+    "SimilarityWeights",
+    "Regions",
+    "Proposals",
+    "merge_regions",
+    "rank_boxes",
     "roi_align",
     "roi_pool",
     "shape_iou",
