@@ -118,18 +118,12 @@ def write_report(
     detected: detector.Detected,
     earlier: detector_network.Network | None = None,
 ) -> dict[str, float]:
-    """Writes `report.html`; returns COCO's twelve numbers and the best threshold.
-
-    Those of sizes that no object has, which COCO gives as −1, are left out.
-    """
-    model, history, classes = trained.model, trained.history, splits.test.classes
-    coco = detector.coco(detected, num_classes=len(classes))
-    numbers = {name: value for name, value in coco.named().items() if value >= 0}
-    known = detector_network.common_classes(earlier, classes) if earlier else []
+    """Writes `report.html`; returns the numbers of `scores`."""
+    model, history = trained.model, trained.history
+    known = detector_network.common_classes(earlier, splits.test.classes) if earlier else []
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
-    best, errors = detector_report.errors(splits.test, detected, figures)
-    numbers |= best
+    numbers, sections = scores(splits, detected, figures)
     report.page(
         out / "report.html",
         title="YOLOv3 on " + (config.root.name if config.root else "digit scenes"),
@@ -150,12 +144,7 @@ def write_report(
                 scores=[["mAP50", "mAP50_95"]],
             ),
             *detections(model, splits, detected),
-            report.precision_recall_by_class(
-                np.asarray(coco.precision)[..., 0, 2],
-                figures / "precision_recall.svg",
-                classes=classes,
-            ),
-            *errors,
+            *sections,
             training_batch(splits, config),
             anchors(model, splits, figures, earlier=bool(known)),
             report.timing(history, batch_size=config.training.batch_size),
@@ -165,6 +154,23 @@ def write_report(
         footer=runtime.environment(),
     )
     return numbers
+
+
+def scores(
+    splits: detection_data.Splits, detected: detector.Detected, figures: Path
+) -> tuple[dict[str, float], list[Section]]:
+    """COCO's twelve numbers on the test split and the best threshold, and sections on both.
+
+    Numbers of sizes that no object has, which COCO gives as −1, are left out.
+    """
+    classes = splits.test.classes
+    coco = detector.coco(detected, num_classes=len(classes))
+    numbers = {name: value for name, value in coco.named().items() if value >= 0}
+    best, errors = detector_report.errors(splits.test, detected, figures)
+    precision = np.asarray(coco.precision)[..., 0, 2]
+    path = figures / "precision_recall.svg"
+    curves = report.precision_recall_by_class(precision, path, classes=classes)
+    return numbers | best, [curves, *errors]
 
 
 def origin(config: Config, known: list[str]) -> str:

@@ -1,12 +1,12 @@
 """What a detector gets wrong on a split, measured and written as sections of a page."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 
 from lectures_jax import metrics, report
+from lectures_jax.data.records import Dataset
 from lectures_jax.recipes.detector import Detected
 from lectures_jax.report.detection import PaddedBoxes
 from lectures_jax.report.page import Section
@@ -17,22 +17,17 @@ LEAST_SHARE = 0.05  # of the objects that each of COCO's sizes must have
 
 
 def errors(
-    images: Sequence[UInt8[np.ndarray, "_ _ _"]],
-    detected: Detected,
-    figures: Path,
-    *,
-    names: Sequence[str],
-    classes: Sequence[str],
+    dataset: Dataset, detected: Detected, figures: Path
 ) -> tuple[dict[str, float], list[Section]]:
     """Returns the best threshold with its F1, and the sections on what is wrong from it on.
 
     Args:
-        images: of the split, RGB.
+        dataset: the split, in memory, its images in RGB.
         detected: detections and objects of these images.
         figures: folder for the plots.
-        names: of the images.
-        classes: names, in the order of the labels.
     """
+    images = [np.asarray(record.image) for record in dataset]
+    names, classes = [record.id for record in dataset], dataset.classes
     arrays, crowd, c = detected[:-1], detected.crowd, len(classes)
     counts = metrics.detection_counts(*arrays, THRESHOLDS, num_classes=c, crowd=crowd)
     curve = metrics.f1_curve(*counts)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lectures_jax.data.records import Dataset, Record
 from lectures_jax.recipes import detector_report
 from lectures_jax.recipes.detector import Detected
 
@@ -16,13 +17,9 @@ def test_it_returns_the_best_threshold_and_draws_what_is_wrong_from_it_on(tmp_pa
         *(OBJECTS, np.float32([[0.9, 0.6], [0.3, 0]]), np.array([[0, 1], [0, 0]]), VALID),
         *(OBJECTS, LABELS, VALID, np.zeros((2, 2), bool)),
     )
-    numbers, sections = detector_report.errors(
-        [np.zeros((80, 80, 3), np.uint8)] * 2,
-        detected,
-        tmp_path,
-        names=("first", "second"),
-        classes=("cat", "dog"),
-    )
+    image = np.zeros((80, 80, 3), np.uint8)
+    dataset = Dataset((Record("first", image), Record("second", image)), ("cat", "dog"))
+    numbers, sections = detector_report.errors(dataset, detected, tmp_path)
     # From above 0.3 on the cat is right, and one of two dogs; the wrong cat is left out.
     assert numbers["best_threshold"] == pytest.approx(0.31)
     assert numbers["best_f1"] == pytest.approx((1 + 2 / 3) / 2)
