@@ -50,6 +50,7 @@ try:
     from lectures_jax.data.mask_inspection import inspect_masks
     from lectures_jax.data.masks import read_masks
     from lectures_jax.data.photographs import photographs
+    from lectures_jax.data.selective_search import graph_segmentation, selective_search
     from lectures_jax.data.voc import read_voc
     from lectures_jax.data.yolo_txt import find_yolo_split, read_yolo
 except ModuleNotFoundError as _error:
@@ -86,6 +87,7 @@ __all__ = [
     "factor_sprites",
     "find_yolo_split",
     "gaussian_grid",
+    "graph_segmentation",
     "grid_modes",
     "in_batches",
     "in_memory",
@@ -106,6 +108,7 @@ __all__ = [
     "read_voc",
     "read_yolo",
     "repeat",
+    "selective_search",
     "split_instances",
     "split_of_dataset",
     "split_of_examples",
