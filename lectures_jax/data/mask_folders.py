@@ -98,8 +98,9 @@ def read_mask_folders(
         splits: names of the splits; None: the first pair of `PAIRS` that is there.
         classes: file with a class per line, and maybe its color (see `class_table`); None: one of
             `NAMES` in the root, or else the ids that are there.
-        instances: whether masks hold the ids of objects; None: if there is no table, and the ids
-            of each mask are 1, 2, … in one piece each, not the same number in all masks.
+        instances: whether masks hold the ids of objects, which become 1, 2, … in each; None: if
+            there is no table, and the ids of each mask are 1, 2, … in one piece each, not the
+            same number in all masks.
         strict: raise at the first problem; otherwise leave out the image and list it in
             `Dataset.problems`.
 
@@ -274,8 +275,17 @@ def _dataset(
         try:
             if not instances:
                 check_ids(mask.ids.astype(np.int32), table, mask.file)
+            ids = _consecutive(mask) if instances else mask.ids
         except BadInputError as error:
-            problems.note(error, kind="unknown classes")
+            problems.note(error, kind="ids of no class or object")
         else:
-            records.append(Record(mask.stem, mask.image, mask=mask.ids))
+            records.append(Record(mask.stem, mask.image, mask=ids))
     return build_dataset(records, table.names, problems, source.listed)
+
+
+def _consecutive(mask: _Mask) -> np.ndarray:
+    """The ids of objects as 1, 2, …, whichever numbers the file has."""
+    numbers, ids = np.unique(mask.ids, return_inverse=True)
+    if numbers[0] < 0:
+        raise BadInputError(mask.file, "id of an object", "at least 0", int(numbers[0]))
+    return (ids.reshape(mask.ids.shape) + (numbers[0] > 0)).astype(np.int32)

@@ -31,6 +31,7 @@ def augment_segmentation(
     saturation: float = 0.3,
     hue: float = 0.2,
     gamma: tuple[float, float] = (1.0, 1.0),
+    outside: int | None = None,
 ) -> Batch:
     """Flips, turns, scales and deforms an example, and jitters its colors, each at random.
 
@@ -52,6 +53,8 @@ def augment_segmentation(
         hue: largest rotation of the hues, in radians.
         gamma: smallest and largest exponent of all values, drawn log-uniformly, which changes dark
             images without cutting them off.
+        outside: id of the mask beyond the border of the image, such as that of pixels that do not
+            count, where a reflection means something else; None: the reflection's.
 
     Returns:
         The example, of the same shapes.
@@ -86,6 +89,9 @@ def augment_segmentation(
     if gamma != (1.0, 1.0):
         image = image ** (gamma[0] * (gamma[1] / gamma[0]) ** u[8])
     masks = {n: _read_nearest(example[n], positions) for n in ("mask", "weights") if n in example}
+    if outside is not None:
+        inside = [(p > -0.5) & (p < n - 0.5) for p, n in zip(positions, (h, w), strict=True)]
+        masks["mask"] = jnp.where(inside[0] & inside[1], masks["mask"], outside)
     return {**example, "image": image, **masks}
 
 

@@ -189,6 +189,7 @@ def augmentation(settings: Settings) -> Callable[[Key, Batch], Batch]:
         brightness=0.0,  # it would cut off what is dark, and much of a micrograph is
         contrast=0.0,
         gamma=GAMMA,
+        outside=None if orientation == "any" else segmentation_data.IGNORE,
     )
 
     def augment(key: Key, batch: Batch) -> Batch:
@@ -247,7 +248,7 @@ def _labels(logits: Float[Array, "b h w k"]) -> Array:
 def _optimizer(settings: Settings, steps: int) -> optax.GradientTransformation:
     """Adam with decoupled decay on the kernels, warm-up and a cosine."""
     rate = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, min(100, steps // 2), steps
+        0.0, settings.learning_rate, min(50, steps // 2), steps
     )
     return optax.chain(
         optax.clip_by_global_norm(settings.clip),

@@ -82,6 +82,14 @@ def test_a_gamma_bends_the_values_between_black_and_white():
     np.testing.assert_allclose(after["image"], EXAMPLE["image"] ** 2, atol=1e-5)
 
 
+def test_beyond_the_border_a_mask_may_have_an_id_of_its_own():
+    options = UNCHANGED | {"scale": (0.5, 0.5)}
+    after = data.augment_segmentation(KEYS[0], EXAMPLE, **options, outside=255)["mask"]
+    assert (np.asarray(after[4:12, 4:12]) < 255).all()
+    assert (after == 255).sum() == 16 * 16 - 8 * 8
+    assert (data.augment_segmentation(KEYS[0], EXAMPLE, **options)["mask"] < 4).all()
+
+
 def test_a_larger_factor_shows_more_of_the_image():
     rows, columns = _symmetric_positions((5, 7), jnp.array([2.0, 0.5]), jnp.array(False))
     np.testing.assert_allclose(rows[:, 0], [-2, 0, 2, 4, 6])
