@@ -25,6 +25,8 @@ from lectures_jax.train.history import Row
 from lectures_jax.typing import Batch, Key
 
 GAMMA = (0.6, 1.6)  # exponents of the values of an image
+STEP = 32  # of the sizes that programs are compiled for, in pixels
+WATCHED = 50  # test images that are measured during the training
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def with_defaults(settings: Settings, kind: Kind) -> Settings:
 
 
 def train(settings: Settings, splits: Splits, out: Path | None = None, *, seed: int = 0) -> Trained:
-    """Trains a segmenter, and measures it on the test split on the way.
+    """Trains a segmenter, and measures it on the first images of the test split on the way.
 
     Args:
         settings: from `with_defaults`.
@@ -123,7 +125,7 @@ def train(settings: Settings, splits: Splits, out: Path | None = None, *, seed: 
         out=out,
         ema_decay=settings.ema_decay,
         augment=augmentation(settings),
-        evaluate=partial(score, splits=splits),
+        evaluate=partial(score, splits=splits._replace(test=splits.test[:WATCHED])),
         evaluate_every=max(steps // 5, 1),
     )
     if out is not None:
@@ -212,7 +214,8 @@ def predict(
             made: connected components of the second, to which the pixels of the third go.
         min_area: pixels of the smallest object.
     """
-    side = min(max(model.sizes.fit(n + 2 * model.sizes.margin) for n in image.shape[:2]), TILE)
+    longer = max(image.shape[:2]) + 2 * model.sizes.margin
+    side = min(-(-longer // STEP) * STEP, TILE)
     pixels = np.divide(image, 255, dtype=np.float32)
     classes = predict_tiles(model, pixels, tile=side, output=_labels)
     if not instances:
