@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Num, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from lectures_jax.report.images import to_rgb
 from lectures_jax.report.theme import color, font_files, font_for
@@ -87,7 +87,7 @@ def draw_boxes(
 def draw_box_groups(
     image: Num[np.ndarray, "h w *c"], groups: Sequence[BoxGroup], *, scale: int = 1
 ) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Returns the image, pale and gray, with groups of boxes that differ in color and strength.
+    """Returns the image, made pale, with groups of boxes that differ in color and strength.
 
     Args:
         image: gray or RGB, float in [0, 1] or uint8.
@@ -97,21 +97,20 @@ def draw_box_groups(
     Raises:
         ValueError: if `image` is not an image.
     """
-    canvas = Image.fromarray(to_rgb(image)).convert("L")
+    canvas = Image.fromarray(to_rgb(image))
     canvas = canvas.resize((canvas.width * scale, canvas.height * scale))
-    canvas = Image.blend(canvas, Image.new("L", canvas.size, 255), 0.5).convert("RGBA")
+    pale = ImageEnhance.Color(canvas).enhance(0.6)
+    canvas = Image.blend(pale, Image.new("RGB", canvas.size, "white"), 0.5).convert("RGBA")
     chips = []
     for group in groups:
         for i, box in enumerate(group.boxes):
             rectangle = _pixels(box * scale, canvas.size, margin=3 * group.width)
             layer = Image.new("RGBA", canvas.size)
-            _outline(
-                ImageDraw.Draw(layer),
-                rectangle,
-                fill=group.color,
-                line=group.width,
-                dashed=group.dashed,
-            )
+            draw = ImageDraw.Draw(layer)
+            if group.dashed:
+                _outline(draw, rectangle, fill=group.color, line=group.width, dashed=True)
+            else:
+                draw.rectangle(rectangle, outline=group.color, width=group.width)
             shades = [round(group.opacity * alpha) for alpha in range(256)]
             layer.putalpha(layer.getchannel("A").point(shades))
             canvas.alpha_composite(layer)

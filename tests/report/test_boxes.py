@@ -3,6 +3,7 @@ import pytest
 from PIL import ImageColor
 
 from lectures_jax import report
+from lectures_jax.report.boxes import BoxGroup
 from lectures_jax.report.theme import PALETTE, font_for
 
 GRAY = np.full((120, 200, 3), 0.5, np.float32)
@@ -116,3 +117,25 @@ def test_a_name_that_no_font_can_write_is_drawn_as_its_number():
     if font_for("\U00010908猫") is None:
         np.testing.assert_array_equal(drawn, number)
     assert (drawn != report.draw_boxes(image, box, label, classes=["#1"])).any()
+
+
+def test_groups_of_boxes_have_their_own_color_width_and_strength():
+    first, second = np.array([[20, 30, 100, 90]]), np.array([[60, 50, 150, 110]])
+    groups = (
+        BoxGroup(first, PALETTE[0], 3),
+        BoxGroup(second, PALETTE[1], 1, opacity=0.5, labels=["best"]),
+    )
+    drawing = report.draw_box_groups(GRAY, groups)
+    assert (drawing[60, 40] == 191).all()  # half-way between the gray and white
+    assert has(drawing, PALETTE[0])[30:90, 20:23].all()
+    assert not has(drawing, PALETTE[0])[34:86, 24:96].any()
+    halved = (np.array(ImageColor.getrgb(PALETTE[1])) + 191) / 2
+    np.testing.assert_allclose(drawing[109, 100], halved, atol=2)
+    assert (drawing[106, 100] == 191).all()  # one pixel wide
+    assert has(drawing[30:52, 58:150], PALETTE[1]).any()  # the label
+    assert report.draw_box_groups(GRAY, groups, scale=2).shape == (240, 400, 3)
+
+
+def test_a_box_whose_class_has_no_name_gets_no_label():
+    drawing = report.draw_boxes(GRAY, np.array([[20.0, 30, 100, 90]]), np.array([0]), classes=("",))
+    assert not has(drawing[:29], PALETTE[0]).any()
