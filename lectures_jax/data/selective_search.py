@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float32, Int32, Num
 
 from lectures_jax.data.images import THREADS
-from lectures_jax.ops import Regions, SimilarityWeights, merge_regions, rank_boxes
+from lectures_jax.ops import Regions, SimilarityWeights, rank_boxes
 from lectures_jax.ops._color_spaces import gray8, hsv8, lab8
+from lectures_jax.ops._merging import color_bins, merge_by
+from lectures_jax.ops._texture import texture_bins
 from lectures_jax.typing import Key
 
 Strategies = Literal["single", "fast", "quality"]
@@ -23,6 +25,14 @@ class _Plan(NamedTuple):
     spaces: tuple[str, ...]
     scales: tuple[int, ...]
     weights: tuple[SimilarityWeights, ...]
+
+
+class _Channels(NamedTuple):
+    """A color space of the image: its channels in [0, 1], and the bins of color and texture."""
+
+    values: np.ndarray
+    color: Array
+    texture: Array
 
 
 ALL, WITHOUT_COLOR = SimilarityWeights(), SimilarityWeights(color=0)
@@ -82,10 +92,10 @@ def selective_search(
     for name, number in (("min_size", min_size), ("max_outputs", max_outputs)):
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}.")
-    spaces = _spaces(_eight_bit(image))
-    plan = PLANS[strategies]
-    tasks = [(spaces[space], scale) for space in plan.spaces for scale in plan.scales]
+    plan, spaces = PLANS[strategies], _spaces(_eight_bit(image))
     with ThreadPoolExecutor(THREADS) as pool:  # neither segmentation nor merging holds the GIL
+        measured = list(pool.map(_measured, [spaces[name] for name in plan.spaces]))
+        tasks = [(channels, scale) for channels in measured for scale in plan.scales]
         merged = list(pool.map(lambda t: _merged(t[0], t[1], min_size, plan.weights), tasks))
     boxes = np.concatenate([np.asarray(regions.boxes)[regions.valid] for regions in merged])
     level = np.concatenate([np.asarray(regions.level)[regions.valid] for regions in merged])
@@ -138,21 +148,24 @@ def _eight_bit(image: np.ndarray) -> Int32[np.ndarray, "h w 3"]:
 
 
 def _spaces(image: Int32[np.ndarray, "h w 3"]) -> dict[str, Array]:
-    """The color spaces by name, with channels in [0, 1]."""
+    """The color spaces by name, in 8 bits."""
     rgb = jnp.asarray(image)
     hsv, lab, gray = hsv8(rgb), lab8(rgb), gray8(rgb)
     rgi = jnp.concatenate([rgb[..., :2], gray], axis=-1)
-    spaces = {"hsv": hsv, "lab": lab, "gray": gray, "hue": hsv[..., :1], "rgi": rgi}
-    return {name: space.astype(jnp.float32) / 255 for name, space in spaces.items()}
+    return {"hsv": hsv, "lab": lab, "gray": gray, "hue": hsv[..., :1], "rgi": rgi}
+
+
+def _measured(levels: Array) -> _Channels:
+    return _Channels(np.asarray(levels) / 255, color_bins(levels), texture_bins(levels))
 
 
 def _merged(
-    image: Array, scale: int, min_size: int, weights: tuple[SimilarityWeights, ...]
+    channels: _Channels, scale: int, min_size: int, weights: tuple[SimilarityWeights, ...]
 ) -> Regions:
-    labels = graph_segmentation(np.asarray(image), scale=scale, min_size=min_size)
+    labels = graph_segmentation(channels.values, scale=scale, min_size=min_size)
     most = -(-(int(labels.max()) + 1) // STEP) * STEP
-    regions = merge_regions(jnp.asarray(labels), image, max_regions=most, weights=weights)
-    return jax.tree.map(np.asarray, regions)
+    bins = channels.color, channels.texture
+    return jax.tree.map(np.asarray, merge_by(jnp.asarray(labels), *bins, n=most, weights=weights))
 
 
 def _ranked(
@@ -163,7 +176,7 @@ def _ranked(
     padding = length - number
     ranked = rank_boxes(
         key,
-        jnp.pad(boxes, ((0, padding), (0, 0))),
+        jnp.pad(boxes.astype(np.float32), ((0, padding), (0, 0))),
         jnp.pad(level, (0, padding)),
         jnp.arange(length) < number,
         max_outputs=length,

@@ -1,6 +1,7 @@
 """The merging of regions: a loop of fixed size over slots, the two most similar ones first."""
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -70,17 +71,35 @@ class _State(NamedTuple):
     corners: Int[Array, "4 n"]
     histograms: tuple[Float[Array, "k n"], ...]
     similarity: Float[Array, "n n"]
+    best: Float[Array, " n"]
     region: Int[Array, " n"]
     number: Int[Array, ""]
     regions: Regions
 
 
-@functools.partial(jax.jit, static_argnames="n")
-def start(labels: Array, color: Array | None, texture: Array | None, *, n: int) -> Start:
-    """Measures the regions of a label map, of which those of label n are none.
+def color_bins(levels: Int[Array, "h w c"]) -> Int[Array, "h w c"]:
+    """Returns the bin, in [0, 25), of each channel of 8 bits."""
+    return levels * COLORS // 256
 
-    Color and texture are the bins of each pixel.
-    """
+
+def merge_by(
+    labels: Array,
+    color: Array | None,
+    texture: Array | None,
+    *,
+    n: int,
+    weights: Sequence[SimilarityWeights],
+) -> Regions:
+    """Returns the regions for each of the weights; color and texture are the bins of each pixel."""
+    first = _start(labels, color, texture, n=n)
+    several = [_merge(first, pixels=labels.size, weights=each) for each in weights]
+    regions = jax.tree.map(lambda *each: jnp.stack(each), *several)
+    return regions._replace(boxes=jnp.where(regions.valid[..., None], regions.boxes, 0))
+
+
+@functools.partial(jax.jit, static_argnames="n")
+def _start(labels: Array, color: Array | None, texture: Array | None, *, n: int) -> Start:
+    """Measures the regions of a label map, of which those of label n are none."""
     height, width = labels.shape
     flat = labels.ravel()
     rows, columns = (
@@ -99,7 +118,7 @@ def start(labels: Array, color: Array | None, texture: Array | None, *, n: int) 
 
 
 @functools.partial(jax.jit, static_argnames=("pixels", "weights"))
-def merge(start: Start, *, pixels: int, weights: SimilarityWeights) -> Regions:
+def _merge(start: Start, *, pixels: int, weights: SimilarityWeights) -> Regions:
     """Merges regions until no two of them touch; boxes in int32."""
     n, later = start.sizes.size, start.sizes.size - 1
     there = start.sizes > 0
@@ -116,15 +135,17 @@ def merge(start: Start, *, pixels: int, weights: SimilarityWeights) -> Regions:
         start.corners,
         tuple(h for weight, h in histograms if weight and h is not None),
         jnp.zeros((n, n)),
+        jnp.zeros(n),
         slots,
         jnp.int32(n),
         regions,
     )
     compare = functools.partial(_similarity, pixels=float(pixels), weights=weights)
     everything = lax.map(functools.partial(compare, state), slots)
-    state = state._replace(similarity=jnp.where(start.touching, everything, -jnp.inf))
+    similarity = jnp.where(start.touching, everything, -jnp.inf)
+    state = state._replace(similarity=similarity, best=jnp.max(similarity, axis=0))
     end = lax.while_loop(
-        lambda state: jnp.max(state.similarity) > -jnp.inf,
+        lambda state: jnp.max(state.best) > -jnp.inf,
         functools.partial(_merge_two, compare=compare),
         state,
     )
@@ -182,8 +203,7 @@ def _intersection(histogram: Float[Array, "k n"], slot: Array) -> Float[Array, "
 
 def _merge_two(state: _State, *, compare: functools.partial) -> _State:
     """Merges the most similar pair into the slot of the one that comes first."""
-    best = jnp.max(state.similarity, axis=1)
-    one = jnp.argmax(best)
+    one = jnp.argmax(state.best)
     other = jnp.argmax(state.similarity[one])
     into, gone = jnp.minimum(one, other), jnp.maximum(one, other)
     sizes = state.sizes[into] + state.sizes[gone]
@@ -208,7 +228,9 @@ def _merge_two(state: _State, *, compare: functools.partial) -> _State:
     row = jnp.where(touching, compare(state, into), -jnp.inf)
     row = row.at[into].set(-jnp.inf).at[gone].set(-jnp.inf)
     similarity = state.similarity.at[gone].set(-jnp.inf).at[:, gone].set(-jnp.inf)
-    return state._replace(similarity=similarity.at[into].set(row).at[:, into].set(row))
+    similarity = similarity.at[into].set(row).at[:, into].set(row)
+    # Of a symmetric matrix, and along the rows XLA's maximum is not vectorized.
+    return state._replace(similarity=similarity, best=jnp.max(similarity, axis=0))
 
 
 def _added(state: _State, into: Array, gone: Array, corners: Array) -> Regions:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from lectures_jax.ops._merging import COLORS, Regions, SimilarityWeights, merge, start
+from lectures_jax.ops._merging import Regions, SimilarityWeights, color_bins, merge_by
 from lectures_jax.ops._precision import upcast
 from lectures_jax.ops._texture import texture_bins
 from lectures_jax.typing import Key, check_count, checked
@@ -80,13 +80,10 @@ def merge_regions(
     labels = jnp.where((labels >= 0) & (labels < max_regions), labels, max_regions)
     levels = jnp.round(255 * upcast(lax.stop_gradient(image))).astype(jnp.int32)
     levels = jnp.clip(levels, 0, 255)
-    color = levels * COLORS // 256 if any(each.color for each in weights) else None
+    color = color_bins(levels) if any(each.color for each in weights) else None
     texture = texture_bins(levels) if any(each.texture for each in weights) else None
-    first = start(labels, color, texture, n=max_regions)
-    several = [merge(first, pixels=labels.size, weights=each) for each in weights]
-    regions = jax.tree.map(lambda *each: jnp.stack(each), *several)
-    boxes = jnp.where(regions.valid[..., None], regions.boxes, 0).astype(image.dtype)
-    return regions._replace(boxes=boxes)
+    regions = merge_by(labels, color, texture, n=max_regions, weights=weights)
+    return regions._replace(boxes=regions.boxes.astype(image.dtype))
 
 
 @checked
