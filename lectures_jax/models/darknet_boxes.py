@@ -24,29 +24,70 @@ def find_objects(
     strides: Sequence[int],
     *,
     image_size: tuple[int, int],
+    max_outputs: int = 100,
+    score_threshold: float | Array = 0.01,
+    iou_threshold: float | Array = 0.5,
+    sigma: float | Array = 0.5,
     suppression: Suppression = "hard",
-    **options: Any,
+    class_agnostic: bool = False,
 ) -> Detections:
-    """Returns the objects that raw heads describe.
+    """Returns the objects that raw heads describe; compiled once for a shape.
 
     Args:
         raw: the network's outputs.
         heads: how each of them is read.
         strides: pixels per cell of each.
         image_size: height and width of the images in pixels, to which boxes are clipped.
-        suppression: which boxes that overlap are left out.
-        options: `max_outputs`, `score_threshold`, `iou_threshold`, `class_agnostic` and `sigma` of
-            `nn.detection.suppress`.
+        max_outputs: see `nn.detection.suppress`.
+        score_threshold: see `nn.detection.suppress`.
+        iou_threshold: see `nn.detection.suppress`.
+        sigma: see `nn.detection.suppress`.
+        suppression: those of `nn.detection.suppress`, or "darknet" as the configuration says.
+        class_agnostic: see `nn.detection.suppress`.
+
+    Raises:
+        ValueError: if an option is none of those known, or a number is out of its range.
     """
+    check_count(max_outputs=max_outputs)
+    return _find(
+        tuple(raw),
+        heads=tuple(heads),
+        strides=tuple(strides),
+        image_size=tuple(image_size),
+        max_outputs=max_outputs,
+        score_threshold=score_threshold,
+        iou_threshold=iou_threshold,
+        sigma=sigma,
+        suppression=suppression,
+        class_agnostic=class_agnostic,
+    )
+
+
+@partial(
+    jax.jit,
+    static_argnames=(
+        *("heads", "strides", "image_size", "max_outputs", "suppression", "class_agnostic"),
+    ),
+)
+def _find(
+    raw: tuple[Array, ...],
+    *,
+    heads: tuple[Head, ...],
+    strides: tuple[int, ...],
+    image_size: tuple[int, int],
+    sigma: float | Array,
+    suppression: Suppression,
+    **options: Any,
+) -> Detections:
     decoded = [_decode(*each) for each in zip(raw, heads, strides, strict=True)]
     boxes, scores = (jnp.concatenate(x, axis=1) for x in zip(*decoded, strict=True))
     clip = partial(ops.clip_boxes, height=image_size[0], width=image_size[1])
     power = heads[0].distance_power
     if suppression != "darknet" or power is None:
-        hard = "hard" if suppression == "darknet" else suppression
-        return detection.suppress(clip(boxes), scores, suppression=hard, **options)
-    check_count(max_outputs=options["max_outputs"])
-    del options["sigma"]
+        suppression = "hard" if suppression == "darknet" else suppression
+        return detection.suppress(
+            clip(boxes), scores, suppression=suppression, sigma=sigma, **options
+        )
     detections = Detections(*jax.vmap(partial(_select, power=power, **options))(boxes, scores))
     return detections._replace(boxes=clip(detections.boxes))
 
@@ -77,21 +118,21 @@ def _select(
     """
     scores, owner, labels = _candidates(scores, max_outputs, class_agnostic)
     boxes = boxes[owner]
-    number = jnp.arange(len(boxes))
-    later = number[:, None] < number[None]
-    same = class_agnostic | (labels[:, None] == labels[None])
-    overlaps = (_distance_iou(boxes, power) > iou_threshold) & later & same
-    alive = jax.lax.fori_loop(
-        0,
-        len(boxes),
-        lambda i, alive: alive & ~(overlaps[i] & alive[i]),
-        scores > score_threshold,
-    )
-    count = min(max_outputs, len(boxes))
-    kept = jnp.nonzero(alive, size=count, fill_value=len(boxes))[0]
-    kept = jnp.pad(kept, (0, max_outputs - count), constant_values=len(boxes))
-    valid = kept < len(boxes)
-    kept = jnp.where(valid, kept, 0)
+
+    def unfinished(state: tuple[Array, Array, Array]) -> Array:
+        alive, _, count = state
+        return jnp.any(alive) & (count < max_outputs)
+
+    def keep_best(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        alive, kept, count = state
+        best = jnp.argmax(alive)  # they are sorted
+        near = _distance_iou(boxes[best], boxes, power) > iou_threshold
+        near &= class_agnostic | (labels == labels[best])
+        return (alive & ~near).at[best].set(False), kept.at[count].set(best), count + 1
+
+    start = scores > score_threshold, jnp.zeros(max_outputs, jnp.int32), jnp.zeros((), jnp.int32)
+    _, kept, count = jax.lax.while_loop(unfinished, keep_best, start)
+    valid = jnp.arange(max_outputs) < count
     return (
         jnp.where(valid[:, None], boxes[kept], 0),
         jnp.where(valid, scores[kept], 0),
@@ -113,11 +154,13 @@ def _candidates(
     return best, at // classes, (at % classes).astype(jnp.int32)
 
 
-def _distance_iou(boxes: Float[Array, "m 4"], power: float) -> Float[Array, "m m"]:
-    low = jnp.minimum(boxes[:, None, :2], boxes[None, :, :2])
-    high = jnp.maximum(boxes[:, None, 2:], boxes[None, :, 2:])
-    center = (boxes[:, :2] + boxes[:, 2:]) / 2
-    distance = jnp.sum((center[:, None] - center[None]) ** 2, axis=-1)
-    diagonal = jnp.sum((high - low) ** 2, axis=-1)
+def _distance_iou(
+    box: Float[Array, "4"], boxes: Float[Array, "m 4"], power: float
+) -> Float[Array, " m"]:
+    """The IoU of a box with others, less the power of its centers' distance to theirs."""
+    box = box[None]
+    low, high = jnp.minimum(box[:, :2], boxes[:, :2]), jnp.maximum(box[:, 2:], boxes[:, 2:])
+    shift = (box[:, :2] + box[:, 2:] - boxes[:, :2] - boxes[:, 2:]) / 2
+    distance, diagonal = jnp.sum(shift**2, axis=-1), jnp.sum((high - low) ** 2, axis=-1)
     share = jnp.where(diagonal > 0, distance / jnp.where(diagonal > 0, diagonal, 1), 0)
-    return ops.pairwise_iou(boxes, boxes) - share**power
+    return ops.iou(box, boxes) - share**power

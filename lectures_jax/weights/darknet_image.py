@@ -57,9 +57,9 @@ def _resized(
         `resize_image` in Darknet's `image.c`.
     """
     rows, columns = (_positions(n, m) for n, m in zip(image.shape[:2], size, strict=True))
-    tall = _between(image, *rows)
-    wide = _between(tall.swapaxes(0, 1), *columns).swapaxes(0, 1)
-    return np.ascontiguousarray(wide) / np.float32(255)
+    wide = _between(_between(image, *rows, axis=0), *columns, axis=1)
+    wide /= 255
+    return wide
 
 
 def _positions(cells: int, results: int) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +74,13 @@ def _positions(cells: int, results: int) -> tuple[np.ndarray, np.ndarray]:
     return before, share
 
 
-def _between(image: np.ndarray, before: np.ndarray, share: np.ndarray) -> np.ndarray:
-    after = np.minimum(before + 1, len(image) - 1)
-    share = share[:, None, None]
-    return image[before] * (1 - share) + image[after] * share
+def _between(
+    image: np.ndarray, before: np.ndarray, share: np.ndarray, *, axis: int
+) -> Float32[np.ndarray, "h2 w2 3"]:
+    after = np.minimum(before + 1, image.shape[axis] - 1)
+    result = np.take(image, before, axis=axis).astype(np.float32)
+    change = np.take(image, after, axis=axis).astype(np.float32)
+    change -= result  # in place: images are large, and many are fitted
+    change *= share[:, None, None] if axis == 0 else share[:, None]
+    result += change
+    return result

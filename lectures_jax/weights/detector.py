@@ -2,15 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
+from jaxtyping import Array
 
 from lectures_jax import data
 from lectures_jax.data.images import decode_image
 from lectures_jax.data.letterbox import Letterbox
+from lectures_jax.models.darknet_boxes import find_objects
+from lectures_jax.models.darknet_network import DarknetNetwork, evaluated
+from lectures_jax.models.yolo import Yolo
+from lectures_jax.nn import detection
 from lectures_jax.nn.detection import Detections
 from lectures_jax.weights.darknet_image import darknet_letterbox, darknet_stretch
 from lectures_jax.weights.saved import SavedModel, load_model
@@ -106,7 +114,27 @@ class Detector:
             options: of the model's `predict`.
         """
         images = jnp.asarray(canvases, jnp.float32)
-        return self.model.predict(images / 255 if canvases.dtype == np.uint8 else images, **options)
+        images = images / 255 if canvases.dtype == np.uint8 else images
+        if self._heads is None:
+            return self.model.predict(images, **options)
+        size = {"image_size": self.image_size}
+        raw, anchors, strides = self._heads(images), self.model.anchors, self.model.strides
+        if isinstance(self.model, Yolo):
+            return detection.detect(raw, anchors, strides, **size, **options)
+        heads = tuple(self.model.config.heads.values())
+        return find_objects(raw, heads, strides, **size, **options)
+
+    @cached_property
+    def _heads(self) -> Callable[[Array], Any] | None:
+        """The raw heads of a network of ours, compiled, with the arrays of its first use.
+
+        The network is taken apart once: for a hundred layers that takes longer than an image.
+        """
+        if not isinstance(self.model, Yolo | DarknetNetwork):
+            return None
+        structure, state = nnx.split(evaluated(self.model))
+        heads = jax.jit(lambda state, images: nnx.merge(structure, state)(images))
+        return lambda images: heads(state, images)
 
     def in_image(
         self, detections: Detections, row: int, transform: Letterbox, size: tuple[int, ...]

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from PIL import Image
 
 from lectures_jax import report
 from lectures_jax.cli.predict.ids import Ids, number
 from lectures_jax.cli.predict.images import Inputs, list_images
+from lectures_jax.cli.predict.png import png_bytes
 from lectures_jax.cli.predict.threads import in_threads
 from lectures_jax.cli.predict.video import frames_of, is_video
 from lectures_jax.data.images import THREADS, decode_image
@@ -246,7 +246,7 @@ def _draw(path: Path, image: np.ndarray, objects: Objects, classes: Sequence[str
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as scratch:
-        Image.fromarray(drawn).save(scratch, format="PNG")
+        scratch.write_bytes(png_bytes(drawn))
 
 
 def _coco(finished: Finished, ids: Ids) -> list[dict[str, Any]]:
