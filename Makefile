@@ -49,7 +49,7 @@ lint: $(VENV)/.test
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/.bench
-	for file in nms coco_map convolution yolo_step classifier_step unet_step mlp_epoch import_time diffusion flow style_step dream_step stylize roi_align tables; do $(BIN)/python -m benchmarks.$$file || exit; done
+	for file in nms coco_map convolution yolo_step classifier_step unet_step mlp_epoch import_time diffusion flow style_step dream_step stylize roi_align selective_search tables; do $(BIN)/python -m benchmarks.$$file || exit; done
 
 clean:
 	rm -rf .venv .venv-* build runs *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -178,7 +178,7 @@ def hierarchy_section(config: Config, records: Sequence[Record]) -> Section:
         regions = ops.merge_regions(
             jnp.asarray(labels), jnp.asarray(image, jnp.float32) / 255, max_regions=most
         )
-        parent, scale = np.asarray(regions.parent[0]), max(1, 320 // image.shape[1])
+        parent, scale = np.asarray(regions.parent[0]), -(-320 // image.shape[1])
         left = [n for n in (count, count // 2, count // 4, count // 8) if n > 1]
         for number in left:
             cut = regions_left(labels, parent, number)
@@ -218,7 +218,7 @@ def proposal_section(records: Sequence[Record], proposed: Sequence[np.ndarray]) 
             BoxGroup(truth, "#ffffff", 2, dashed=True),
             BoxGroup(boxes[best], color(2), 2, labels=labels),
         ]
-        drawn = report.draw_box_groups(image, groups, scale=max(1, 480 // image.shape[1]))
+        drawn = report.draw_box_groups(image, groups, scale=-(-480 // image.shape[1]))
         figures.append(Figure(drawn, f"The best of {len(boxes)} proposals for each object."))
     text = (
         "True boxes are dashed; green is the proposal that fits each best, with its IoU; blue are "
