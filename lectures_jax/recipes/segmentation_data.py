@@ -10,7 +10,9 @@ import jax
 import numpy as np
 
 from lectures_jax import data
+from lectures_jax.data.files import at_most, limit
 from lectures_jax.data.images import THREADS, decode_image
+from lectures_jax.data.problems import BadInputError
 from lectures_jax.data.records import Dataset, Record
 from lectures_jax.typing import Key
 
@@ -19,6 +21,7 @@ Kind = Literal["digits", "masks"]
 IGNORE = 255
 """Id of a pixel that does not count."""
 BACKGROUND, BORDER = "background", "border"
+MAX_MEMORY = 8_000_000_000  # bytes of the decoded images of a set; see `limit`
 BORDER_WIDTH = 2  # pixels of an object that are nearer to another one than this are its border
 
 
@@ -96,7 +99,16 @@ def in_memory(dataset: Dataset) -> Dataset:
 
     Args:
         dataset: records with masks in memory.
+
+    Raises:
+        BadInputError: if they would take more memory than `MAX_MEMORY`.
     """
+    sizes = [3 * np.asarray(record.mask).size for record in dataset]
+    first = dataset[0].image
+    if sum(sizes) > limit(MAX_MEMORY) and isinstance(first, Path):
+        raise BadInputError(
+            first.parent, "pixels", at_most(MAX_MEMORY, "bytes in memory"), str(sum(sizes))
+        )
 
     def load(record: Record) -> Record:
         if not isinstance(record.image, Path):

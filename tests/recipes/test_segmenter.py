@@ -161,3 +161,9 @@ def test_files_are_read_and_decoded(tmp_path):
     image_file(tmp_path / "masks" / "a.png", 5, 4, "L")
     with pytest.raises(ValueError, match=r"a\.png: height, width"):
         segmentation_data.read_files(tmp_path)
+
+
+def test_images_that_do_not_fit_into_memory_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(segmentation_data, "MAX_MEMORY", 95)  # of two images of 48 bytes
+    with pytest.raises(ValueError, match=r"pixels: expected at most 95 bytes .* got 96"):
+        segmentation_data.read_files(listed(tmp_path))
