@@ -64,14 +64,14 @@ def measured(count: int, repeats: int, *, draw: bool) -> dict[str, Any]:
 
         def network() -> None:
             for batch in batches:
-                found = detector.detect(
+                detections = detector.detect(
                     batch,
                     score_threshold=options.score,
                     iou_threshold=options.iou,
                     suppression=options.suppression,
                     class_agnostic=options.class_agnostic,
                 )
-                jax.device_get(found)
+                jax.device_get(detections)
 
         def everything() -> None:
             with redirect_stdout(io.StringIO()):
