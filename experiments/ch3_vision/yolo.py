@@ -31,7 +31,7 @@ TINY = {
         size=YoloSize(4, 4, (4, 4, 4), (1, 0, 0), (4, 4, 4), 0),
     ),
 }
-KMEANS = "Nine typical shapes of the training boxes, by k-means with distance 1 − IoU"
+KMEANS = "Typical shapes of the training boxes, by k-means with distance 1 − IoU"
 EXPECTED = {"AP50": (0.945, None), "AP": (0.66, None)}
 
 
@@ -233,15 +233,15 @@ def training_batch(splits: detection_data.Splits, config: Config) -> Section:
 
 
 def anchors(model: Yolo, splits: detection_data.Splits, figures: Path, *, earlier: bool) -> Section:
-    """The nine anchors among the training boxes."""
+    """The anchors among the training boxes."""
     sizes = detector_network.box_sizes(splits.train)
     shapes = np.concatenate(model.anchors).astype(np.float32)
     report.anchors(sizes, shapes, figures / "anchors.svg")
     overlap = ops.best_anchor_iou(jnp.asarray(sizes), jnp.asarray(shapes))
     return Section(
         "Anchors",
-        f"{'The nine of the earlier detector' if earlier else KMEANS}, three to each head. A box "
-        f"overlaps its best anchor by {np.mean(overlap):.2f} on average.",
+        f"{'Those of the earlier detector' if earlier else KMEANS}, {len(model.anchors[0])} to "
+        f"each head. A box overlaps its best anchor by {np.mean(overlap):.2f} on average.",
         figures=[Figure(figures / "anchors.svg", "Width and height in pixels.")],
     )
 
