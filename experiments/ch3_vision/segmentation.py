@@ -2,7 +2,7 @@
 
 By default it gives each pixel of a scene the handwritten digit that it belongs to, or background;
 `--data masks --root DIR` trains on one's own images and PNG masks: of class ids, of colors, or of
-the ids of objects, such as cells, which are then told apart where they touch. Then
+the ids of objects, such as cells, which are then kept apart where they touch. Then
 `ljx predict RUN_DIR IMAGES` writes the masks of images of any size.
 """
 

@@ -146,7 +146,7 @@ def _find_sources(
     Args:
         root: folder of the set.
         splits: names of the splits; None: the first pair of `PAIRS` that is there.
-        problems: is told where splits are drawn.
+        problems: gets a line where splits are drawn.
 
     Raises:
         BadInputError: if there are no such folders, or not these splits.

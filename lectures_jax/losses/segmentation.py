@@ -15,6 +15,8 @@ from lectures_jax.typing import check_range, checked
 IGNORE = 255
 """Label of a pixel that does not count, as in the masks of Pascal VOC."""
 
+LEAST_WHOLE = 1e-18  # its square is a float32, and so is the inverse of that
+
 
 @checked
 @in_float32
@@ -122,7 +124,7 @@ def dice(
     """
     check_range(smooth=smooth, low=0)
     p, g = _binary(logits, mask, valid)
-    return 1 - _ratio(2 * _over_pixels(p * g), _over_pixels(p**2 + g**2), smooth)
+    return 1 - _share(2 * _over_pixels(p * g), _over_pixels(p**2 + g**2), smooth)
 
 
 @checked
@@ -155,7 +157,7 @@ def jaccard(
     """
     check_range(smooth=smooth, low=0)
     p, g = _binary(logits, mask, valid)
-    return 1 - _ratio(_over_pixels(p * g), _over_pixels(p + g - p * g), smooth)
+    return 1 - _share(_over_pixels(p * g), _over_pixels(p + g - p * g), smooth)
 
 
 @checked
@@ -180,7 +182,7 @@ def multiclass_dice(
         Milletari et al. (2016), "V-Net", sec. 3, for each class.
     """
     p, g = _classes(logits, labels, ignore)
-    share = _ratio(2 * _over_pixels(p * g), _over_pixels(p**2 + g), 0.0)
+    share = _share(2 * _over_pixels(p * g), _over_pixels(p**2 + g))
     return _mean_of_present(1 - share, g)
 
 
@@ -203,7 +205,7 @@ def multiclass_jaccard(
         Rahman & Wang (2016), "Optimizing intersection-over-union", eq. 3 to 5, for each class.
     """
     p, g = _classes(logits, labels, ignore)
-    share = _ratio(_over_pixels(p * g), _over_pixels(p + g - p * g), 0.0)
+    share = _share(_over_pixels(p * g), _over_pixels(p + g - p * g))
     return _mean_of_present(1 - share, g)
 
 
@@ -232,7 +234,7 @@ def _weights(
 def _weighted_mean(values: Array, weights: Array) -> Array:
     # Where a weight is 0, even infinity must not reach the sum or the gradient.
     values = jnp.where(weights > 0, values, 0)
-    return _ratio(_over_pixels(values * weights), _over_pixels(weights), 0.0, empty=0.0)
+    return _mean(_over_pixels(values * weights), _over_pixels(weights))
 
 
 def _binary(logits: Array, mask: Array, valid: Array | None) -> tuple[Array, Array]:
@@ -256,14 +258,20 @@ def _over_pixels(values: Array) -> Array:
     return jnp.sum(values, axis=(-2, -1))
 
 
-def _ratio(part: Array, whole: Array, smooth: float, empty: float = 1.0) -> Array:
-    """The quotient after `smooth` is added to both, and `empty` for 0/0, without a gradient."""
+def _share(part: Array, whole: Array, smooth: float = 0.0) -> Array:
+    """The quotient after `smooth` is added to both, and 1 for 0/0, without a gradient."""
     part, whole = part + smooth, whole + smooth
-    some = whole > 0
-    return jnp.where(some, part / jnp.where(some, whole, 1), empty)
+    # The derivative divides by the square, which is 0 for a sum of 1e-20.
+    return jnp.where(whole > 0, part / jnp.maximum(whole, LEAST_WHOLE), 1)
+
+
+def _mean(total: Array, weight: Array) -> Array:
+    """The quotient, and 0 where nothing weighs, without a gradient."""
+    some = weight > 0
+    return jnp.where(some, total / jnp.where(some, weight, 1), 0)
 
 
 def _mean_of_present(losses: Array, g: Array) -> Array:
     present = (_over_pixels(g) > 0).astype(losses.dtype)
     count = jnp.sum(present, axis=-1)
-    return _ratio(jnp.sum(losses * present, axis=-1), count, 0.0, empty=0.0)
+    return _mean(jnp.sum(losses * present, axis=-1), count)

@@ -87,7 +87,7 @@ def common_classes(earlier: Network, classes: Sequence[str]) -> list[str]:
 
     Args:
         earlier: the trained detector.
-        classes: names to be found.
+        classes: names to look for.
     """
     return [name for name in classes if name in earlier.settings["classes"]]
 

@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from lectures_jax import data, objectives, optim, weights
+from lectures_jax.models.fcn import Fcn
 from lectures_jax.models.unet import UNet
 from lectures_jax.recipes import segmentation_data
 from lectures_jax.recipes.overlap_tiles import TILE, predict_tiles
@@ -201,7 +202,11 @@ def augmentation(settings: Settings) -> Callable[[Key, Batch], Batch]:
 
 
 def predict(
-    model: UNet, image: UInt8[np.ndarray, "h w 3"], *, instances: bool = False, min_area: int = 8
+    model: UNet | Fcn,
+    image: UInt8[np.ndarray, "h w 3"],
+    *,
+    instances: bool = False,
+    min_area: int = 8,
 ) -> Segmented:
     """Returns the class of each pixel of an image of any size, and its objects.
 
@@ -223,7 +228,7 @@ def predict(
     return Segmented(classes, data.split_instances(classes == 1, classes == 2, min_area=min_area))
 
 
-def segment(model: UNet, splits: Splits) -> list[Segmented]:
+def segment(model: UNet | Fcn, splits: Splits) -> list[Segmented]:
     """Returns what a segmenter predicts for each image of the test split.
 
     Args:
@@ -234,7 +239,7 @@ def segment(model: UNet, splits: Splits) -> list[Segmented]:
     return [predict(model, image, instances=splits.instances) for image in images]
 
 
-def score(model: UNet, splits: Splits) -> dict[str, float]:
+def score(model: UNet | Fcn, splits: Splits) -> dict[str, float]:
     """Returns the scores of the test split; see `measure`.
 
     Args:

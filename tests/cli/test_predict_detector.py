@@ -12,10 +12,8 @@ from PIL import Image
 
 from lectures_jax import weights
 from lectures_jax.cli import main
-from lectures_jax.cli.predict.png import png_bytes
 from lectures_jax.cli.predict.threads import in_threads
 from lectures_jax.cli.predict.video import frames_of, is_video
-from lectures_jax.data.images import decode_image
 from lectures_jax.nn.detection import Detections
 
 
@@ -156,13 +154,6 @@ def test_videos_are_decoded_by_pyav():
     assert is_video(Path("clip.mp4"))
     means = [frame.mean() for frame in frames_of(Path("clip.mp4"))]
     np.testing.assert_allclose(means, [40, 120, 200], atol=3)
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 3), (5, 7, 3), (40, 1, 3)])
-def test_pillow_reads_the_png_files(shape):
-    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    Path("a.png").write_bytes(png_bytes(pixels))
-    np.testing.assert_array_equal(decode_image(Path("a.png")), pixels)
 
 
 def test_an_image_of_one_frame_is_no_video():

@@ -130,7 +130,7 @@ def test_black_and_white_masks_have_two_classes(tmp_path):
     assert "255 is the second class" in train.problems[0]
 
 
-def objects(count, dtype):
+def object_ids(count, dtype):
     ids = np.zeros((12, 12), dtype)
     for i in range(count):
         ids[3 * (i // 4) : 3 * (i // 4) + 2, 3 * (i % 4) : 3 * (i % 4) + 2] = i + 1
@@ -138,10 +138,10 @@ def objects(count, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_ids_of_objects_are_told_from_those_of_classes(tmp_path, dtype):
+def test_ids_of_objects_are_not_taken_for_those_of_classes(tmp_path, dtype):
     for i, stem in enumerate("abcd"):
         image_file(tmp_path / "images" / f"{stem}.png", 12, 12)
-        mask_file(tmp_path / "masks" / f"{stem}.png", objects(i + 3, dtype))
+        mask_file(tmp_path / "masks" / f"{stem}.png", object_ids(i + 3, dtype))
     train, _, instances = data.read_mask_folders(tmp_path)
     assert instances
     assert train.classes == ("background", "object")

@@ -40,7 +40,10 @@ def hide_invalid(value, logits, mask, valid):
 
 
 WEIGHTED = (LOGITS, LABELS, CLASS_WEIGHTS, PIXEL_WEIGHTS)
-EDGES = [(LOGITS, ALL_IGNORED), (FAR, LABELS)]
+TWO = np.where(LABELS == 2, 1, LABELS)
+# A class that is not there, of probabilities whose squares are hardly a float32 or none.
+RARE = [LOGITS - np.array([0, 0, shift], np.float32) for shift in (35, 50)]
+EDGES = [(LOGITS, ALL_IGNORED), (FAR, LABELS), *((logits, TWO) for logits in RARE)]
 CONTRACT = {
     "pixel_cross_entropy": Contract([WEIGHTED], EDGES, hide=hide_weighted, shared=(2,)),
     "pixel_cross_entropy unweighted": Contract([(LOGITS, LABELS)], EDGES, hide=hide_pixels),
@@ -53,7 +56,11 @@ CONTRACT = {
 } | {
     name: Contract(
         [(LOGITS[..., 0], MASK, VALID)],
-        [(LOGITS[..., 0], MASK, VALID & False), (FAR[..., 0], MASK)],
+        [
+            (LOGITS[..., 0], MASK, VALID & False),
+            (FAR[..., 0], MASK),
+            *((LOGITS[..., 0] - shift, MASK & False) for shift in (25, 50, 85)),
+        ],
         hide=hide_invalid,
     )
     for name in BINARY
