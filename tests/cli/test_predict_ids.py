@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from lectures_jax import weights
 from lectures_jax.cli import main
-from tests.cli.test_predict import Detector
+from tests.cli.test_predict_detector import Detector
 
 ARGV = ["predict", "run", "images", "--score", "0.25"]
 

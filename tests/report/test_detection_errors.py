@@ -75,7 +75,7 @@ def test_the_error_with_the_highest_score_of_each_kind_is_drawn():
 
 
 def test_sizes_without_objects_have_no_score():
-    scores = {"AP50": [0.5, 0.75, -1]}
+    scores = {"AP50": [0.5, 0.75, -1.0]}
     section = report.scores_by_size(scores, [4, 2, 0], limits=(1024.0, 9216.0), reason="COCO's.")
     assert section.table.header == ("size", "area", "objects", "AP50")
     assert section.table.rows == [
