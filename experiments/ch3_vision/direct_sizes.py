@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,7 @@ SIDE = 96  # rows and columns of a scene
 SIZE = YoloSize(8, 2, (16, 32, 64, 128), (1, 1, 1, 1), (64, 32, 24), 0)
 ANCHOR_IOU = 0.3  # as in the recipe of a detector
 UNITS = {"logarithm": None, "share of the image": float(SIDE), "pixels": 1.0}
+SIZES = ("logarithm", "share of the image", "pixels")
 RATES = {"Adam": 3e-3, "SGD": 1e-3}  # the recipe's, and that of Darknet's configuration
 TINY = {"scenes": 2, "evaluated": 2, "steps": 2, "batch_size": 2, "sizes": ("pixels",)}
 EXPECTED = {"Adam_pixels_mAP50": (None, 0.3)}
@@ -42,10 +43,10 @@ EXPECTED = {"Adam_pixels_mAP50": (None, 0.3)}
 class Config:
     """The fields and their units."""
 
-    sizes: tuple[str, ...] = tuple(UNITS)
+    sizes: tuple[Literal["logarithm", "share of the image", "pixels"], ...] = SIZES
     """what the network predicts of width and height: logarithm (of their ratio to the anchor),
     "share of the image", or pixels"""
-    optimizers: tuple[str, ...] = ("Adam",)
+    optimizers: tuple[Literal["Adam", "SGD"], ...] = ("Adam",)
     """by which each is trained: Adam, SGD (with a momentum of 0.9), or both"""
     scenes: int = 1500
     """to train on"""
@@ -160,6 +161,9 @@ Results = dict[tuple[str, str], list[Trained]]
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains all, and writes the report."""
+    if not config.sizes or not config.optimizers or config.seeds < 1:
+        got = f"{config.sizes}, {config.optimizers}, {config.seeds}"
+        raise ValueError(f"--sizes, --optimizers, --seeds: expected at least one each, got {got}.")
     splits = scenes(config)
     anchors = detector_network.fit_anchors(jax.random.key(config.seed), splits.train)
     seeds = range(config.seed, config.seed + config.seeds)

@@ -81,6 +81,8 @@ class Config:
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains, suppresses in three ways, and writes the report."""
+    if config.sets < 1:
+        raise ValueError(f"--sets: expected at least one, got {config.sets}.")
     config = replace(config, training=detector.with_defaults(config.training, "digits"))
     splits = read(config)
     model = detector.train(config.training, splits[0], out, seed=config.seed).model

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from lectures_jax.data.files import class_names, lines_of
-from lectures_jax.data.images import decode_image, decode_mask
+from lectures_jax.data.images import decode_8_bits, decode_mask
 from lectures_jax.data.problems import BadInputError
 
 IGNORE = 255
@@ -80,17 +80,17 @@ def decode_ids(file: Path, table: ClassTable | None) -> Int32[np.ndarray, "h w"]
             is then 255, unless a class has it.
 
     Raises:
-        BadInputError: if the file does not decode, has colors where the table has none, or has one
-            that is not in the table.
+        BadInputError: if the file does not decode, has several channels of 16 bits, has colors
+            where the table has none, or has one that is not in the table.
     """
     if table is not None and table.colors is not None:
-        return _ids_of_colors(decode_image(file), table.colors, file)
+        return _ids_of_colors(decode_8_bits(file), table.colors, file)
     try:
         return decode_mask(file)
     except BadInputError as error:
         if ": mode: " not in str(error):
             raise
-    pixels = decode_image(file)
+    pixels = decode_8_bits(file)
     if (pixels != pixels[..., :1]).any():
         expected = f"ids, or a table of colors ({NAMES[0]} with lines such as cell 0 128 255)"
         raise BadInputError(file, "mask", expected, "colors")

@@ -38,6 +38,8 @@ COLOR_MODES = (
 )
 """Of which a color image is made; 16 bits a channel become 8."""
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
+SPREAD = {"L;2": 85, "L;4": 17}
+"""By what Pillow multiplies the gray values of 2 and of 4 bits, so that white is 255."""
 
 
 def decode_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -50,7 +52,7 @@ def decode_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
         ValueError: if it does not decode, or is larger than 20 million pixels (which its header
             states, before any pixel is decoded; the environment's `LJX_LIMITS` raises this).
     """
-    return _decode(path, COLOR_MODES, _rgb)
+    return _decode(path, COLOR_MODES, lambda image, _: _rgb(image))
 
 
 def decode_on_black(path: Path, content: bytes | None = None) -> UInt8[np.ndarray, "h w 3"]:
@@ -63,7 +65,7 @@ def decode_on_black(path: Path, content: bytes | None = None) -> UInt8[np.ndarra
     Raises:
         ValueError: as `decode_image`.
     """
-    return _decode(path, COLOR_MODES, _over_black, content)
+    return _decode(path, COLOR_MODES, lambda image, _: _over_black(image), content)
 
 
 def decode_mask(path: Path) -> Int32[np.ndarray, "h w"]:
@@ -75,7 +77,29 @@ def decode_mask(path: Path) -> Int32[np.ndarray, "h w"]:
     Raises:
         ValueError: as `decode_image`, and if the file has more than one channel.
     """
-    return _decode(path, INDEX_MODES, lambda image: np.asarray(image).astype(np.int32))
+
+    def indices(image: Image.Image, raw: str) -> np.ndarray:
+        return np.asarray(image).astype(np.int32) // SPREAD.get(raw, 1)
+
+    return _decode(path, INDEX_MODES, indices)
+
+
+def decode_8_bits(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    """Decodes an image as `decode_image` does, whose values must not lose their lower bits.
+
+    Args:
+        path: as for `decode_image`.
+
+    Raises:
+        ValueError: as `decode_image`, and if a channel has 16 bits.
+    """
+
+    def exact(image: Image.Image, raw: str) -> np.ndarray:
+        if "16" in raw:
+            raise BadInputError(path, "bits of a channel", "at most 8", 16)
+        return _rgb(image)
+
+    return _decode(path, COLOR_MODES, exact)
 
 
 def verify(
@@ -152,16 +176,28 @@ def _over_black(image: Image.Image) -> np.ndarray:
 def _decode(
     path: Path,
     modes: tuple[str, ...],
-    convert: Callable[[Image.Image], np.ndarray],
+    convert: Callable[[Image.Image, str], np.ndarray],
     content: bytes | None = None,
 ) -> np.ndarray:
+    """Returns what `convert` makes of an upright image and of Pillow's name of its coding."""
+
     def decoded(image: Image.Image) -> np.ndarray:
         w, h = image.size
+        raw = _raw_mode(image)
         with _ROOM if w * h > LARGE else nullcontext():
             image.load()
-            return convert(_upright(image))
+            return convert(_upright(image), raw)
 
     return _open(path, read_file(path, "image") if content is None else content, modes, decoded)
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How a file stores the pixels, such as "L;2" or "RGB;16B"; known before they are loaded."""
+    for tile in getattr(image, "tile", ()):
+        arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if arguments and isinstance(arguments[0], str):
+            return arguments[0]
+    return image.mode
 
 
 def _open(

@@ -261,8 +261,13 @@ def _plain(
         return both, table
     last = max((i for i in ids if i != IGNORE), default=0)
     if last > IGNORE:
-        expected = f"class ids of at most {IGNORE - 1}, or the ids of objects (--instances)"
+        expected = f"class ids of at most {IGNORE - 1}, or the ids of objects (--masks instances)"
         raise BadInputError(root, "masks", expected, last)
+    present = [i for i in ids if 0 < i <= last]
+    if len(present) * 2 < last:
+        expected = "a list of the classes (classes.txt), or class ids of which most occur"
+        shown = ", ".join(map(str, present[:6])) + (", …" if len(present) > 6 else "")
+        raise BadInputError(root, "masks", expected, shown)
     names = ("background", "object") if last <= 1 else ("background", *map(str, range(1, last + 1)))
     return both, ClassTable(names)
 

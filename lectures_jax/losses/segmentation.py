@@ -75,7 +75,8 @@ def pixel_focal(
         ignore: label of the pixels that do not count.
 
     Returns:
-        One value per mask, at least 0: 0 where no pixel counts.
+        One value per mask, at least 0: 0 where no pixel counts, NaN where a label is neither in
+        range nor `ignore`.
 
     Raises:
         ValueError: if `gamma` is negative.
@@ -176,7 +177,8 @@ def multiclass_dice(
         ignore: label of the pixels that do not count.
 
     Returns:
-        One value per mask in [0, 1]; 0 where no pixel counts.
+        One value per mask in [0, 1]: 0 where no pixel counts, NaN where a label is neither in range
+        nor `ignore`.
 
     Source:
         Milletari et al. (2016), "V-Net", sec. 3, for each class.
@@ -199,7 +201,8 @@ def multiclass_jaccard(
         ignore: label of the pixels that do not count.
 
     Returns:
-        One value per mask in [0, 1]; 0 where no pixel counts.
+        One value per mask in [0, 1]: 0 where no pixel counts, NaN where a label is neither in range
+        nor `ignore`.
 
     Source:
         Rahman & Wang (2016), "Optimizing intersection-over-union", eq. 3 to 5, for each class.
@@ -227,7 +230,8 @@ def _weights(
     weights = jnp.where(counts, weights, 0)
     if class_weights is not None:
         own = jax.nn.one_hot(labels, len(class_weights), dtype=class_weights.dtype)
-        weights = weights * (own @ class_weights)
+        # A label of no class has the weight 1, so that its NaN counts.
+        weights = weights * (own @ class_weights + 1 - jnp.sum(own, axis=-1))
     return weights
 
 
@@ -251,6 +255,8 @@ def _classes(logits: Array, labels: Array, ignore: int) -> tuple[Array, Array]:
     counts = (labels != ignore)[..., None]
     p = jnp.where(counts, jax.nn.softmax(jnp.where(counts, logits, 0)), 0)
     g = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype) * counts.astype(logits.dtype)
+    unknown = counts[..., 0] & ((labels < 0) | (labels >= logits.shape[-1]))
+    g = jnp.where(unknown[..., None], jnp.nan, g)
     return jnp.moveaxis(p, -1, -3), jnp.moveaxis(g, -1, -3)
 
 
@@ -262,7 +268,7 @@ def _share(part: Array, whole: Array, smooth: float = 0.0) -> Array:
     """The quotient after `smooth` is added to both, and 1 for 0/0, without a gradient."""
     part, whole = part + smooth, whole + smooth
     # The derivative divides by the square, which is 0 for a sum of 1e-20.
-    return jnp.where(whole > 0, part / jnp.maximum(whole, LEAST_WHOLE), 1)
+    return jnp.where(whole == 0, 1, part / jnp.maximum(whole, LEAST_WHOLE))
 
 
 def _mean(total: Array, weight: Array) -> Array:
@@ -272,6 +278,6 @@ def _mean(total: Array, weight: Array) -> Array:
 
 
 def _mean_of_present(losses: Array, g: Array) -> Array:
-    present = (_over_pixels(g) > 0).astype(losses.dtype)
+    present = (_over_pixels(g) != 0).astype(losses.dtype)
     count = jnp.sum(present, axis=-1)
     return _mean(jnp.sum(losses * present, axis=-1), count)

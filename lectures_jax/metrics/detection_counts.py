@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from lectures_jax.metrics.detection import match_detections
@@ -81,13 +82,15 @@ def detection_counts(
         Counts by class and threshold.
 
     Raises:
-        ValueError: if there is no image, no slot for a detection or an object, no class, or
-            `iou_threshold` is out of [0, 1].
+        ValueError: if there is no image, no slot for a detection or an object, no class, the
+            thresholds do not rise, or `iou_threshold` is out of [0, 1].
 
     Source:
         Everingham et al. (2010), sec. 4.2.
     """
     check_count(num_classes=num_classes)
+    if not isinstance(thresholds, Tracer) and not np.all(np.diff(thresholds) > 0):
+        raise ValueError(f"thresholds must rise, got {thresholds}.")
     matches = match_detections(
         *(boxes, scores, labels, valid, true_boxes, true_labels, true_valid),
         iou_threshold=iou_threshold,

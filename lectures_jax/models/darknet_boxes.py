@@ -12,7 +12,7 @@ from lectures_jax import ops
 from lectures_jax.models.darknet_layers import Head
 from lectures_jax.nn import detection
 from lectures_jax.nn.detection import Detections
-from lectures_jax.typing import check_count
+from lectures_jax.typing import check_count, check_positive
 
 Suppression = Literal["hard", "soft", "diou", "darknet"]
 """Those of `nn.detection`, and "darknet": what the configuration says (`nms_kind`, `beta_nms`)."""
@@ -49,6 +49,7 @@ def find_objects(
         ValueError: if an option is none of those known, or a number is out of its range.
     """
     check_count(max_outputs=max_outputs)
+    check_positive(sigma=sigma)  # here, where it is no tracer
     return _find(
         tuple(raw),
         heads=tuple(heads),

@@ -150,8 +150,8 @@ def _shape(index: int, layer: Layer, inputs: Sequence[Shape]) -> Shape:
                 raise LayerError(index, f"channels in multiples of {groups}", _shown(inputs))
             return height, width, sum(shape[2] // groups for shape in inputs)
         case Shortcut():
-            if len(set(inputs)) > 1:
-                raise LayerError(index, "maps of one shape", _shown(inputs))
+            if len({shape[:2] for shape in inputs}) > 1:
+                raise LayerError(index, "maps of one height and width", _shown(inputs))
         case Upsample(stride):
             return height * stride, width * stride, channels
         case AvgPool():

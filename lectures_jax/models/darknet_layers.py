@@ -79,7 +79,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Shortcut:
-    """The sum of the last map and earlier ones.
+    """The last map, to whose first channels those of earlier ones are added.
 
     Attributes:
         layers: numbers of the earlier ones, from 0.

@@ -30,7 +30,7 @@ from lectures_jax.nn.detection import Detections
 from lectures_jax.nn.images import check_images
 from lectures_jax.nn.initializers import he_normal
 from lectures_jax.nn.normalization import BatchNorm
-from lectures_jax.typing import Key
+from lectures_jax.typing import Key, check_positive
 
 
 def _hard_mish(x: Array) -> Array:
@@ -226,6 +226,7 @@ class DarknetNetwork(nnx.Module):
         """
         if not self.config.heads:
             raise ValueError("config must have a head to predict boxes, got a network without.")
+        check_positive(sigma=sigma)
         check_images(images, channels=self.config.channels)
         return _predict(
             *nnx.split(evaluated(self)),
@@ -259,7 +260,10 @@ def _apply(layer: Layer, inputs: list[Array]) -> Array:
             parts = [jnp.split(part, groups, axis=-1)[group_id] for part in inputs]
             return jnp.concatenate(parts, axis=-1)
         case Shortcut(_, activation):
-            return ACTIVATIONS[activation](sum(inputs[1:], start=x))
+            for other in inputs[1:]:  # of maps of different depth the channels that both have
+                shared = min(x.shape[-1], other.shape[-1])
+                x = x.at[..., :shared].add(other[..., :shared])
+            return ACTIVATIONS[activation](x)
         case Upsample(stride, scale):
             return ops.upsample_nearest(x, factor=stride) * scale
         case AvgPool():

@@ -79,6 +79,8 @@ def _read_darknet(path: Path, weights_path: Path | None) -> Network:
     model = weights.load_darknet(path, weights_path)
     if not model.config.heads:
         raise ValueError(f"--from: expected a detector, got a network without a head: {path}.")
+    if model.config.channels != 3:
+        raise ValueError(f"{path}: channels: expected 3, got {model.config.channels}.")
     return Network(model, {"classes": []}, "darknet")
 
 

@@ -43,7 +43,8 @@ def predict_tiles(
     """Returns what a network computes for every pixel of an image, tile by tile.
 
     It is what the network gives for the whole image at once, continued by its reflection: by the
-    margin that the result lacks, and at the bottom and right to a size that the network takes.
+    margin that the result lacks, and at the bottom and right to a size that the network takes, at
+    least that of a tile (a network that pads its maps then sees the reflection in place of zeros).
     Whatever the size of the image, one program is compiled, and beside image and result the memory
     is that of one tile.
 

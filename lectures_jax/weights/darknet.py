@@ -23,6 +23,7 @@ from lectures_jax.models.darknet_network import DarknetNetwork, evaluated
 from lectures_jax.models.darknet_yolo import yolo_config, yolo_convolutions
 from lectures_jax.models.yolo import Yolo
 from lectures_jax.runtime import atomic_write
+from lectures_jax.typing import check_range
 from lectures_jax.weights.darknet_cfg import read_darknet_config
 from lectures_jax.weights.darknet_cfg_text import darknet_config_text
 from lectures_jax.weights.saved import with_arrays
@@ -75,11 +76,14 @@ def load_darknet(
         use_running_average=False, raise_if_not_found=False)` trains it further.
 
     Raises:
-        ValueError: in one line with file, place, expected and got, if the configuration is not one
-            or not implemented, or the weights do not fit it to the byte, or are not finite. Memory
-            is taken once all but the last is known.
+        ValueError: if an option is out of range; in one line with file, place, expected and got,
+            if the configuration is not one or not implemented, or the weights do not fit it to the
+            byte, or are not finite. Memory is taken once all but the last is known.
         FileNotFoundError: if there is no file.
     """
+    if added_to not in ("variance", "deviation"):
+        raise ValueError(f"added_to must be one of variance, deviation, got {added_to!r}.")
+    check_range(epsilon=epsilon, low=0)
     config = read_darknet_config(cfg_path)
     deviation = added_to == "deviation"
     with _open(weights_path) as file:
@@ -127,6 +131,9 @@ def save_darknet(
     path: Path | str, model: Any, *, image_size: tuple[int, int] | None = None
 ) -> None:
     """Writes a network's `.weights`, and its configuration beside it, as `.cfg`.
+
+    Neither holds the ε of batch normalization: a network with another one than 1e-5 is the same
+    again if it is loaded with its own.
 
     Args:
         path: of the weights.

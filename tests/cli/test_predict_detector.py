@@ -73,7 +73,7 @@ def test_predictions_are_in_pixels_of_the_image_and_in_coco_format(detector, cap
         assert drawn.size == (384, 192)
         assert drawn.getpixel((3 * 16, 3 * 40)) != (128, 128, 128)
     defaults = {"iou_threshold": 0.45, "suppression": "hard", "class_agnostic": True}
-    assert detector.options[-1] == defaults | {"score_threshold": 0.25}
+    assert detector.options[-1] == defaults | {"score_threshold": 0.25, "max_outputs": 100}
     assert detector.shapes == {(1, 64, 64, 3)}
 
 
@@ -81,7 +81,7 @@ def test_suppression_is_as_the_command_says(detector):
     argv = ["predict", "run", "images", "--suppression", "diou", "--per-class", "--iou", "0.6"]
     assert main(argv) == 0
     own = {"iou_threshold": 0.6, "suppression": "diou", "class_agnostic": False}
-    assert detector.options[-1] == own | {"score_threshold": 0.3}
+    assert detector.options[-1] == own | {"score_threshold": 0.3, "max_outputs": 100}
 
 
 def test_batches_of_one_shape_keep_the_order_of_the_images(detector):
@@ -122,6 +122,8 @@ def test_frames_of_an_animated_image_are_named_by_number(detector, suffix):
     np.testing.assert_allclose([r["score"] * 255 for r in rows], [10, 100, 200], atol=1)
     drawn = ["000001.png", "000002.png", "000003.png"]
     assert sorted(os.listdir("run/predictions/clip")) == drawn
+    assert main(["predict", "run", path, "--batch-size", "500"]) == 0
+    assert detector.shapes == {(2, 64, 64, 3), (3, 64, 64, 3)}  # no larger than the video
 
 
 def test_a_video_that_ends_in_the_middle_gives_its_frames_and_a_line(detector, error_line):
@@ -233,6 +235,40 @@ def test_names_of_another_number_are_refused(darknet, error_line):
     Path("a.names").write_text("lamp\n")
     assert main(darknet) == 2
     assert "a.names: expected 2 names, one for each class of a.cfg, got 1" in error_line()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("lamp\nlamp\n", "a.names: list: expected each name once, got 'lamp' again"),
+        ("lamp\n\x1b[31m\n", "a.names: class: expected a name of 1 to 200 characters"),
+    ],
+)
+def test_names_that_are_none_are_refused(darknet, error_line, names, message):
+    Path("a.names").write_text(names)
+    assert main(darknet) == 2
+    assert message in error_line()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("height=16", "height=16\nchannels=1", "a.cfg: channels: expected 3 for RGB images, got 1"),
+        (CFG[CFG.index("[yolo]") :], "", "a.cfg: expected a detector, with [yolo] or [region]"),
+    ],
+)
+def test_networks_that_cannot_be_used_are_refused(darknet, error_line, old, new, message):
+    Path("a.cfg").write_text(CFG.replace(old, new))
+    assert main(darknet) == 2
+    assert message in error_line()
+
+
+def test_an_image_with_as_many_boxes_as_allowed_is_marked(darknet, capsys):
+    Image.new("RGB", (16, 16), "white").save("images/a.png")
+    assert main([*darknet, "--max-boxes", "2"]) == 0
+    assert "a.png: 2 lamp (--max-boxes)" in capsys.readouterr().out
+    assert main(darknet) == 0
+    assert "a.png: 4 lamp\n" in capsys.readouterr().out
 
 
 def test_what_is_missing_is_named(darknet, error_line):

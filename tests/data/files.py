@@ -31,9 +31,18 @@ def truncate(path: Path) -> None:
 
 def png_header(path: Path, height: int, width: int) -> None:
     """Writes a PNG that promises a size and holds next to no data."""
-    chunk = struct.pack(">II5B", width, height, 8, 2, 0, 0, 0)
+    _png(path, struct.pack(">II5B", width, height, 8, 2, 0, 0, 0), bytes(100))
+
+
+def png_file(path: Path, width: int, rows: list[bytes], *, bits: int, color: int) -> None:
+    """Writes a PNG of a depth and type of color that Pillow does not write."""
+    header = struct.pack(">II5B", width, len(rows), bits, color, 0, 0, 0)
+    _png(path, header, b"".join(b"\0" + row for row in rows))
+
+
+def _png(path: Path, header: bytes, rows: bytes) -> None:
     content = b"\x89PNG\r\n\x1a\n"
-    for name, body in ((b"IHDR", chunk), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b"")):
+    for name, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
         content += struct.pack(">I", len(body)) + name + body
         content += struct.pack(">I", zlib.crc32(name + body))
     path.write_bytes(content)

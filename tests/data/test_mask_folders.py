@@ -7,7 +7,7 @@ from PIL import Image
 from lectures_jax import data
 from lectures_jax.data.class_table import read_class_table
 from lectures_jax.data.images import decode_image
-from tests.data.files import image_file, noise, text, truncate
+from tests.data.files import image_file, noise, png_file, text, truncate
 
 IDS = np.repeat(np.array([[0, 1, 2, 255]], np.uint8), 4, axis=0)
 TABLE = "background 0 0 0\ncell 255 0 0\nwall 0 128 0\n"
@@ -148,6 +148,39 @@ def test_ids_of_objects_are_not_taken_for_those_of_classes(tmp_path, dtype):
     assert any("ids of objects" in line for line in train.problems)
     train, _, instances = data.read_mask_folders(tmp_path, instances=False)
     assert (instances, len(train.classes)) == (False, 7)
+
+
+@pytest.mark.parametrize(("bits", "row"), [(2, 0b00_01_10_00), (4, 0x0120)])
+def test_ids_of_few_bits_are_those_in_the_file(tmp_path, bits, row):
+    for stem in "ab":
+        image_file(tmp_path / "images" / f"{stem}.png", 4, 4)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        rows = [row.to_bytes(bits // 2, "big")] * 4
+        png_file(tmp_path / "masks" / f"{stem}.png", 4, rows, bits=bits, color=0)
+    train, _, _ = data.read_mask_folders(tmp_path, instances=False)
+    np.testing.assert_array_equal(train[0].mask, [[0, 1, 2, 0]] * 4)
+    assert train.classes == ("background", "1", "2")
+
+
+@pytest.mark.parametrize("table", [None, TABLE])
+@pytest.mark.parametrize(("color", "channels"), [(2, 3), (4, 2)])
+def test_several_channels_of_16_bits_are_refused(tmp_path, color, channels, table):
+    root = listed(tmp_path)
+    rows = [np.full((4, channels), 1, ">u2").tobytes()] * 4
+    png_file(root / "masks" / "b.png", 4, rows, bits=16, color=color)
+    if table:
+        text(root / "classes.txt", table)
+        mask_file(root / "masks" / "a.png", mode="RGB")
+    with pytest.raises(ValueError, match=r"b\.png: bits of a channel: expected at most 8, got 16"):
+        data.read_mask_folders(root)
+
+
+def test_ids_of_which_most_do_not_occur_are_no_classes(tmp_path):
+    root = listed(tmp_path, ids=np.where(IDS == 255, 0, 60 * IDS).astype(np.uint8))
+    with pytest.raises(ValueError, match=r"masks: expected a list of the classes .* got 60, 120"):
+        data.read_mask_folders(root)
+    text(root / "classes.txt", "\n".join(f"class {number}" for number in range(130)))
+    assert len(data.read_mask_folders(root).train.classes) == 130
 
 
 def test_objects_of_16_bit_ids_are_numbered_in_a_row(tmp_path):

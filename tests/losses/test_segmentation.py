@@ -149,8 +149,13 @@ def test_an_overlap_of_all_is_0_of_none_1_and_of_nothing_0(name):
 
 
 def test_a_label_out_of_range_is_not_another_class():
-    labels = jnp.asarray(LABELS).at[0, 1, 1].set(3)
-    assert np.isnan(losses.pixel_cross_entropy(jnp.asarray(LOGITS), labels)).tolist() == [1, 0]
+    for label in (3, -1):
+        labels = jnp.asarray(LABELS).at[0, 1, 1].set(label)
+        for name in MULTICLASS:
+            loss = getattr(losses, name)
+            assert np.isnan(loss(ARRAYS[0], labels)).tolist() == [1, 0], name
+            if name.startswith("pixel"):
+                assert np.isnan(loss(ARRAYS[0], labels, *ARRAYS[2:])).tolist() == [1, 0], name
 
 
 def test_a_gamma_or_a_smoothing_below_0_is_refused():

@@ -184,6 +184,12 @@ def test_a_set_is_the_sum_of_its_batches_and_nan_and_unknown_classes_do_not_coun
 
 
 def test_thresholds_out_of_order_are_refused():
+    for thresholds in ([0.9, 0.1], [0.1, 0.1], [0.1, np.nan]):
+        with pytest.raises(ValueError, match="thresholds must rise, got"):
+            metrics.detection_counts(*BY_HAND, np.float32(thresholds), num_classes=2)
+
+
+def test_what_is_out_of_range_is_refused():
     with pytest.raises(ValueError, match=r"background_iou must be in \[0, 0\.5\], got 0\.6"):
         metrics.detection_errors(*BY_HAND, background_iou=0.6)
     with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):

@@ -116,6 +116,24 @@ def test_routes_and_sums_by_hand():
     np.testing.assert_allclose(maps["layer4"][:, 1::2, ::2], 1.5 * joined, rtol=1e-6)
 
 
+def test_maps_of_different_depth_share_their_first_channels():
+    model = network(Route((-1,)), Route((0, 0)), Shortcut((0,)), Route((0,)), Shortcut((2,)))
+    maps, x = model.features(images()), images()
+    doubled = jnp.concatenate([x, x], axis=-1)
+    np.testing.assert_allclose(maps["layer2"], doubled.at[..., :3].multiply(2), rtol=1e-6)
+    np.testing.assert_allclose(maps["layer4"], 3 * x, rtol=1e-6)
+
+
+def test_a_width_that_is_not_positive_is_refused_also_under_compilation():
+    model = DarknetNetwork(DarknetConfig(8, 8, 14, (Head(ANCHORS, 2),)), rngs=nnx.Rngs(0))
+    raw = images((8, 8, 14))
+    options: Any = {"sigma": 0.0, "suppression": "soft"}
+    with pytest.raises(ValueError, match="sigma must be positive, got 0"):
+        model.predict(raw, **options)
+    with pytest.raises(ValueError, match="sigma must be positive, got 0"):
+        find_objects((raw,), (Head(ANCHORS, 2),), (1,), image_size=(8, 8), **options)
+
+
 def test_softmax_by_hand():
     (y,) = network(Softmax(2, 0.5), size=(1, 1, 4))(jnp.array([[[[0.0, 1.0, 2.0, 2.0]]]]))
     share = 1 / (1 + np.exp(2))
@@ -140,8 +158,8 @@ def test_activations_by_hand(name, expected):
 def test_layers_that_do_not_fit_are_refused():
     with pytest.raises(LayerError, match="layer 0 must have groups that divide 3 channels"):
         network(Convolutional(4, groups=2))
-    with pytest.raises(LayerError, match="maps of one shape, got 7×9×5 and 7×9×4"):
-        network(Convolutional(4), Convolutional(5), Shortcut((0,)))
+    with pytest.raises(LayerError, match="maps of one height and width, got 4×5×4 and 7×9×4"):
+        network(Convolutional(4), MaxPool(2, 2, 1), Shortcut((0,)))
     with pytest.raises(LayerError, match=r"14 channels before it, 2 anchors times 5 .* got 3"):
         network(Head(ANCHORS, 2))
     with pytest.raises(ValueError, match="must have a head to predict boxes"):

@@ -201,6 +201,13 @@ def test_numbers_lie_in_darknet_s_order(files):
     np.testing.assert_array_equal(bias[...], np.arange(94, 100))
 
 
+def test_options_out_of_range_are_refused(files):
+    with pytest.raises(ValueError, match="added_to must be one of variance, deviation, got 'x'"):
+        weights.load_darknet(*files, added_to="x")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="epsilon must be at least 0, got -1"):
+        weights.load_darknet(*files, epsilon=-1.0)
+
+
 def test_a_deviation_s_epsilon_is_that_of_the_original(files):
     """`√v + ε` for ε = 0.5, at v = 4: 2.5, as a variance of 6.25 without its ε² of 0.25."""
     cfg, numbers = files

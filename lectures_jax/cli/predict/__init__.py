@@ -111,17 +111,21 @@ def predict_darknet(
         raise ValueError("--names: expected a file with the names of the classes, got none.")
     from lectures_jax import weights
     from lectures_jax.cli.predict.detector import Options, detect
-    from lectures_jax.data.files import lines_of
+    from lectures_jax.data.files import class_names, lines_of
     from lectures_jax.weights.darknet_image import darknet_letterbox, darknet_stretch
 
-    classes, config = lines_of(names), weights.read_darknet_config(cfg)
-    count = max((head.classes for head in config.heads.values()), default=0)
+    classes, config = class_names(lines_of(names), names), weights.read_darknet_config(cfg)
+    if not config.heads:
+        raise ValueError(f"{cfg}: expected a detector, with [yolo] or [region], got none.")
+    if config.channels != 3:
+        raise ValueError(f"{cfg}: channels: expected 3 for RGB images, got {config.channels}.")
+    count = max(head.classes for head in config.heads.values())
     if len(classes) != count:
         expected = f"{count} names, one for each class of {cfg}"
         raise ValueError(f"{names}: expected {expected}, got {len(classes)}.")
     model = weights.load_darknet(cfg, numbers, fold=True)
     fit = darknet_letterbox if letterbox or config.letterbox else darknet_stretch
-    detector = weights.Detector(model, tuple(classes), (config.height, config.width), fit)
+    detector = weights.Detector(model, classes, (config.height, config.width), fit)
     used = {"suppression": "darknet", "class_agnostic": False} | options
     return detect(detector, images, out or Path("predictions"), Options(**used))
 
@@ -145,6 +149,7 @@ def predict_by(arguments: argparse.Namespace) -> int:
         "annotations": arguments.annotations,
         "draw": not arguments.no_draw,
         "batch_size": arguments.batch_size,
+        "max_outputs": arguments.max_boxes,
         "recursive": arguments.recursive,
     }
     for name in ("suppression", "class_agnostic"):  # whose defaults are those of the network

@@ -74,6 +74,13 @@ def _add_detector(group: Any) -> None:
         help="images that the network sees at once (default: 8)",
     )
     group.add_argument(
+        "--max-boxes",
+        metavar="N",
+        type=_positive,
+        default=100,
+        help="most boxes of an image; a line says where there are so many (default: 100)",
+    )
+    group.add_argument(
         "--annotations",
         metavar="FILE",
         type=Path,

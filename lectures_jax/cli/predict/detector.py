@@ -37,6 +37,7 @@ class Options:
         suppression: "hard", "soft", "diou", or for an imported network "darknet".
         class_agnostic: whether a box has its best class only, and suppresses those of any class.
         batch_size: images that the network sees at once.
+        max_outputs: most boxes of an image.
         annotations: COCO's file of the true objects, whose ids of images and categories are used.
         draw: whether each image is drawn.
         recursive: whether images in subfolders are used, too.
@@ -47,6 +48,7 @@ class Options:
     suppression: str = "hard"
     class_agnostic: bool = True
     batch_size: int = 8
+    max_outputs: int = 100
     annotations: Path | None = None
     draw: bool = True
     recursive: bool = False
@@ -108,9 +110,10 @@ def detect(detector: Detector, images: Path | None, out: Path, options: Options)
     Raises:
         ValueError: if there are no images, or an image or a class is not in the annotation file.
     """
-    inputs, ids, count = _inputs(images, out, detector.classes, options)
+    inputs, ids = _inputs(images, out, detector.classes, options)
+    first = list(itertools.islice(inputs, options.batch_size))
+    inputs, size = itertools.chain(first, inputs), len(first)  # no larger than all of them
     out.mkdir(parents=True, exist_ok=True)
-    size = options.batch_size if count is None else min(options.batch_size, count)
     canvas, _ = detector.fit(np.zeros((2, 2, 3), np.uint8), detector.image_size)
     _suppressed(detector, np.stack([canvas] * size), options)  # compiles
     clock, failed, start = Clock(), [], time.perf_counter()
@@ -120,7 +123,8 @@ def detect(detector: Detector, images: Path | None, out: Path, options: Options)
         results += _coco(finished, ids)
         counts = Counter(finished.objects.names).most_common()
         listed = ", ".join(f"{n} {what}" for what, n in counts)
-        print(f"{finished.input.name}: {listed or 'nothing'}")
+        most = " (--max-boxes)" if len(finished.objects.boxes) == options.max_outputs else ""
+        print(f"{finished.input.name}: {listed or 'nothing'}{most}")
         total += 1
     seconds = time.perf_counter() - start
     write_json(out / "predictions.json", results, indent=None)
@@ -133,15 +137,15 @@ def detect(detector: Detector, images: Path | None, out: Path, options: Options)
 
 def _inputs(
     images: Path | None, out: Path, classes: Sequence[str], options: Options
-) -> tuple[Iterable[Input], Ids, int | None]:
-    """The images or frames, the ids of classes, and how many there are, where that is known."""
+) -> tuple[Iterator[Input], Ids]:
+    """The images or frames, and the ids of classes."""
     if images is not None and images.is_file() and is_video(images):
         if options.annotations is not None:
             raise ValueError(f"--annotations: expected images, got a video: {images}.")
-        return _frames(images, out), number([], classes, None), None
+        return _frames(images, out), number([], classes, None)
     files = list_images(images, out, kind="detector", recursive=options.recursive)
     ids = number([files.name(file) for file in files.files], classes, options.annotations)
-    return [_image(files, file, out, ids) for file in files.files], ids, len(files.files)
+    return (_image(files, file, out, ids) for file in files.files), ids
 
 
 def _image(files: Inputs, file: Path, out: Path, ids: Ids) -> Input:
@@ -226,6 +230,7 @@ def _suppressed(detector: Detector, canvases: np.ndarray, options: Options) -> A
     """The network's detections, as arrays of NumPy."""
     detections = detector.detect(
         canvases,
+        max_outputs=options.max_outputs,
         score_threshold=options.score,
         iou_threshold=options.iou,
         suppression=options.suppression,
