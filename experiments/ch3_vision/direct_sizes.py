@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -32,8 +32,12 @@ from lectures_jax.typing import Batch, Key, Metrics
 SIDE = 96  # rows and columns of a scene
 SIZE = YoloSize(8, 2, (16, 32, 64, 128), (1, 1, 1, 1), (64, 32, 24), 0)
 ANCHOR_IOU = 0.3  # as in the recipe of a detector
-UNITS = {"logarithm": None, "share of the image": float(SIDE), "pixels": 1.0}
-SIZES = ("logarithm", "share of the image", "pixels")
+Size = Literal["logarithm", "share of the image", "pixels"]
+UNITS: dict[Size, float | None] = {
+    "logarithm": None,
+    "share of the image": float(SIDE),
+    "pixels": 1.0,
+}
 RATES = {"Adam": 3e-3, "SGD": 1e-3}  # the recipe's, and that of Darknet's configuration
 TINY = {"scenes": 2, "evaluated": 2, "steps": 2, "batch_size": 2, "sizes": ("pixels",)}
 EXPECTED = {"Adam_pixels_mAP50": (None, 0.3)}
@@ -43,9 +47,8 @@ EXPECTED = {"Adam_pixels_mAP50": (None, 0.3)}
 class Config:
     """The fields and their units."""
 
-    sizes: tuple[Literal["logarithm", "share of the image", "pixels"], ...] = SIZES
-    """what the network predicts of width and height: logarithm (of their ratio to the anchor),
-    "share of the image", or pixels"""
+    sizes: tuple[Size, ...] = get_args(Size)
+    """predicted of width and height: the logarithm is that of their ratio to the anchor"""
     optimizers: tuple[Literal["Adam", "SGD"], ...] = ("Adam",)
     """by which each is trained: Adam, SGD (with a momentum of 0.9), or both"""
     scenes: int = 1500
@@ -161,9 +164,8 @@ Results = dict[tuple[str, str], list[Trained]]
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains all, and writes the report."""
-    if not config.sizes or not config.optimizers or config.seeds < 1:
-        got = f"{config.sizes}, {config.optimizers}, {config.seeds}"
-        raise ValueError(f"--sizes, --optimizers, --seeds: expected at least one each, got {got}.")
+    if not (config.sizes and config.optimizers and config.seeds > 0):
+        raise ValueError("--sizes, --optimizers, --seeds: expected at least one each, got none.")
     splits = scenes(config)
     anchors = detector_network.fit_anchors(jax.random.key(config.seed), splits.train)
     seeds = range(config.seed, config.seed + config.seeds)
@@ -200,21 +202,19 @@ def run(config: Config, out: Path) -> dict[str, float]:
 def scenes(config: Config) -> detection_data.Splits:
     """Small scenes of digits, all of one class: what is compared is where they are."""
     keys = jax.random.split(jax.random.key(config.seed))
+    parts = zip(keys, (config.scenes, config.evaluated), ("train", "test"), strict=True)
     draw = partial(data.digit_scenes, size=SIDE, max_digits=5)
-    drawn = (
-        draw(keys[0], count=config.scenes, split="train"),
-        draw(keys[1], count=config.evaluated, split="test"),
+    drawn = (draw(key, count=count, split=split) for key, count, split in parts)
+    sets = (
+        Dataset(tuple(replace(r, labels=0 * r.labels) for r in records), ("digit",))
+        for records in drawn
     )
-    one_class = (
-        [replace(record, labels=0 * record.labels) for record in dataset] for dataset in drawn
-    )
-    sets = (Dataset(tuple(records), ("digit",)) for records in one_class)
     return detection_data.keep_in_memory(*sets, image_size=(SIDE, SIDE))
 
 
 def fit(
     config: Config,
-    size: str,
+    size: Size,
     optimizer: str,
     splits: detection_data.Splits,
     anchors: Any,
@@ -231,7 +231,6 @@ def fit(
     update = optax.adam(rate) if optimizer == "Adam" else optax.sgd(rate, momentum=0.9)
     settings = detector.with_defaults(detector.Settings(batch_size=config.batch_size), "digits")
     folder = out / optimizer / size.replace(" ", "_") / str(seed)
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         _, rows = train.fit(
             key_train,
@@ -249,14 +248,12 @@ def fit(
     except train.NonFiniteError:
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         return Trained([json.loads(line) for line in lines], (0.0, 0.0), ended=True)
-    last = rows[-1]
-    return Trained(rows, (last["mAP50"], last["mAP50_95"]), ended=False)
+    return Trained(rows, (rows[-1]["mAP50"], rows[-1]["mAP50_95"]), ended=False)
 
 
 def results_section(results: Results, path: Path) -> Section:
     """The norm of the gradient over the training, and what became of it."""
-    optimizers = list(dict.fromkeys(optimizer for optimizer, _ in results))
-    sizes = list(dict.fromkeys(size for _, size in results))
+    optimizers, sizes = (list(dict.fromkeys(names)) for names in zip(*results, strict=True))
     with plot(path, rows=len(optimizers), height=0.8 + 1.9 * len(optimizers)) as axes:
         for ax, optimizer in zip(axes, optimizers, strict=True):
             for number, size in enumerate(sizes):
@@ -268,7 +265,6 @@ def results_section(results: Results, path: Path) -> Section:
             ax.set(yscale="log", ylabel=f"gradient norm, {optimizer}")
         axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         axes[-1].set_xlabel("step")
-    spread = report.mean_and_deviation
     rows = []
     for (optimizer, size), trainings in results.items():
         norms = [norms_of(training)[1] for training in trainings]
@@ -281,8 +277,8 @@ def results_section(results: Results, path: Path) -> Section:
                 f"{np.median(medians):,.0f}",
                 f"{np.median(peaks):.1f}",
                 sum(training.ended for training in trainings),
-                spread(precision[:, 0], digits=3),
-                spread(precision[:, 1], digits=3),
+                report.mean_and_deviation(precision[:, 0], digits=3),
+                report.mean_and_deviation(precision[:, 1], digits=3),
             )
         )
     header = ("sizes", "median norm", "largest / median", "not finite", "mAP50", "mAP50-95")
@@ -300,5 +296,5 @@ def results_section(results: Results, path: Path) -> Section:
 def norms_of(training: Trained) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """The steps of the rows, and the norm of the gradient there."""
     kept = [row for row in training.rows if row.get("grad_norm") is not None]
-    norms = np.array([row["grad_norm"] for row in kept], float)
-    return np.array([row["step"] for row in kept], float), norms
+    pairs = np.array([(row["step"], row["grad_norm"]) for row in kept], float).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]

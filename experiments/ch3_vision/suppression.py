@@ -81,8 +81,6 @@ class Config:
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains, suppresses in three ways, and writes the report."""
-    if config.sets < 1:
-        raise ValueError(f"--sets: expected at least one, got {config.sets}.")
     config = replace(config, training=detector.with_defaults(config.training, "digits"))
     splits = read(config)
     model = detector.train(config.training, splits[0], out, seed=config.seed).model
@@ -126,6 +124,8 @@ def run(config: Config, out: Path) -> dict[str, float]:
 
 def read(config: Config) -> list[detection_data.Splits]:
     """The scenes to train on, beside each set of scenes to measure on."""
+    if config.sets < 1:
+        raise ValueError(f"--sets: expected at least one, got {config.sets}.")
     key_train, key_test = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 3))
     train = scenes(config, key_train, config.scenes, "train")
     tests = [

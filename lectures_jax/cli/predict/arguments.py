@@ -34,11 +34,13 @@ def add_predict(commands: Any) -> None:
     predict.add_argument("--seed", metavar="N", type=int, default=0, help="of the samples")
     predict.add_argument("--recursive", action="store_true", help="also images in subfolders")
     predict.add_argument("--no-draw", action="store_true", help="no drawings of boxes or masks")
-    _add_detector(predict.add_argument_group("detectors"))
+    detectors = predict.add_argument_group("detectors")
+    _add_suppression(detectors)
+    _add_amounts(detectors)
     _add_darknet(predict.add_argument_group("networks in Darknet's files"))
 
 
-def _add_detector(group: Any) -> None:
+def _add_suppression(group: Any) -> None:
     group.add_argument(
         "--score", metavar="P", type=_share, default=0.3, help="least score of a box (default: 0.3)"
     )
@@ -66,6 +68,9 @@ def _add_detector(group: Any) -> None:
         action="store_false",
         help="a box may have several classes, and suppresses those of its own",
     )
+
+
+def _add_amounts(group: Any) -> None:
     group.add_argument(
         "--batch-size",
         metavar="N",
