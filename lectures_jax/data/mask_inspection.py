@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lectures_jax.data.class_table import IGNORE
 from lectures_jax.data.images import DAMAGED
 from lectures_jax.data.inspection import (
     FEW,
@@ -17,7 +18,6 @@ from lectures_jax.data.inspection import (
 from lectures_jax.data.instances import touching
 from lectures_jax.data.records import Dataset
 
-IGNORE = 255
 RARE = 0.001  # of the pixels
 
 

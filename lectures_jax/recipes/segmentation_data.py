@@ -18,8 +18,6 @@ from lectures_jax.typing import Key
 
 Kind = Literal["digits", "masks"]
 """Digit scenes, which are drawn, or images in files with a mask each."""
-IGNORE = 255
-"""Id of a pixel that does not count."""
 BACKGROUND, BORDER = "background", "border"
 MAX_MEMORY = 8_000_000_000  # bytes of the decoded images of a set; see `limit`
 BORDER_WIDTH = 2  # pixels of an object that are nearer to another one than this are its border

@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from lectures_jax import data, objectives, optim, weights
+from lectures_jax.data.class_table import IGNORE
 from lectures_jax.models.fcn import Fcn
 from lectures_jax.models.unet import UNet
 from lectures_jax.recipes import segmentation_data
@@ -192,7 +193,7 @@ def augmentation(settings: Settings) -> Callable[[Key, Batch], Batch]:
         brightness=0.0,  # it would cut off what is dark, and much of a micrograph is
         contrast=0.0,
         gamma=GAMMA,
-        outside=None if orientation == "any" else segmentation_data.IGNORE,
+        outside=None if orientation == "any" else IGNORE,
     )
 
     def augment(key: Key, batch: Batch) -> Batch:
