@@ -36,7 +36,7 @@ class Settings:
     """How a segmenter is trained."""
 
     crop: int | None = None
-    """rows and columns of the crops that are trained on, in pixels; None: 128 for digits, 96 for
+    """rows and columns of the crops that are trained on, in pixels; None: 160 for digits, 96 for
     files"""
     orientation: Literal["fixed", "mirror", "any"] | None = None
     """how images may be turned: not at all, left-right, all eight ways; None: fixed for digits,
@@ -46,7 +46,7 @@ class Settings:
     elastic: float | None = None
     """standard deviation of an elastic deformation, in pixels; None: 0 for digits, 3 for files"""
     steps: int | None = None
-    """training steps; None: 1500 for digits, 1500 for files"""
+    """training steps; None: 3000 for digits, 1500 for files"""
     batch_size: int = 8
     """crops per step"""
     learning_rate: float = 4e-3
@@ -61,8 +61,9 @@ class Settings:
     """of the Dice loss beside the cross-entropy"""
     border_weight: float = 10.0
     """of pixels between instances that touch, beside 1 (see data.border_weights); as published"""
-    channels: tuple[int, ...] = (12, 24, 48, 96)
-    """of each level, from the finest; published: 64 128 256 512 1024"""
+    channels: tuple[int, ...] | None = None
+    """of each level, from the finest; published: 64 128 256 512 1024. None: 16 32 64 128 128 for
+    digits, which are named only by a network that sees the whole of them; 12 24 48 96 for files"""
     padding: Literal["SAME", "VALID"] = "SAME"
     """of the convolutions; published: VALID, whose crops must be larger"""
     batch_norm: bool = True
@@ -91,8 +92,12 @@ def with_defaults(settings: Settings, kind: Kind) -> Settings:
         kind: of the data.
     """
     if kind == "digits":
-        return fill(settings, crop=128, orientation="fixed", elastic=0.0, steps=1500)
-    return fill(settings, crop=96, orientation="any", elastic=3.0, steps=1500)
+        channels = (16, 32, 64, 128, 128)
+        return fill(
+            settings, crop=160, orientation="fixed", elastic=0.0, steps=3000, channels=channels
+        )
+    channels = (12, 24, 48, 96)
+    return fill(settings, crop=96, orientation="any", elastic=3.0, steps=1500, channels=channels)
 
 
 def train(settings: Settings, splits: Splits, out: Path | None = None, *, seed: int = 0) -> Trained:
@@ -151,7 +156,7 @@ def describe(settings: Settings, splits: Splits) -> dict[str, Any]:
         "instances": splits.instances,
         "image_size": [crop, crop],
         "inputs": 3,
-        "channels": list(settings.channels),
+        "channels": list(require(settings.channels, "channels")),
         "padding": settings.padding,
         "batch_norm": settings.batch_norm,
         "dropout": settings.dropout,
