@@ -1,6 +1,7 @@
 """Darknet's two files: the reference's activations and boxes, round trips, and what is refused."""
 
 import dataclasses
+import inspect
 import json
 import math
 from typing import Any
@@ -202,8 +203,9 @@ def test_numbers_lie_in_darknet_s_order(files):
 
 
 def test_options_out_of_range_are_refused(files):
+    unchecked = inspect.unwrap(weights.load_darknet)  # the suite checks annotations, users do not
     with pytest.raises(ValueError, match="added_to must be one of variance, deviation, got 'x'"):
-        weights.load_darknet(*files, added_to="x")  # pyright: ignore[reportArgumentType]
+        unchecked(*files, added_to="x")
     with pytest.raises(ValueError, match="epsilon must be at least 0, got -1"):
         weights.load_darknet(*files, epsilon=-1.0)
 
