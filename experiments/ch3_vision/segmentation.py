@@ -32,6 +32,7 @@ NAMES = {
     "mean_iou": "mean IoU",
     "mean_dice": "mean Dice",
     "pixel_accuracy": "pixel accuracy",
+    "boundary_f1": "boundary F1",
     "object_dice": "Dice of the objects",
     "AP50_95": "AP50-95",
 }
@@ -74,6 +75,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     trained = segmenter.train(config.training, splits, out, seed=config.seed)
     segmented = segmenter.segment(trained.model, splits)
     numbers = segmentation_scores.measure(segmented, splits)
+    numbers["boundary_f1"] = segmentation_scores.boundary_f1(segmented, splits)
     write_report(config, out, splits, trained, segmented, numbers)
     return numbers
 
@@ -81,7 +83,8 @@ def run(config: Config, out: Path) -> dict[str, float]:
 def read(config: Config) -> Splits:
     """The images and masks, in memory."""
     if config.data == "digits":
-        given = {"root": config.root, "classes": config.classes, "masks": config.masks}
+        names = ("root", "splits", "classes", "masks")
+        given = {name: getattr(config, name) for name in names}
         for name, value in given.items():
             if value is not None:
                 raise ValueError(f"--{name}: expected none for --data digits, got {value}.")
@@ -113,6 +116,7 @@ def write_report(
     shown = {NAMES.get(name, name): value for name, value in numbers.items()}
     counts = segmentation_scores.confusion(segmented, splits)
     scores = [["mean_iou", "mean_dice"], *([["AP50", "AP50_95"]] if splits.instances else [])]
+    terms = [config.training.pixel_loss, config.training.overlap_loss]
     report.page(
         out / "report.html",
         title="U-Net on " + (config.root.name if config.root else "digit scenes"),
@@ -123,9 +127,7 @@ def write_report(
         sections=[
             *best_and_worst(splits, segmented),
             report.pixel_classes(counts, figures / "confusion.svg", classes=splits.classes),
-            report.training(
-                history, figures, losses=[["loss"], ["cross_entropy", "dice"]], scores=scores
-            ),
+            report.training(history, figures, losses=[["loss"], terms], scores=scores),
             training_batch(splits, config),
             report.timing(history, batch_size=config.training.batch_size),
             *data_set(splits),

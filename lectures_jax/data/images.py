@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32, UInt8
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from lectures_jax.data.files import at_most, limit, read_file
 from lectures_jax.data.problems import BadInputError, ErrorLog
@@ -224,6 +224,9 @@ def _open(
             return use(image)
     except BadInputError:
         raise
+    except UnidentifiedImageError as error:
+        got = f"none of {', '.join(FORMATS)} by its first bytes"
+        raise BadInputError(path, "content", "an image that decodes", got) from error
     except Exception as error:  # a decoder may raise nearly anything: OSError, SyntaxError, ...
         got = f"{type(error).__name__}: {error}"
         raise BadInputError(path, "content", "an image that decodes", got) from error

@@ -77,7 +77,12 @@ def pair_files(
         source: file or folder that lists the names, for messages.
         problems: receives a line for each name that is there twice or lacks a file.
     """
-    image_names = {path.stem: path.name for path in list_files(images, SUFFIXES)}
+    image_names: dict[str, str] = {}
+    for path in list_files(images, SUFFIXES):
+        if path.stem in image_names and stems.count(path.stem) == 1:  # listed: which is meant?
+            names = f"{image_names[path.stem]}, {path.name}"
+            problems.add(images, "image", f"one file named {path.stem}", names)
+        image_names.setdefault(path.stem, path.name)
     mask_names = {path.stem: path.name for path in list_files(masks, (".png",))}
     pairs = {}
     for stem in deduplicate(stems, source, problems):

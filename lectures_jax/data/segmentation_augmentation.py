@@ -16,6 +16,9 @@ Positions = tuple[Float[Array, "h w"], Float[Array, "h w"]]
 """Row and column, in pixels from the center of the first one, that each pixel is read at."""
 
 
+READ_NEAREST = {"mask", "weights"}
+
+
 def augment_segmentation(
     key: Key,
     example: Batch,
@@ -42,7 +45,7 @@ def augment_segmentation(
         flip: probability of a left-right mirror image.
         flip_vertical: probability of a top-bottom mirror image.
         rotate90: probability of a rotation by 90° counter-clockwise. This and both flips at ½ give
-            all eight symmetries.
+            all eight symmetries. The reflection fills what an image that is not square lacks then.
         scale: smallest and largest factor, drawn log-uniformly.
         elastic: standard deviation of the displacements, in pixels; the source takes 10.
         elastic_points: rows and columns of the grid of displacements, between which they are
@@ -60,14 +63,22 @@ def augment_segmentation(
         The example, of the same shapes.
 
     Raises:
-        ValueError: if `elastic` is negative or there are no points.
+        ValueError: if a probability is not in [0, 1], a range is empty or not positive, `elastic`
+            is negative, there are no points, or a mask has not the size of the image.
 
     Source:
         Ronneberger et al. (2015), sec. 3.1: a 3×3 grid of normal displacements.
     """
+    check_range(flip=flip, flip_vertical=flip_vertical, rotate90=rotate90, low=0, high=1)
     check_range(elastic=elastic, low=0)
     check_count(elastic_points=elastic_points)
+    for name, (low, high) in {"scale": scale, "gamma": gamma}.items():
+        if not 0 < low <= high:
+            raise ValueError(f"{name} must be two positive numbers that rise, got {low}, {high}.")
     h, w = example["image"].shape[:2]
+    for name in READ_NEAREST & set(example):
+        if example[name].shape != (h, w):
+            raise ValueError(f"{name} must be ({h}, {w}), got {example[name].shape}.")
     key, key_elastic = jax.random.split(key)
     u = jax.random.uniform(key, (9,))  # one draw: each further one compiles for a second
     signed = 2 * u - 1
@@ -88,7 +99,7 @@ def augment_segmentation(
     )
     if gamma != (1.0, 1.0):
         image = image ** (gamma[0] * (gamma[1] / gamma[0]) ** u[8])
-    masks = {n: _read_nearest(example[n], positions) for n in ("mask", "weights") if n in example}
+    masks = {n: _read_nearest(example[n], positions) for n in sorted(READ_NEAREST & set(example))}
     if outside is not None:
         inside = [(p > -0.5) & (p < n - 0.5) for p, n in zip(positions, (h, w), strict=True)]
         masks["mask"] = jnp.where(inside[0] & inside[1], masks["mask"], outside)

@@ -1,17 +1,24 @@
 """What is predicted for the pixels of images, and its scores at full resolution."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, Int32, UInt8
 
 from lectures_jax import metrics
+from lectures_jax.data.class_table import IGNORE
 from lectures_jax.data.records import Record
 from lectures_jax.recipes import segmentation_data
 from lectures_jax.recipes.segmentation_data import Splits
 from lectures_jax.recipes.settings import require
+
+BOUNDARY_SHARE = 0.0075  # of the diagonal: Csurka et al. (2013), sec. 2.3
+
+_boundary_f1 = jax.jit(metrics.boundary_f1, static_argnames=("num_classes", "tolerance"))
 
 
 class Segmented(NamedTuple):
@@ -68,6 +75,29 @@ def measure(segmented: Sequence[Segmented], splits: Splits) -> dict[str, float]:
         "AP50": float(precision[:, 0].mean()),
         "AP50_95": float(precision.mean()),
     }
+
+
+def boundary_f1(segmented: Sequence[Segmented], splits: Splits) -> float:
+    """Returns the mean over the classes of how well their boundaries are met, in [0, 1].
+
+    Two pixels match within 0.75 % of the image's diagonal, at least one pixel. Of instances, the
+    classes are object and background. It is computed once per size of image.
+
+    Args:
+        segmented: what is predicted for each image of the test split.
+        splits: images with masks.
+    """
+    count = 2 if splits.instances else len(splits.classes)
+    total = np.zeros((2, count))
+    for result, record in zip(segmented, splits.test, strict=True):
+        true = segmentation_data.class_mask(record, instances=splits.instances)
+        pair = [x.astype(np.int32) for x in (result.classes, true)]
+        if splits.instances:
+            pair = [np.where(x < IGNORE, np.minimum(x, 1), x) for x in pair]
+        tolerance = max(BOUNDARY_SHARE * math.hypot(*true.shape), 1.0)
+        total += np.stack(_boundary_f1(*pair, num_classes=count, tolerance=round(tolerance, 2)))
+    counted = total[1] > 0
+    return float(np.mean(total[0][counted] / total[1][counted])) if counted.any() else 0.0
 
 
 def _precision(result: Segmented, record: Record) -> np.ndarray:

@@ -17,6 +17,7 @@ from lectures_jax import data, objectives, optim, weights
 from lectures_jax.data.class_table import IGNORE
 from lectures_jax.models.fcn import Fcn
 from lectures_jax.models.unet import UNet
+from lectures_jax.objectives.segmentation import OverlapLoss, PixelLoss
 from lectures_jax.recipes import segmentation_data
 from lectures_jax.recipes.overlap_tiles import TILE, predict_tiles
 from lectures_jax.recipes.segmentation_data import Kind, Splits
@@ -24,7 +25,7 @@ from lectures_jax.recipes.segmentation_scores import Segmented, measure
 from lectures_jax.recipes.settings import fill, require
 from lectures_jax.train import fit
 from lectures_jax.train.history import Row
-from lectures_jax.typing import Batch, Key
+from lectures_jax.typing import Batch, Key, Objective, check_positive, check_range
 
 GAMMA = (0.6, 1.6)  # exponents of the values of an image
 STEP = 32  # of the sizes that programs are compiled for, in pixels
@@ -57,8 +58,12 @@ class Settings:
     """largest norm of the gradient"""
     ema_decay: float = 0.99
     """of the averaged parameters that are evaluated"""
-    dice_weight: float = 1.0
-    """of the Dice loss beside the cross-entropy"""
+    pixel_loss: PixelLoss = "cross_entropy"
+    """of each pixel; the focal loss counts easy pixels less"""
+    overlap_loss: OverlapLoss = "dice"
+    """of the areas of the classes"""
+    overlap_weight: float = 1.0
+    """of the loss of the areas beside that of the pixels"""
     border_weight: float = 10.0
     """of pixels between instances that touch, beside 1 (see data.border_weights); as published"""
     channels: tuple[int, ...] | None = None
@@ -112,9 +117,11 @@ def train(settings: Settings, splits: Splits, out: Path | None = None, *, seed: 
         seed: of parameters, order, crops and augmentation.
 
     Raises:
-        ValueError: if a setting is None that `with_defaults` sets, or the network takes no crops
-            of this size.
+        ValueError: if a setting is None that `with_defaults` sets, or out of its range, or the
+            network takes no crops of this size.
     """
+    check_positive(learning_rate=settings.learning_rate, clip=settings.clip)
+    check_range(weight_decay=settings.weight_decay, border_weight=settings.border_weight, low=0)
     steps = require(settings.steps, "steps")
     # The first key is that of drawn data, such as scenes of digits.
     _, key_init, key_train = jax.random.split(jax.random.key(seed), 3)
@@ -125,7 +132,7 @@ def train(settings: Settings, splits: Splits, out: Path | None = None, *, seed: 
     model, history = fit(
         key_train,
         model,
-        partial(objectives.segmentation, dice_weight=settings.dice_weight),
+        _objective(settings),
         _optimizer(settings, steps),
         batches(settings, splits, seed=seed),
         steps=steps,
@@ -257,6 +264,16 @@ def score(model: UNet | Fcn, splits: Splits) -> dict[str, float]:
 
 def _labels(logits: Float[Array, "b h w k"]) -> Array:
     return jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+
+
+def _objective(settings: Settings) -> Objective:
+    """The losses of the settings, weighted."""
+    return partial(
+        objectives.segmentation,
+        pixel_loss=settings.pixel_loss,
+        overlap_loss=settings.overlap_loss,
+        overlap_weight=settings.overlap_weight,
+    )
 
 
 def _optimizer(settings: Settings, steps: int) -> optax.GradientTransformation:

@@ -73,6 +73,14 @@ def test_two_images_of_one_name_are_an_error_or_count_once(tmp_path):
     assert len(read(root, strict=False)) == 2
 
 
+def test_a_listed_name_of_two_images_is_an_error(tmp_path):
+    root = tree(tmp_path)
+    image_file(root / "images" / "a.png")
+    names = text(root / "train.txt", "a\nb\n")
+    with pytest.raises(ValueError, match=r"image: expected one file named a, got a\.jpg, a\.png"):
+        read(root, names=names)
+
+
 def test_an_empty_split_is_refused(tmp_path):
     root = tree(tmp_path)
     with pytest.raises(ValueError, match="at least one line, got none"):

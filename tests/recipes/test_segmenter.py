@@ -106,6 +106,31 @@ def test_perfect_predictions_have_perfect_scores(splits):
     assert counts.sum() == 2 * 32 * 32 == counts.trace()
 
 
+def test_boundaries_that_are_met_or_missed(splits):
+    perfect = [Segmented(np.asarray(record.mask)) for record in splits.test]
+    assert segmentation_scores.boundary_f1(perfect, splits) == 1
+    nothing = [Segmented(np.zeros_like(record.mask)) for record in splits.test]
+    assert segmentation_scores.boundary_f1(nothing, splits) == 0
+    moved = [Segmented(np.roll(np.asarray(record.mask), 1, axis=1)) for record in splits.test]
+    assert segmentation_scores.boundary_f1(moved, splits) > 0.9  # within the tolerance of a pixel
+    objects = of_objects()
+    classes = segmentation_data.class_mask(objects.test[0], instances=True)
+    assert segmentation_scores.boundary_f1([Segmented(classes)], objects) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clip": 0.0}, "clip must be positive, got 0"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0, got -1"),
+        ({"border_weight": -1.0}, "border_weight must be at least 0, got -1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(splits, change, message):
+    with pytest.raises(ValueError, match=message):
+        segmenter.train(replace(SETTINGS, **change), splits)
+
+
 def test_ignored_pixels_count_nowhere(splits):
     masks = [np.where(np.asarray(r.mask) == 0, 255, r.mask) for r in splits.test]
     records = [replace(r, mask=m) for r, m in zip(splits.test, masks, strict=True)]
