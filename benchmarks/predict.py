@@ -1,11 +1,12 @@
 """`ljx predict` on 500 images from files to files, against its network alone.
 
-Yolo-Fastest at 320×320 in batches of 8. The images are JPEG files of 480×360 pixels that are made
-here; with all that is around the network: decoding, fitting, boxes, drawing, PNG, JSON.
+Yolo-Fastest at 320×320 and YOLOv3-tiny at 416×416, of random parameters, in batches of 8. The
+images are JPEG files of 480×360 pixels that are made here; with all that is around the network:
+decoding, fitting, boxes, drawing, PNG, JSON.
 
     LECTURES_JAX_DATA=DATA python -m benchmarks.predict [--images 500] [--repeats 3]
 
-DATA/yolo_fastest holds `yolo-fastest-1.1.cfg` and `.weights`.
+DATA/yolo_fastest holds `yolo-fastest-1.1.cfg` and `.weights`, DATA/darknet_cfg `yolov3-tiny.cfg`.
 """
 
 import argparse
@@ -18,17 +19,19 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from PIL import Image
 
 from benchmarks.common import compare, save
 from lectures_jax import weights
 from lectures_jax.cli.predict.detector import Options, detect
 from lectures_jax.data.images import decode_image
+from lectures_jax.models.darknet_edit import fold_batch_norm
+from lectures_jax.models.darknet_network import DarknetNetwork
 from lectures_jax.weights.darknet_image import darknet_stretch
 
-DATA = Path(os.environ.get("LECTURES_JAX_DATA", "../shared/data")) / "yolo_fastest"
-FILES = [DATA / f"yolo-fastest-1.1.{kind}" for kind in ("cfg", "weights")]
-SIDE, WIDTH, HEIGHT, BATCH = 320, 480, 360, 8
+DATA = Path(os.environ.get("LECTURES_JAX_DATA", "../shared/data"))
+WIDTH, HEIGHT, BATCH = 480, 360, 8
 
 
 def make_images(folder: Path, count: int) -> list[Path]:
@@ -47,11 +50,25 @@ def make_images(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def measured(count: int, repeats: int, *, draw: bool) -> dict[str, Any]:
+def networks() -> dict[str, DarknetNetwork]:
+    """A small network and a larger one, normalization folded."""
+    files = [DATA / "yolo_fastest" / f"yolo-fastest-1.1.{kind}" for kind in ("cfg", "weights")]
+    tiny = DarknetNetwork(
+        weights.read_darknet_config(DATA / "darknet_cfg" / "yolov3-tiny.cfg"), rngs=nnx.Rngs(0)
+    )
+    return {
+        "Yolo-Fastest": weights.load_darknet(*files, fold=True),
+        "YOLOv3-tiny": fold_batch_norm(tiny),
+    }
+
+
+def measured(
+    name: str, model: DarknetNetwork, count: int, repeats: int, *, draw: bool
+) -> dict[str, Any]:
     """A row of the table: with drawings or without."""
-    model = weights.load_darknet(*FILES, fold=True)
     names = tuple(f"class {number}" for number in range(80))
-    detector = weights.Detector(model, names, (SIDE, SIDE), darknet_stretch)
+    size = model.config.height, model.config.width
+    detector = weights.Detector(model, names, size, darknet_stretch)
     options = Options(
         score=0.25, suppression="darknet", class_agnostic=False, batch_size=BATCH, draw=draw
     )
@@ -59,7 +76,7 @@ def measured(count: int, repeats: int, *, draw: bool) -> dict[str, Any]:
         source, out = Path(scratch, "images"), Path(scratch, "out")
         source.mkdir()
         paths = make_images(source, count)
-        canvases = [darknet_stretch(decode_image(path), (SIDE, SIDE))[0] for path in paths]
+        canvases = [darknet_stretch(decode_image(path), size)[0] for path in paths]
         batches = [np.stack(canvases[i : i + BATCH]) for i in range(0, count - BATCH + 1, BATCH)]
 
         def network() -> None:
@@ -79,7 +96,7 @@ def measured(count: int, repeats: int, *, draw: bool) -> dict[str, Any]:
 
         times = compare({"lectures_jax": everything, "network": network}, repeats=repeats)
     ratio = times.seconds["lectures_jax"] / times.seconds["network"]
-    case = f"{count} images, " + ("drawn" if draw else "not drawn")
+    case = f"{name}, {count} images, " + ("drawn" if draw else "not drawn")
     return {"case": case, **times.seconds, "ratio": ratio, **times.conditions()}
 
 
@@ -89,7 +106,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=504)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    rows = [measured(arguments.images, arguments.repeats, draw=draw) for draw in (True, False)]
+    rows = [
+        measured(name, model, arguments.images, arguments.repeats, draw=draw)
+        for name, model in networks().items()
+        for draw in (True, False)
+    ]
     for row in rows:
         print(*(f"{k} {v:.4f}" if isinstance(v, float) else v for k, v in row.items()), sep="  ")
     print(save("predict", rows))

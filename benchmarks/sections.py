@@ -83,6 +83,56 @@ TABLES = [
         ],
     ),
     Table(
+        "roi_align",
+        "RoI align",
+        "7×7 bins of 512 boxes of 16 to 400 pixels, maps of 256 channels of an image of 800×1088 "
+        "pixels: the value and the gradient by the maps.",
+        [
+            CASE,
+            OURS,
+            Column("torchvision", "time", "torchvision", "Its compiled operator."),
+            OVER_PEER,
+            *conditions("lectures_jax"),
+        ],
+    ),
+    Table(
+        "selective_search",
+        "Selective search",
+        "From an image to the set of boxes; OpenCV is its contributed module.",
+        [
+            CASE,
+            OURS,
+            Column("OpenCV", "time", "OpenCV", "Median time of OpenCV."),
+            OVER_PEER,
+            *conditions("lectures_jax"),
+        ],
+    ),
+    Table(
+        "darknet",
+        "A detector of Darknet's files",
+        "Yolo-Fastest on images of 320×320, to its raw heads; OpenCV is its DNN module.",
+        [
+            CASE,
+            OURS,
+            Column("OpenCV", "time", "opencv", "Median time of OpenCV."),
+            OVER_PEER,
+            *conditions("lectures_jax"),
+        ],
+    ),
+    Table(
+        "predict",
+        "`ljx predict`",
+        "JPEG files of 480×360 to boxes and PNG files, in batches of 8, against the network with "
+        "its suppression alone on the decoded images. Both use all cores.",
+        [
+            CASE,
+            OURS,
+            Column("network", "time", "network", "Median time of the network alone."),
+            Column("ratio", "number", "ratio", "The first over the second."),
+            *conditions("lectures_jax"),
+        ],
+    ),
+    Table(
         "yolo_step",
         "A training step of the small YOLOv3",
         "Forward, loss, backward and AdamW. lectures_jax also encodes the targets and averages the "
@@ -94,6 +144,14 @@ TABLES = [
         "A training step of two classifiers",
         "Forward, cross-entropy, backward and AdamW: the plain CNN on 28×28 gray images and "
         "ResNet-18 on 32×32 color images.",
+        [CASE, OURS, *TORCH, OVER_PEER, *conditions("lectures_jax")],
+    ),
+    Table(
+        "unet_step",
+        "A training step of a U-Net",
+        "Forward, cross-entropy of every pixel, backward and Adam on 4 images of 256×256, half of "
+        "the published channels, convolutions that keep the size. lectures_jax also counts the "
+        "confusion of the pixels and the Dice loss.",
         [CASE, OURS, *TORCH, OVER_PEER, *conditions("lectures_jax")],
     ),
     Table(

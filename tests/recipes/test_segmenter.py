@@ -111,8 +111,8 @@ def test_boundaries_that_are_met_or_missed(splits):
     assert segmentation_scores.boundary_f1(perfect, splits) == 1
     nothing = [Segmented(np.zeros_like(record.mask)) for record in splits.test]
     assert segmentation_scores.boundary_f1(nothing, splits) == 0
-    moved = [Segmented(np.roll(np.asarray(record.mask), 1, axis=1)) for record in splits.test]
-    assert segmentation_scores.boundary_f1(moved, splits) > 0.9  # within the tolerance of a pixel
+    shifted = [Segmented(np.roll(np.asarray(record.mask), 1, axis=1)) for record in splits.test]
+    assert segmentation_scores.boundary_f1(shifted, splits) > 0.9  # within the tolerance of a pixel
     objects = of_objects()
     classes = segmentation_data.class_mask(objects.test[0], instances=True)
     assert segmentation_scores.boundary_f1([Segmented(classes)], objects) == 1
