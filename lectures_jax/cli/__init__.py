@@ -80,6 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 arguments.root,
                 splits=splits,
                 classes=arguments.classes,
+                masks=arguments.masks,
                 out=arguments.out,
             )
         case "predict":
@@ -171,6 +172,11 @@ def _add_check(commands: Any) -> None:
         metavar="FILE",
         type=Path,
         help="class names, one per line: their order, and all there are (voc, coco, idx, masks)",
+    )
+    check.add_argument(
+        "--masks",
+        choices=("classes", "instances"),
+        help="what the numbers in the masks are (default: what they look like)",
     )
     check.add_argument("--out", metavar="FILE", type=Path, help="an HTML page of the same")
 

@@ -20,6 +20,7 @@ def check(
     *,
     splits: tuple[str, str] | None = None,
     classes: Path | None = None,
+    masks: str | None = None,
     out: Path | None = None,
 ) -> int:
     """Prints what a data set holds; on standard error a line per fault and per warning.
@@ -31,6 +32,7 @@ def check(
             the usual ones.
         classes: file of class names, one per line, of VOC, COCO or IDX files or masks, of which it
             may hold the colors; None: the set's own.
+        masks: "classes" or "instances", what the numbers in masks are; None: what they look like.
         out: HTML file that shows the same.
 
     Returns:
@@ -49,9 +51,12 @@ def check(
         raise ValueError(f"--splits: expected none for --data {kind}, got {' '.join(splits)}.")
     if classes is not None and kind not in NAMED:
         raise ValueError(f"--classes: expected none for --data {kind}, got {classes}.")
+    if masks is not None and kind != "masks":
+        raise ValueError(f"--masks: expected none for --data {kind}, got {masks}.")
     try:
         if kind == "masks":
-            inspection = _inspect_masks(root, splits, classes)
+            instances = None if masks is None else masks == "instances"
+            inspection = _inspect_masks(root, splits, classes, instances)
         else:
             listed, (train, test) = _read(kind, root, splits, classes)
             inspection = data.inspect_splits(listed, train, test, boxes=boxes)
@@ -99,13 +104,15 @@ def _read(
     return datasets[0].classes, [data.split_of_dataset(name, dataset) for name, dataset in pairs]
 
 
-def _inspect_masks(root: Path, splits: tuple[str, str] | None, classes: Path | None) -> Any:
+def _inspect_masks(
+    root: Path, splits: tuple[str, str] | None, classes: Path | None, instances: bool | None
+) -> Any:
     from lectures_jax import data
 
-    train, test, instances = data.read_mask_folders(
-        root, splits=splits, classes=classes, strict=False
+    train, test, of_objects = data.read_mask_folders(
+        root, splits=splits, classes=classes, instances=instances, strict=False
     )
-    return data.inspect_masks(train.classes, train, test, instances=instances)
+    return data.inspect_masks(train.classes, train, test, instances=of_objects)
 
 
 def _aligned(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

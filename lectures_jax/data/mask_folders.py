@@ -125,7 +125,7 @@ def read_mask_folders(
         instances = table is None and _hold_instances([mask.ids for mask in every])
         if instances:
             remark = "by their numbers the masks hold ids of objects (--masks classes: of classes)."
-            logs[0].remark(f"{root}: {remark}", kind="masks taken for those of objects")
+            logs[0].remark(f"{root}: {remark}", kind="remark: masks taken for those of objects")
     if instances:
         name = table.names[-1] if table is not None else "object"
         table = ClassTable(("background", name))
@@ -168,7 +168,7 @@ def _find_sources(
     count = max(1, round(len(stems) * TEST_SHARE))
     test = set(np.random.default_rng(0).permutation(stems)[:count].tolist())
     remark = f"{root}: there are no splits: {count} of {len(stems)} images were drawn to be "
-    problems.remark(f"{remark}measured on.", kind="splits drawn by the reader")
+    problems.remark(f"{remark}measured on.", kind="remark: splits drawn by the reader")
     kept = [stem for stem in stems if stem not in test]
     return Source(images, masks, kept, images), Source(images, masks, sorted(test), images)
 
@@ -254,7 +254,7 @@ def _plain(
     two = table is None or len(table.names) == 2
     if two and ids == [0, IGNORE]:
         remark = f"the masks hold 0 and {IGNORE} alone: {IGNORE} is the second class."
-        problems.remark(f"{root}: {remark}", kind="numbers of two classes")
+        problems.remark(f"{root}: {remark}", kind="remark: 255 taken for the second class")
         both = [[mask._replace(ids=mask.ids // IGNORE) for mask in masks] for masks in both]
         ids = [0, 1]
     if table is not None:

@@ -66,6 +66,9 @@ class Pyramid(nnx.Module):
         anchors: width and height in pixels of three heads' anchors, the coarsest head first.
         size: widths and depths; None: that of `SIZES`.
 
+    Raises:
+        ValueError: if the form is none of the four, or the size has not its number of stages.
+
     Source:
         Lin et al. (2017), fig. 1 and sec. 3.
     """
@@ -79,6 +82,8 @@ class Pyramid(nnx.Module):
         size: PyramidSize | None = None,
         rngs: nnx.Rngs,
     ):
+        if form not in SIZES:
+            raise ValueError(f"form must be one of {', '.join(SIZES)}, got {form!r}.")
         size = SIZES[form] if size is None else size
         stages = 3 if form == "image pyramid" else 4
         if len(size.channels) != stages:

@@ -183,6 +183,10 @@ def _select(
     class_agnostic: bool,
 ) -> tuple[Array, Array, Array, Array]:
     """Suppresses the boxes of one image."""
+    if not scores.size:
+        count = (max_outputs,)
+        nothing = jnp.zeros((*count, 4), boxes.dtype), jnp.zeros(count, scores.dtype)
+        return *nothing, jnp.full(count, -1, jnp.int32), jnp.zeros(count, bool)
     if class_agnostic:
         labels = jnp.argmax(scores, axis=1).astype(jnp.int32)
         scores = jnp.max(scores, axis=1)

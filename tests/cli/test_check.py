@@ -304,4 +304,8 @@ def test_masks_of_objects_are_counted_and_a_faulty_one_is_left_out(tmp_path, cap
     assert (train["objects"], train["most in an image"]) == ("9", "4")
     assert "5.png: height, width" in output
     assert "masks taken for those of objects" in errors
+    assert check(tmp_path, "masks", "--masks", "classes") == 0
+    output, errors = capsys.readouterr()
+    assert "share of train's pixels" in output
+    assert "taken for those of objects" not in errors
     assert check(tmp_path, "masks", "--splits", "train", "dev") == 1

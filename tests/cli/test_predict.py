@@ -74,6 +74,13 @@ def test_an_image_that_a_classifier_cannot_read_is_named_and_the_others_are_done
     assert len(json.loads(Path("run/predictions/predictions.json").read_text())) == 1
 
 
+def test_a_file_in_place_of_the_folder_of_results_is_refused(error_line):
+    save("classifier", GRAY)
+    Image.new("L", (8, 8)).save("a.png")
+    assert main(["predict", "run", "a.png", "--out", "a.png"]) == 2
+    assert "--out: expected a folder, got the file a.png" in error_line()
+
+
 SHAPE = [8, 8, 1]
 GRAY = {
     "network": "cnn",

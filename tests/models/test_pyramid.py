@@ -1,5 +1,6 @@
 """A detector's four forms of a feature pyramid: their maps, their anchors, their cost."""
 
+import inspect
 import math
 from functools import partial
 
@@ -100,6 +101,9 @@ def test_the_forms_cost_the_same():
 def test_a_size_has_the_stages_of_its_form():
     with pytest.raises(ValueError, match="size must have 3 stages for 'image pyramid'"):
         Pyramid("image pyramid", 2, anchors=ANCHORS, size=NARROW, rngs=nnx.Rngs(0))
+    init = inspect.unwrap(Pyramid.__init__)
+    with pytest.raises(ValueError, match=r"form must be one of image pyramid, .*, got 'other'"):
+        init(object.__new__(Pyramid), "other", 2, anchors=ANCHORS, rngs=nnx.Rngs(0))
 
 
 def test_images_are_multiples_of_the_coarsest_stride(models):

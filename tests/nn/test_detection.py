@@ -97,3 +97,12 @@ def test_what_does_not_fit_is_refused():
         unchecked(BOXES, SCORES, suppression="none")
     with pytest.raises(ValueError, match="max_outputs must be at least 1, got 0"):
         suppress(BOXES, SCORES, max_outputs=0)
+
+
+@pytest.mark.parametrize("class_agnostic", [False, True])
+def test_an_image_without_boxes_has_no_objects(class_agnostic):
+    nothing = jnp.zeros((2, 0, 4)), jnp.zeros((2, 0, 3))
+    got = suppress(*nothing, max_outputs=5, class_agnostic=class_agnostic)
+    assert [x.shape for x in got] == [(2, 5, 4), (2, 5), (2, 5), (2, 5)]
+    assert not got.valid.any()
+    assert (got.labels == -1).all()

@@ -140,8 +140,11 @@ def predict_by(arguments: argparse.Namespace) -> int:
         The exit code.
 
     Raises:
-        ValueError: as `predict` and `predict_darknet`, and if a path is missing or one too many.
+        ValueError: as `predict` and `predict_darknet`, and if a path is missing, one too many, or
+            a file in place of a folder.
     """
+    if arguments.out is not None and arguments.out.is_file():
+        raise ValueError(f"--out: expected a folder, got the file {arguments.out}.")
     options = {
         "out": arguments.out,
         "score": arguments.score,

@@ -126,6 +126,8 @@ def detect(detector: Detector, images: Path | None, out: Path, options: Options)
         most = " (--max-boxes)" if len(finished.objects.boxes) == options.max_outputs else ""
         print(f"{finished.input.name}: {listed or 'nothing'}{most}")
         total += 1
+    if failed and not total:
+        return 2  # what an earlier call wrote stays
     seconds = time.perf_counter() - start
     write_json(out / "predictions.json", results, indent=None)
     share = clock.seconds / seconds
