@@ -3,7 +3,8 @@
 Section 3.11: scores of cells of 32 pixels tell where digits are and miss their outlines; scores of
 finer maps, joined to them, bring the outlines back. Each network is trained from the one before it,
 whose scores are at first unchanged. Beside them stands the truth itself, averaged over cells of 32,
-16 and 8 pixels and interpolated; scores need not be averages and can surpass it.
+16 and 8 pixels and interpolated; scores need not be averages and can surpass it. FCN-8s is saved:
+`ljx predict RUN_DIR IMAGES` uses it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import optax
 from flax import nnx
 from matplotlib.colors import to_rgb
 
-from lectures_jax import data, metrics, objectives, ops, report, runtime, train
+from lectures_jax import data, metrics, objectives, ops, report, runtime, train, weights
 from lectures_jax.data.records import Dataset, Record
 from lectures_jax.models.fcn import Fcn, refine
 from lectures_jax.models.vgg import VggSize
@@ -58,9 +59,7 @@ class Config:
     batch_size: int = 8
     """scenes per step"""
     channels: tuple[int, ...] = (12, 24, 32, 48, 48)
-    """of VGG's five stages"""
-    convolutions: tuple[int, ...] = (1, 1, 1, 1, 1)
-    """of each stage"""
+    """of VGG's five stages, which have one convolution each"""
     hidden: int = 64
     """channels of the convolutions that VGG's dense layers become"""
     join: str = "sum"
@@ -74,10 +73,10 @@ class Config:
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains the three networks, measures them, and writes the report."""
-    (out / "figures").mkdir(parents=True, exist_ok=True)
+    (out / "figures").mkdir(exist_ok=True)
     key, key_init, *keys = jax.random.split(jax.random.key(config.seed), 5)
     splits = draw_scenes(key, config)
-    size = VggSize(config.convolutions, config.channels, batch_norm=True, hidden=config.hidden)
+    size = VggSize(5 * (1,), config.channels, batch_norm=True, hidden=config.hidden)
     model = Fcn(
         len(splits.classes), size=size, join=config.join, dropout=0.0, rngs=nnx.Rngs(key_init)
     )
@@ -87,10 +86,12 @@ def run(config: Config, out: Path) -> dict[str, float]:
     ):
         name = f"FCN-{stride}s"
         model = model if stride == 32 else refine(model)
-        networks[name], histories[name] = fit(
-            key, model, splits, config, steps, rate, out / f"fcn{stride}"
-        )
-        model = networks[name]
+        folder = out / f"fcn{stride}"
+        model, histories[name] = fit(key, model, splits, config, steps, rate, folder)
+        networks[name] = model
+    settings = {"network": "fcn", "classes": list(splits.classes), "image_size": 2 * [config.size]}
+    settings |= {"size": asdict(size), "stride": 8, "join": config.join, "inputs": 3, "dropout": 0}
+    weights.save_model(out / "model.safetensors", model, kind="segmenter", settings=settings)
     confusions = {name: confusion(network, splits) for name, network in networks.items()}
     coarse = {stride: coarsened(splits, stride) for stride in STRIDES}
     numbers = scores(confusions) | {f"coarsened_{stride}": iou for stride, iou in coarse.items()}
@@ -195,7 +196,7 @@ def coarsened(splits: segmentation_data.Splits, stride: int) -> float:
     for record in splits.test:
         mask = jnp.asarray(record.mask, jnp.int32)
         total += np.asarray(metrics.pixel_confusion(smooth(mask), mask, num_classes=count))
-    return float(metrics.mean_iou(share_of(total)))
+    return mean_iou(total)
 
 
 def pixels(record: Record) -> jax.Array:
@@ -205,7 +206,7 @@ def pixels(record: Record) -> jax.Array:
 
 def scores(confusions: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Mean IoU of each network, and what each gains over the one before it."""
-    iou = {name: float(metrics.mean_iou(share_of(c))) for name, c in confusions.items()}
+    iou = {name: mean_iou(c) for name, c in confusions.items()}
     accuracy = float(metrics.pixel_accuracy(share_of(confusions["FCN-8s"])))
     return {
         "mean_iou_32": iou["FCN-32s"],
@@ -215,6 +216,11 @@ def scores(confusions: Mapping[str, np.ndarray]) -> dict[str, float]:
         "gain_of_8": iou["FCN-8s"] - iou["FCN-16s"],
         "pixel_accuracy_8": accuracy,
     }
+
+
+def mean_iou(confusion: np.ndarray) -> float:
+    """Of the classes that are there."""
+    return float(metrics.mean_iou(share_of(confusion)))
 
 
 def share_of(confusion: np.ndarray) -> jax.Array:
@@ -238,10 +244,7 @@ def write_report(
         out / "report.html",
         title="FCN-32s, 16s and 8s",
         summary="Scores of coarse maps say what is there, those of finer maps where.",
-        numbers={
-            f"mean IoU of {name}": float(metrics.mean_iou(share_of(confusion)))
-            for name, confusion in confusions.items()
-        },
+        numbers={f"mean IoU of {name}": mean_iou(c) for name, c in confusions.items()},
         sections=[
             by_network(splits, networks),
             by_class(splits, confusions, coarse),
@@ -260,17 +263,14 @@ def by_network(splits: segmentation_data.Splits, networks: Mapping[str, Fcn]) ->
     """The course's figure: a scene, what the three networks predict, and the truth."""
     rows = []
     for record in splits.test[:6]:
-        image = pixels(record)
+        image = pixels(record)[None]
+        predicted = [np.asarray(labels(network, image)[0]) for network in networks.values()]
         rows.append(np.asarray(record.image))
-        for stride in STRIDES:
-            predicted = labels(networks[f"FCN-{stride}s"], image[None])[0]
-            rows.append(painted(np.asarray(predicted)))
-        rows.append(painted(np.asarray(record.mask)))
-    legend = ", ".join(splits.classes[1:])
+        rows += [painted(mask) for mask in (*predicted, np.asarray(record.mask))]
     return Section(
         "The three networks",
         "From left to right: a scene that was not trained on, FCN-32s, FCN-16s, FCN-8s, the truth. "
-        f"One color for each of {legend}.",
+        f"One color for each of {', '.join(splits.classes[1:])}.",
         figures=[Figure(report.grid(rows, columns=5), "Predictions and truth.")],
     )
 
@@ -292,7 +292,7 @@ def by_class(
         (name, *(float(values[i]) for values in columns.values()))
         for i, name in enumerate(splits.classes)
     ]
-    mean = ("mean", *(float(metrics.mean_iou(share_of(c))) for c in confusions.values()))
+    mean = ("mean", *map(mean_iou, confusions.values()))
     truth = ("mean of the coarsened truth", *coarse)
     text = "The last row is the truth, averaged over cells of 32, 16 and 8 pixels and interpolated."
     return Section("By class", text, table=Table(("IoU of", *columns), [*rows, mean, truth]))
