@@ -12,6 +12,7 @@ from lectures_jax import ops
 from lectures_jax.models.darknet_layers import Head
 from lectures_jax.nn import detection
 from lectures_jax.nn.detection import Detections
+from lectures_jax.ops.yolo import split_head
 from lectures_jax.typing import check_count, check_positive
 
 Suppression = Literal["hard", "soft", "diou", "darknet"]
@@ -96,10 +97,27 @@ def _find(
 def _decode(raw: Array, head: Head, stride: int) -> tuple[Array, Array]:
     """The boxes of a head, and their scores by class."""
     anchors = jnp.asarray(head.anchors, raw.dtype)
+    if head.new_coords:
+        return _decode_new_coords(raw, anchors, stride=stride, scale_xy=head.scale_x_y)
     decoded = ops.yolo_decode(raw, anchors, stride=stride, scale_xy=head.scale_x_y)
     normalize = jax.nn.softmax if head.softmax else jax.nn.sigmoid
     scores = jax.nn.sigmoid(decoded.objectness)[..., None] * normalize(decoded.classes)
     return decoded.boxes, scores
+
+
+def _decode_new_coords(
+    raw: Array, anchors: Array, *, stride: int, scale_xy: float
+) -> tuple[Array, Array]:
+    """The same of numbers that are in [0, 1] already: `size = (2 t)² · anchor`."""
+    slots = split_head(raw, num_anchors=len(anchors))
+    batch, rows, columns = slots.shape[:3]
+    corner = jnp.stack(jnp.meshgrid(jnp.arange(columns), jnp.arange(rows)), axis=-1)
+    inside = scale_xy * slots[..., :2] - (scale_xy - 1) / 2
+    center = (corner[None, :, :, None].astype(raw.dtype) + inside) * stride
+    half = 2 * slots[..., 2:4] ** 2 * anchors[None, None, None]
+    boxes = jnp.concatenate([center - half, center + half], axis=-1)
+    scores = slots[..., 4:5] * slots[..., 5:]
+    return boxes.reshape(batch, -1, 4), scores.reshape(batch, -1, scores.shape[-1])
 
 
 def _select(

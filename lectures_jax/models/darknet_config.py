@@ -10,6 +10,7 @@ from lectures_jax.models.darknet_layers import (
     Head,
     Layer,
     MaxPool,
+    Reorg,
     Route,
     Shortcut,
     Softmax,
@@ -154,6 +155,11 @@ def _shape(index: int, layer: Layer, inputs: Sequence[Shape]) -> Shape:
                 raise LayerError(index, "maps of one height and width", _shown(inputs))
         case Upsample(stride):
             return height * stride, width * stride, channels
+        case Reorg(stride):
+            if height % stride or width % stride or channels % stride**2:
+                expected = f"rows and columns in multiples of {stride}, channels of {stride**2}"
+                raise LayerError(index, expected, _shown(inputs))
+            return height // stride, width // stride, channels * stride**2
         case AvgPool():
             return 1, 1, channels
         case Softmax(groups):

@@ -67,7 +67,7 @@ def with_classes(model: DarknetNetwork, num_classes: int, *, rngs: nnx.Rngs) -> 
         if not isinstance(before, Convolutional):
             raise ValueError(f"layer {index} must follow a convolution, got {before}.")
         filters = len(head.anchors) * (5 + num_classes)
-        layers[index - 1] = dataclasses.replace(before, filters=filters)
+        layers[index - 1] = dataclasses.replace(before, filters=filters, activation="linear")
         layers[index] = Head(head.anchors, num_classes)
     if not model.config.heads:
         raise ValueError("config must have a head whose classes change, got a network without.")

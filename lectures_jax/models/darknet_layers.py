@@ -104,6 +104,20 @@ class Upsample:
 
 
 @dataclass(frozen=True)
+class Reorg:
+    """Blocks of cells that become channels, in the order that Darknet's arithmetic gives them.
+
+    It takes the map, channels first, for one of `stride²` times fewer channels and as many more
+    cells, and moves the blocks of that one into channels.
+
+    Attributes:
+        stride: rows and columns of a block.
+    """
+
+    stride: int = 1
+
+
+@dataclass(frozen=True)
 class AvgPool:
     """The mean of all cells, channel by channel."""
 
@@ -143,6 +157,8 @@ class Head:
         softmax: whether a box has one class, by softmax, as in YOLOv2.
         distance_power: exponent by which the distance of centers counts in Darknet's suppression;
             None: not at all.
+        new_coords: whether all numbers come from a sigmoid already, and a size is `(2 t)²` times
+            the anchor's, as in Scaled-YOLOv4.
     """
 
     anchors: tuple[tuple[float, float], ...]
@@ -150,6 +166,18 @@ class Head:
     scale_x_y: float = 1.0
     softmax: bool = False
     distance_power: float | None = None
+    new_coords: bool = False
 
 
-Layer = Convolutional | MaxPool | Route | Shortcut | Upsample | AvgPool | Softmax | Dropout | Head
+Layer = (
+    Convolutional
+    | MaxPool
+    | Route
+    | Shortcut
+    | Upsample
+    | Reorg
+    | AvgPool
+    | Softmax
+    | Dropout
+    | Head
+)

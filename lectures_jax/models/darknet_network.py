@@ -20,6 +20,7 @@ from lectures_jax.models.darknet_layers import (
     Head,
     Layer,
     MaxPool,
+    Reorg,
     Route,
     Shortcut,
     Softmax,
@@ -266,12 +267,22 @@ def _apply(layer: Layer, inputs: list[Array]) -> Array:
             return ACTIVATIONS[activation](x)
         case Upsample(stride, scale):
             return ops.upsample_nearest(x, factor=stride) * scale
+        case Reorg(stride):
+            return _reorg(x, stride)
         case AvgPool():
             return jnp.mean(x, axis=(1, 2), keepdims=True)
         case Softmax(groups, temperature):
             parts = x.reshape(*x.shape[:-1], groups, -1)
             return jax.nn.softmax(parts / temperature).reshape(x.shape)
     return x  # a head, whose numbers are decoded elsewhere
+
+
+def _reorg(x: Float[Array, "b h w c"], stride: int) -> Float[Array, "b _ _ _"]:
+    b, h, w, c = x.shape
+    s = stride
+    blocks = jnp.moveaxis(x, -1, 1).reshape(b, c // s**2, h, s, w, s)
+    planes = jnp.transpose(blocks, (0, 3, 5, 1, 2, 4)).reshape(b, c * s**2, h // s, w // s)
+    return jnp.moveaxis(planes, 1, -1)
 
 
 @partial(

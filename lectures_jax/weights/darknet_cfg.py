@@ -14,6 +14,7 @@ from lectures_jax.models.darknet_layers import (
     Head,
     Layer,
     MaxPool,
+    Reorg,
     Route,
     Shortcut,
     Softmax,
@@ -113,6 +114,10 @@ def _upsample(section: Section, index: int) -> Layer:
     return Upsample(section.whole("stride", 2, most=255), scale)
 
 
+def _reorg(section: Section, index: int) -> Layer:
+    return Reorg(section.whole("stride", 1, most=255))
+
+
 def _softmax(section: Section, index: int) -> Layer:
     temperature = section.real("temperature", 1.0, least=1e-6, most=1e6)
     return Softmax(section.whole("groups", 1), temperature)
@@ -125,7 +130,13 @@ def _dropout(section: Section, index: int) -> Layer:
 def _yolo(section: Section, index: int) -> Layer:
     scale = section.real("scale_x_y", 1.0, least=1.0, most=4.0)
     classes = section.whole("classes", 20)
-    return Head(_anchors(section), classes, scale, distance_power=_distance_power(section))
+    return Head(
+        _anchors(section),
+        classes,
+        scale,
+        distance_power=_distance_power(section),
+        new_coords=section.flag("new_coords"),
+    )
 
 
 def _distance_power(section: Section) -> float | None:
@@ -174,6 +185,7 @@ LAYERS: Mapping[str, Callable[[Section, int], Layer]] = {
     "route": _route,
     "shortcut": _shortcut,
     "upsample": _upsample,
+    "reorg": _reorg,
     "avgpool": lambda section, index: AvgPool(),
     "softmax": _softmax,
     "dropout": _dropout,

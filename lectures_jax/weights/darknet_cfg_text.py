@@ -11,6 +11,7 @@ from lectures_jax.models.darknet_layers import (
     Head,
     Layer,
     MaxPool,
+    Reorg,
     Route,
     Shortcut,
     Softmax,
@@ -58,6 +59,8 @@ def _section(layer: Layer, stride: int) -> tuple[str, dict[str, Any]]:
             return "shortcut", {"from": _listed(layers), "activation": activation}
         case Upsample(factor, scale):
             return "upsample", {"stride": factor} | ({} if scale == 1 else {"scale": scale})
+        case Reorg(side):
+            return "reorg", {"stride": side}
         case AvgPool():
             return "avgpool", {}
         case Softmax(groups, temperature):
@@ -97,6 +100,8 @@ def _head(layer: Head, stride: int) -> tuple[str, dict[str, Any]]:
     mask = {"mask": _listed(range(len(layer.anchors)))}
     if layer.scale_x_y != 1:
         values["scale_x_y"] = layer.scale_x_y
+    if layer.new_coords:
+        values["new_coords"] = 1
     if layer.distance_power is not None:
         values |= {"nms_kind": "diounms", "beta_nms": layer.distance_power}
     return "yolo", mask | values

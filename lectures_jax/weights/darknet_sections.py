@@ -29,7 +29,7 @@ TRAINING = {
 """Keys of layers that count in training alone, or that the caller decides, as suppression."""
 OFF = {
     *("binary", "xnor", "antialiasing", "flipped", "dot", "maxpool_depth", "spatial"),
-    *("new_coords", "weights_type", "weights_normalization", "dontload", "dontloadscales"),
+    *("weights_type", "weights_normalization", "dontload", "dontloadscales", "reverse"),
 }
 """Keys of what is not implemented: 0 or none."""
 ALIASES = {

@@ -16,6 +16,7 @@ from lectures_jax.models.darknet_layers import (
     Convolutional,
     Head,
     MaxPool,
+    Reorg,
     Route,
     Shortcut,
     Softmax,
@@ -114,6 +115,27 @@ def test_routes_and_sums_by_hand():
     joined = jnp.concatenate([doubled[..., 3:], doubled], axis=-1)
     np.testing.assert_allclose(maps["layer3"], 3 * joined, rtol=1e-6)
     np.testing.assert_allclose(maps["layer4"][:, 1::2, ::2], 1.5 * joined, rtol=1e-6)
+
+
+def test_blocks_become_channels_by_darknet_s_arithmetic():
+    """Its loop over channels k, rows j and columns i, on a map with the channels first."""
+    stride, (h, w, c) = 2, (4, 6, 8)
+    x = np.asarray(images((h, w, c)))
+    flat = np.moveaxis(x, -1, 1).reshape(2, -1)
+    expected = np.empty_like(flat)
+    planes = c // stride**2
+    for k in range(c):
+        for j in range(h):
+            for i in range(w):
+                row, column = divmod(k // planes, stride)
+                row, column = j * stride + row, i * stride + column
+                source = column + w * stride * (row + h * stride * (k % planes))
+                expected[:, i + w * (j + h * k)] = flat[:, source]
+    (got,) = network(Reorg(stride), size=(h, w, c))(jnp.asarray(x))
+    assert got.shape == (2, h // 2, w // 2, 4 * c)
+    np.testing.assert_array_equal(np.moveaxis(got, -1, 1).reshape(2, -1), expected)
+    with pytest.raises(LayerError, match="rows and columns in multiples of 2, channels of 4"):
+        network(Reorg(2), size=(4, 4, 3))
 
 
 def test_maps_of_different_depth_share_their_first_channels():
@@ -234,6 +256,16 @@ def test_a_head_with_softmax_gives_a_box_one_class():
     np.testing.assert_allclose(result.scores[0], [1, 0.75, 0], atol=1e-6)
     np.testing.assert_array_equal(result.labels[0], [0, 1, -1])
     np.testing.assert_allclose(result.boxes[0, 0], [8, 12, 24, 20], atol=1e-5)
+
+
+def test_new_coordinates_are_read_as_they_are():
+    """Center (2 · 0.75 − 0.5) · 32 = 32 and 16, size (2 · 0.5)² · 8 = 8 and (2 · 1)² · 2 = 8."""
+    head = Head(((8.0, 2.0),), 2, scale_x_y=2.0, new_coords=True)
+    raw = [jnp.array([0.75, 0.5, 0.5, 1, 0.8, 0.5, 1]).reshape(1, 1, 1, 7)]
+    result = detect(head, raw)
+    np.testing.assert_allclose(result.boxes[0, :2], [[28, 12, 32, 20]] * 2, atol=1e-5)
+    np.testing.assert_allclose(result.scores[0], [0.8, 0.4, 0], atol=1e-6)
+    np.testing.assert_array_equal(result.labels[0], [1, 0, -1])
 
 
 def test_darknet_s_suppression_spares_boxes_whose_centers_are_apart():

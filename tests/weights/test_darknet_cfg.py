@@ -3,7 +3,7 @@
 import pytest
 
 from lectures_jax import weights
-from lectures_jax.models.darknet_layers import Convolutional, Head, MaxPool, Route, Shortcut
+from lectures_jax.models.darknet_layers import Convolutional, Head, MaxPool, Reorg, Route, Shortcut
 from tests.models.test_darknet_network import DETECTOR
 
 NET = "[net]\nwidth=32\nheight=32\n"
@@ -38,6 +38,17 @@ def test_a_mask_chooses_anchors_and_suppression_its_power():
     assert config.layers[1] == Head(((8.0, 6.0),), 3, distance_power=0.6)
 
 
+def test_blocks_and_new_coordinates_are_read_and_written():
+    head = YOLO + "new_coords=1\nscale_x_y=2\n"
+    config = parse("[convolutional]\nfilters=14\nactivation=logistic\n" + head)
+    assert config.layers[1] == Head(((4.0, 4.0), (8.0, 6.0)), 2, 2.0, new_coords=True)
+    assert weights.parse_darknet_config(weights.darknet_config_text(config)) == config
+    config = parse("[convolutional]\nfilters=4\n[reorg]\nstride=2\n")
+    assert config.layers[1] == Reorg(2)
+    assert config.shapes()[1] == (16, 16, 16)
+    assert weights.parse_darknet_config(weights.darknet_config_text(config)) == config
+
+
 def test_a_written_configuration_reads_the_same():
     config = weights.parse_darknet_config(DETECTOR)
     assert weights.parse_darknet_config(weights.darknet_config_text(config)) == config
@@ -54,6 +65,8 @@ REFUSED = {
     CONV + "size=0\n": "size: expected a whole number from 1 to 255, got 0",
     CONV + "stride=1.5\n": "stride: expected a whole number",
     CONV + "activation=loggy\n": "activation: expected one of linear, .* got loggy",
+    CONV + "[reorg]\nstride=2\nreverse=1\n": "reverse: expected 0, since nothing else is",
+    CONV + "[reorg]\nstride=3\n": r"line 6: \[reorg\]: expected rows and columns in multiples of 3",
     CONV + "xnor=1\n": "xnor: expected 0, since nothing else is implemented, got 1",
     CONV + "size=64\n": r"line 4: \[convolutional\]: expected a window of at most 32 cells, got 64",
     CONV + "groups=2\n": "expected groups that divide 3 channels and 4 filters, got 2",
