@@ -70,6 +70,7 @@ def test_predictions_are_in_pixels_of_the_image_and_in_coco_format(detector, cap
     assert "1 images in" in printed
     assert "the network's share" in printed
     with Image.open("run/predictions/12.png") as drawn:
+        assert drawn.format == "PNG"
         assert drawn.size == (384, 192)
         assert drawn.getpixel((3 * 16, 3 * 40)) != (128, 128, 128)
     defaults = {"iou_threshold": 0.45, "suppression": "hard", "class_agnostic": True}

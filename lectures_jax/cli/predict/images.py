@@ -3,13 +3,15 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 
-class Inputs(NamedTuple):
+@dataclass(frozen=True)
+class Inputs:
     """The images to read.
 
     Attributes:
@@ -24,18 +26,22 @@ class Inputs(NamedTuple):
         """Returns the name of a file relative to the folder."""
         return file.relative_to(self.folder).as_posix()
 
-    def drawing(self, out: Path, file: Path) -> Path:
+    def drawing(self, out: Path, file: Path, *, suffix: str = ".png") -> Path:
         """Returns where the drawing of a file goes: two of one stem keep their suffix in it.
 
         Args:
             out: folder of the drawings.
             file: of the image.
+            suffix: of the drawing.
         """
-        stems = Counter(other.with_suffix("") for other in self.files)
         relative = file.relative_to(self.folder)
-        if stems[file.with_suffix("")] == 1:
+        if self._stems[file.with_suffix("")] == 1:
             relative = relative.with_suffix("")
-        return out / relative.with_name(f"{relative.name}.png")
+        return out / relative.with_name(f"{relative.name}{suffix}")
+
+    @cached_property
+    def _stems(self) -> Counter[Path]:
+        return Counter(file.with_suffix("") for file in self.files)
 
 
 def list_images(images: Path | None, out: Path, *, kind: str, recursive: bool = False) -> Inputs:
