@@ -141,9 +141,7 @@ def test_subfolders_are_read_on_demand_and_what_is_no_image_is_named(capsys):
         assert main([*ARGV, "--recursive", "--out", "images/out"]) == 0
         rows = json.loads(Path("images/out/predictions.json").read_text())
         assert [row["file_name"] for row in rows] == ["12.png", "sub/12.jpg", "sub/12.png"]
-    drawn = sorted(
-        p.relative_to("images/out").as_posix() for p in Path("images/out").rglob("*12*")
-    )
+    drawn = sorted(p.relative_to("images/out").as_posix() for p in Path("images/out").rglob("*12*"))
     assert drawn == ["12.png", "sub/12.jpg.jpg", "sub/12.png.png"]
 
 
