@@ -2,7 +2,7 @@
 
 Yolo-Fastest at 320×320 and YOLOv3-tiny at 416×416, of random parameters, in batches of 8. The
 images are JPEG files of 480×360 pixels that are made here; with all that is around the network:
-decoding, fitting, boxes, drawing, PNG, JSON.
+decoding, fitting, boxes, drawings as JPEG files, JSON.
 
     LECTURES_JAX_DATA=DATA python -m benchmarks.predict [--images 500] [--repeats 3]
 

@@ -122,7 +122,7 @@ TABLES = [
     Table(
         "predict",
         "`ljx predict`",
-        "JPEG files of 480×360 to boxes and PNG files, in batches of 8, against the network with "
+        "JPEG files of 480×360 to boxes and drawings, in batches of 8, against the network with "
         "its suppression alone on the decoded images. Both use all cores.",
         [
             CASE,

@@ -124,7 +124,9 @@ def read_mask_folders(
     if instances is None:
         instances = table is None and _hold_instances([mask.ids for mask in every])
         if instances:
-            remark = "by their numbers the masks hold ids of objects (--masks classes: of classes)."
+            remark = (
+                "the masks look like ids of objects (if not: --masks classes, instances=False)."
+            )
             logs[0].remark(f"{root}: {remark}", kind="remark: masks taken for those of objects")
     if instances:
         name = table.names[-1] if table is not None else "object"

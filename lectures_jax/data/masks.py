@@ -1,5 +1,6 @@
 """A mask file per image: the number of a class or of an instance at each pixel."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,18 +76,19 @@ def pair_files(
         masks: folder of the masks, PNG files.
         stems: names without suffix.
         source: file or folder that lists the names, for messages.
-        problems: receives a line for each name that is there twice or lacks a file.
+        problems: receives a line for each name that is there twice, lacks a file, or is listed and
+            that of several images.
     """
-    image_names: dict[str, str] = {}
+    image_names: dict[str, list[str]] = {}
     for path in list_files(images, SUFFIXES):
-        if path.stem in image_names and stems.count(path.stem) == 1:  # listed: which is meant?
-            names = f"{image_names[path.stem]}, {path.name}"
-            problems.add(images, "image", f"one file named {path.stem}", names)
-        image_names.setdefault(path.stem, path.name)
+        image_names.setdefault(path.stem, []).append(path.name)
     mask_names = {path.stem: path.name for path in list_files(masks, (".png",))}
-    pairs = {}
+    pairs, counts = {}, Counter(stems)
     for stem in deduplicate(stems, source, problems):
-        name = image_names.get(stem, f"{stem}.png")
+        name, *more = image_names.get(stem, [f"{stem}.png"])
+        if more and counts[stem] == 1:  # it is listed, and may mean either
+            problems.add(images, "image", f"one file named {stem}", ", ".join((name, *more)))
+            continue
         image = resolve_in_root(images, name, source, "image", problems)
         name = mask_names.get(stem, f"{stem}.png")
         mask = resolve_in_root(masks, name, source, "mask", problems)

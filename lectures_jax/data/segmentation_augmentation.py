@@ -5,6 +5,8 @@ which the image is read once, linearly, and the mask once, by the nearest pixel.
 an image is continued by its reflection.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
@@ -17,6 +19,7 @@ Positions = tuple[Float[Array, "h w"], Float[Array, "h w"]]
 
 
 READ_NEAREST = {"mask", "weights"}
+"""Entries of an example that are read at the nearest pixel, not interpolated."""
 
 
 def augment_segmentation(
@@ -45,8 +48,10 @@ def augment_segmentation(
         flip: probability of a left-right mirror image.
         flip_vertical: probability of a top-bottom mirror image.
         rotate90: probability of a rotation by 90° counter-clockwise. This and both flips at ½ give
-            all eight symmetries. The reflection fills what an image that is not square lacks then.
-        scale: smallest and largest factor, drawn log-uniformly.
+            all eight symmetries. An image that is not square keeps its size: its reflection fills
+            what the turn leaves empty.
+        scale: smallest and largest factor, drawn log-uniformly; Python numbers, as all that
+            follow.
         elastic: standard deviation of the displacements, in pixels; the source takes 10.
         elastic_points: rows and columns of the grid of displacements, between which they are
             interpolated by a cubic kernel.
@@ -73,8 +78,8 @@ def augment_segmentation(
     check_range(elastic=elastic, low=0)
     check_count(elastic_points=elastic_points)
     for name, (low, high) in {"scale": scale, "gamma": gamma}.items():
-        if not 0 < low <= high:
-            raise ValueError(f"{name} must be two positive numbers that rise, got {low}, {high}.")
+        if not 0 < low <= high < math.inf:
+            raise ValueError(f"{name} must be two numbers, 0 < low ≤ high, got {low}, {high}.")
     h, w = example["image"].shape[:2]
     for name in READ_NEAREST & set(example):
         if example[name].shape != (h, w):

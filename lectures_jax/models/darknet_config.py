@@ -83,6 +83,12 @@ class DarknetConfig:
                     raise LayerError(index, "layers that make maps", f"the head {source}")
                 image = (self.height, self.width, self.channels)
                 inputs.append(image if source == -1 else shapes[source])
+            if (
+                isinstance(layer, Head)
+                and layer.new_coords
+                and not _is_logistic(self.layers, index)
+            ):
+                raise LayerError(index, "a convolution of activation logistic before it", "another")
             shape = _shape(index, layer, inputs)
             if math.prod(shape) > MAX_CELLS:
                 raise LayerError(index, f"a map of at most {MAX_CELLS:,} numbers", _shown([shape]))
@@ -116,6 +122,12 @@ class DarknetConfig:
             index: (layer.size, layer.size, inputs[index] // layer.groups, layer.filters)
             for index, layer in self.convolutions.items()
         }
+
+
+def _is_logistic(layers: Sequence[Layer], index: int) -> bool:
+    """Whether the layer before is a convolution that ends in a sigmoid."""
+    before = layers[index - 1] if index else None
+    return isinstance(before, Convolutional) and before.activation == "logistic"
 
 
 def reads(layer: Layer, index: int) -> tuple[int, ...]:

@@ -49,8 +49,8 @@ def fold_batch_norm(model: DarknetNetwork) -> DarknetNetwork:
 def with_classes(model: DarknetNetwork, num_classes: int, *, rngs: nnx.Rngs) -> DarknetNetwork:
     """Returns a network for other classes: all layers but the last of each head keep their arrays.
 
-    The new heads are YOLOv3's, as the objective trains them: one logit per class, and centers
-    inside of their cells.
+    The new heads are YOLOv3's, as the objective trains them: linear, one logit per class, centers
+    inside of their cells, and no suppression of their own.
 
     Args:
         model: which stays as it is.

@@ -11,6 +11,7 @@ from lectures_jax.typing import Batch, Key, Metrics, check_range
 
 PixelLoss = Literal["cross_entropy", "focal"]
 OverlapLoss = Literal["dice", "jaccard"]
+"""Losses of a pixel, and of the overlap of a class's predicted and true pixels."""
 PIXELS = {"cross_entropy": losses.pixel_cross_entropy, "focal": losses.pixel_focal}
 OVERLAPS = {"dice": losses.multiclass_dice, "jaccard": losses.multiclass_jaccard}
 
@@ -26,7 +27,7 @@ def segmentation(
     overlap_weight: float = 0.0,
     ignore: int = 255,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Returns the mean over the images of a loss of their pixels, and of one of the classes' areas.
+    """Returns the mean over the images of a loss of their pixels, and of Dice or Jaccard losses.
 
     Args:
         model: `model(image, key=key)` gives one logit per pixel and class; the result may lack a
@@ -39,18 +40,19 @@ def segmentation(
             `losses.pixel_focal`.
         overlap_loss: "dice" or "jaccard", see `losses.multiclass_dice` and
             `losses.multiclass_jaccard`.
-        overlap_weight: of the loss of the areas; that of the pixels has 1.
+        overlap_weight: of the overlap loss; that of the pixels has 1.
         ignore: id of the pixels that do not count.
 
     Returns:
-        The loss, and `loss`, its two terms by their names, the loss of the areas before its weight,
-        and `confusion`, the pixels of an image by true and predicted class.
+        The loss, and `loss`, its two terms by their names, the overlap loss before its weight, and
+        `confusion`, the pixels of an image by true and predicted class.
 
     Raises:
         ValueError: if `overlap_weight` is negative, or a loss is none of those known.
 
     Source:
-        Ronneberger et al. (2015), eq. 1; Dice: Milletari et al. (2016), sec. 3.
+        Ronneberger et al. (2015), eq. 1; Dice: Milletari et al. (2016), sec. 3; focal loss: Lin et
+        al. (2017), eq. 5; Jaccard: Rahman & Wang (2016), eq. 3 to 5.
     """
     check_range(overlap_weight=overlap_weight, low=0)
     _check_known(pixel_loss, PixelLoss, "pixel_loss")

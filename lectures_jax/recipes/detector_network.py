@@ -85,12 +85,20 @@ def _read_darknet(path: Path, weights_path: Path | None) -> Network:
 
 
 def common_classes(earlier: Network, classes: Sequence[str]) -> list[str]:
-    """Returns the names of classes that a trained detector knows already.
+    """Returns the names of classes whose outputs of a trained detector can be trained further.
+
+    There are none where the numbers of its heads are read otherwise than YOLOv3's: by a softmax, or
+    as Scaled-YOLOv4's.
 
     Args:
         earlier: the trained detector.
         classes: names to look for.
     """
+    model = earlier.model
+    if isinstance(model, DarknetNetwork) and any(
+        head.softmax or head.new_coords for head in model.config.heads.values()
+    ):
+        return []
     return [name for name in classes if name in earlier.settings["classes"]]
 
 

@@ -16,6 +16,7 @@ from lectures_jax.recipes import segmentation_data
 from lectures_jax.recipes.segmentation_data import Splits
 from lectures_jax.recipes.settings import require
 
+STEP = 128  # of the sizes that the boundary F1 is compiled for, in pixels
 BOUNDARY_SHARE = 0.0075  # of the diagonal: Csurka et al. (2013), sec. 2.3
 
 _boundary_f1 = jax.jit(metrics.boundary_f1, static_argnames=("num_classes", "tolerance"))
@@ -78,14 +79,17 @@ def measure(segmented: Sequence[Segmented], splits: Splits) -> dict[str, float]:
 
 
 def boundary_f1(segmented: Sequence[Segmented], splits: Splits) -> float:
-    """Returns the mean over the classes of how well their boundaries are met, in [0, 1].
+    """Returns the mean boundary F1 of the classes that have a boundary in some image, in [0, 1].
 
-    Two pixels match within 0.75 % of the image's diagonal, at least one pixel. Of instances, the
-    classes are object and background. It is computed once per size of image.
+    Two pixels match within 0.75 % of the image's diagonal, rounded to whole pixels, at least one.
+    Of instances, the classes are object and background.
 
     Args:
         segmented: what is predicted for each image of the test split.
         splits: images with masks.
+
+    Returns:
+        The mean, or NaN where nothing has a boundary.
     """
     count = 2 if splits.instances else len(splits.classes)
     total = np.zeros((2, count))
@@ -94,10 +98,13 @@ def boundary_f1(segmented: Sequence[Segmented], splits: Splits) -> float:
         pair = [x.astype(np.int32) for x in (result.classes, true)]
         if splits.instances:
             pair = [np.where(x < IGNORE, np.minimum(x, 1), x) for x in pair]
-        tolerance = max(BOUNDARY_SHARE * math.hypot(*true.shape), 1.0)
-        total += np.stack(_boundary_f1(*pair, num_classes=count, tolerance=round(tolerance, 2)))
+        tolerance = float(max(round(BOUNDARY_SHARE * math.hypot(*true.shape)), 1))
+        # Pixels that do not count fill images up to few sizes, each of which is a compilation.
+        around = [(0, -n % STEP) for n in true.shape]
+        padded = (np.pad(x, around, constant_values=IGNORE) for x in pair)
+        total += np.stack(_boundary_f1(*padded, num_classes=count, tolerance=tolerance))
     counted = total[1] > 0
-    return float(np.mean(total[0][counted] / total[1][counted])) if counted.any() else 0.0
+    return float(np.mean(total[0][counted] / total[1][counted])) if counted.any() else math.nan
 
 
 def _precision(result: Segmented, record: Record) -> np.ndarray:

@@ -61,9 +61,9 @@ class Settings:
     pixel_loss: PixelLoss = "cross_entropy"
     """of each pixel; the focal loss counts easy pixels less"""
     overlap_loss: OverlapLoss = "dice"
-    """of the areas of the classes"""
+    """of each class's predicted and true pixels"""
     overlap_weight: float = 1.0
-    """of the loss of the areas beside that of the pixels"""
+    """of the overlap loss beside that of the pixels"""
     border_weight: float = 10.0
     """of pixels between instances that touch, beside 1 (see data.border_weights); as published"""
     channels: tuple[int, ...] | None = None

@@ -12,9 +12,11 @@ from PIL import Image
 
 from lectures_jax import weights
 from lectures_jax.cli import main
+from lectures_jax.cli.predict import detector as predicted
 from lectures_jax.cli.predict.threads import in_threads
 from lectures_jax.cli.predict.video import frames_of, is_video
 from lectures_jax.nn.detection import Detections
+from lectures_jax.weights.detector import Objects
 
 
 class Detector:
@@ -127,6 +129,30 @@ def test_frames_of_an_animated_image_are_named_by_number(detector, suffix):
     assert detector.shapes == {(2, 64, 64, 3), (3, 64, 64, 3)}  # no larger than the video
 
 
+def test_folders_with_images_of_the_user_are_not_written_to(detector, error_line):
+    Path("images/new").mkdir()
+    Image.new("RGB", (64, 64)).save("images/new/1.png")
+    for path, out in (
+        ("images/new", "images"),
+        ("images", "images/new"),
+        ("images/new/1.png", "."),
+    ):
+        assert main(["predict", "run", path, "--out", out]) == 2
+        assert "--out: expected" in error_line()
+    Path("images/clip.mp4").touch()
+    assert main(["predict", "run", "images/clip.mp4", "--out", "images"]) == 2
+    assert "--out: expected another folder than one of the images" in error_line()
+
+
+def test_drawings_are_no_larger_than_a_jpeg_file_can_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(predicted, "LONGEST", 300)
+    nothing = Objects(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int32), [])
+    for rows, suffix, drawn_rows in ((100, ".jpg", 300), (301, ".png", 301)):
+        predicted._draw(tmp_path / "a.jpg", np.zeros((rows, 8, 3), np.uint8), nothing, ["cat"])
+        with Image.open(tmp_path / f"a{suffix}") as drawn:
+            assert drawn.size[1] == drawn_rows
+
+
 def test_a_video_that_ends_in_the_middle_gives_its_frames_and_a_line(detector, error_line):
     noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
     first, *rest = map(Image.fromarray, noise)
@@ -138,10 +164,13 @@ def test_a_video_that_ends_in_the_middle_gives_its_frames_and_a_line(detector, e
     assert [row["image_id"] for row in results()] == [1, 2]
 
 
-def test_other_videos_need_pyav(detector, error_line, monkeypatch):
+def test_other_videos_need_pyav_and_what_was_written_stays(detector, error_line, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     Path("images/clip.mp4").write_bytes(b"what")
+    Path("run/predictions").mkdir()
+    Path("run/predictions/predictions.json").write_text("[1]")
     assert main(["predict", "run", "images/clip.mp4"]) == 2
+    assert results() == [1]
     assert "expected PyAV for this video: pip install 'lectures_jax[video]'" in error_line()
 
 

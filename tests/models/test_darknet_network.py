@@ -212,6 +212,14 @@ def test_other_classes_keep_all_layers_but_the_last_of_each_head(detector):
     np.testing.assert_array_equal(bias[:, 4], -5)
 
 
+def test_a_head_of_new_coordinates_becomes_a_plain_one():
+    """Its convolution ends in a sigmoid, of which YOLOv3's loss would take another one."""
+    layers = Convolutional(14), Head(ANCHORS, 2, scale_x_y=2.0, new_coords=True)
+    new = with_classes(network(*layers, size=(8, 8, 3)), 3, rngs=nnx.Rngs(0))
+    assert new.config.layers[0] == Convolutional(16, activation="linear")
+    assert new.config.layers[1] == Head(ANCHORS, 3)
+
+
 def test_a_network_trains_with_the_objective_of_yolo(detector):
     """The gradient reaches the first kernel, and the moving averages move."""
     model = nnx.view(detector, deterministic=False, use_running_average=False)

@@ -115,7 +115,25 @@ def test_boundaries_that_are_met_or_missed(splits):
     assert segmentation_scores.boundary_f1(shifted, splits) > 0.9  # within the tolerance of a pixel
     objects = of_objects()
     classes = segmentation_data.class_mask(objects.test[0], instances=True)
-    assert segmentation_scores.boundary_f1([Segmented(classes)], objects) == 1
+    inside = [Segmented(np.minimum(classes, 1))]  # a border belongs to its object
+    assert segmentation_scores.boundary_f1(inside, objects) == 1
+    record = objects.test[0]
+    flat = replace(record, mask=np.zeros_like(record.mask))
+    empty = objects._replace(test=replace(objects.test, records=(flat,)))
+    assert np.isnan(segmentation_scores.boundary_f1([Segmented(0 * classes)], empty))
+
+
+def test_boundaries_by_hand():
+    """The object begins in column 3: one column more is within the tolerance, three are not."""
+    true = np.zeros((8, 12), np.uint8)
+    true[:, 3:] = 1
+    record = Record("a", np.zeros((8, 12, 3), np.uint8), mask=true)
+    dataset = Dataset((record,), ("background", "object"))
+    splits = Splits(dataset, dataset, ("background", "object"))
+    for first, expected in ((3, 1.0), (4, 1.0), (6, 0.0)):
+        predicted = np.zeros((8, 12), np.uint8)
+        predicted[:, first:] = 1
+        assert segmentation_scores.boundary_f1([Segmented(predicted)], splits) == expected
 
 
 @pytest.mark.parametrize(

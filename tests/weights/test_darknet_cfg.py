@@ -65,6 +65,10 @@ REFUSED = {
     CONV + "size=0\n": "size: expected a whole number from 1 to 255, got 0",
     CONV + "stride=1.5\n": "stride: expected a whole number",
     CONV + "activation=loggy\n": "activation: expected one of linear, .* got loggy",
+    "[convolutional]\nfilters=14\nactivation=linear\n"
+    + YOLO
+    + "new_coords=1\n": "line 7: .*yolo.*: "
+    "expected a convolution of activation logistic before it, got another",
     CONV + "[reorg]\nstride=2\nreverse=1\n": "reverse: expected 0, since nothing else is",
     CONV + "[reorg]\nstride=3\n": r"line 6: \[reorg\]: expected rows and columns in multiples of 3",
     CONV + "xnor=1\n": "xnor: expected 0, since nothing else is implemented, got 1",

@@ -45,6 +45,8 @@ def predict(
 
     saved = weights.load_model(file)
     out = out or run_dir / "predictions"
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out: expected a folder, got the file {out}.")
     if saved.kind in GENERATIVE:
         if images is not None:
             raise ValueError(f"IMAGES: expected none for a {saved.kind}, got {images}.")
@@ -123,11 +125,14 @@ def predict_darknet(
     if len(classes) != count:
         expected = f"{count} names, one for each class of {cfg}"
         raise ValueError(f"{names}: expected {expected}, got {len(classes)}.")
+    out = out or Path("predictions")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out: expected a folder, got the file {out}.")
     model = weights.load_darknet(cfg, numbers, fold=True)
     fit = darknet_letterbox if letterbox or config.letterbox else darknet_stretch
     detector = weights.Detector(model, classes, (config.height, config.width), fit)
     used = {"suppression": "darknet", "class_agnostic": False} | options
-    return detect(detector, images, out or Path("predictions"), Options(**used))
+    return detect(detector, images, out, Options(**used))
 
 
 def predict_by(arguments: argparse.Namespace) -> int:
@@ -140,11 +145,8 @@ def predict_by(arguments: argparse.Namespace) -> int:
         The exit code.
 
     Raises:
-        ValueError: as `predict` and `predict_darknet`, and if a path is missing, one too many, or
-            a file in place of a folder.
+        ValueError: as `predict` and `predict_darknet`, and if a path is missing or one too many.
     """
-    if arguments.out is not None and arguments.out.is_file():
-        raise ValueError(f"--out: expected a folder, got the file {arguments.out}.")
     options = {
         "out": arguments.out,
         "score": arguments.score,

@@ -53,6 +53,8 @@ def classify(saved: SavedModel, inputs: Inputs, out: Path) -> int:
         )
         shown = (f"{classes[label]} {probabilities[label]:.3f}" for label in best)
         print(f"{inputs.name(file)}: {', '.join(shown)}")
+    if not results:
+        return 2
     write_json(out / "predictions.json", results, indent=None)
     _write_csv(out / "predictions.csv", results)
     print(f"{len(results)} images: {out / 'predictions.csv'}")

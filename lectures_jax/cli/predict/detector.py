@@ -17,7 +17,7 @@ from PIL import Image
 
 from lectures_jax import report
 from lectures_jax.cli.predict.ids import Ids, number
-from lectures_jax.cli.predict.images import Inputs, list_images
+from lectures_jax.cli.predict.images import Inputs, check_out, list_images
 from lectures_jax.cli.predict.threads import in_threads
 from lectures_jax.cli.predict.video import ANIMATED, frames_of, is_video
 from lectures_jax.data.images import THREADS, decode_image
@@ -27,6 +27,7 @@ from lectures_jax.runtime import atomic_write, write_json
 from lectures_jax.weights.detector import Detector, Objects
 
 JPEG = (".jpg", ".jpeg")
+LONGEST = 65_000  # rows or columns of a JPEG file, and of a drawing that is enlarged
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,11 @@ def detect(detector: Detector, images: Path | None, out: Path, options: Options)
         options: of suppression, batches and drawings.
 
     Returns:
-        The exit code: 0, or 2 if an image could not be read.
+        The exit code: 0, or 2 if an image could not be read; if none could, nothing is written.
 
     Raises:
-        ValueError: if there are no images, or an image or a class is not in the annotation file.
+        ValueError: if there are no images, they could be overwritten in `out`, or an image or a
+            class is not in the annotation file.
     """
     inputs, ids = _inputs(images, out, detector.classes, options)
     first = list(itertools.islice(inputs, options.batch_size))
@@ -149,6 +151,7 @@ def _inputs(
     if images is not None and images.is_file() and is_video(images):
         if options.annotations is not None:
             raise ValueError(f"--annotations: expected images, got a video: {images}.")
+        check_out(out, images.parent, [images])
         return _frames(images, out), number([], classes, None)
     files = list_images(images, out, kind="detector", recursive=options.recursive)
     ids = number([files.name(file) for file in files.files], classes, options.annotations)
@@ -255,11 +258,13 @@ def _batched(items: Iterator[Prepared], size: int) -> Iterator[list[Prepared]]:
 
 def _draw(path: Path, image: np.ndarray, objects: Objects, classes: Sequence[str]) -> None:
     # Small images are drawn larger, up to 4 times, so that labels have room.
-    scale = min(4, max(1, 400 // image.shape[1]))
+    scale = min(4, max(1, 400 // image.shape[1]), max(1, LONGEST // max(image.shape[:2])))
     drawn = report.draw_boxes(
         image, objects.boxes, objects.labels, objects.scores, classes=classes, scale=scale
     )
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".jpg" and max(drawn.shape[:2]) > LONGEST:
+        path = path.with_suffix(".png")
     if path.suffix == ".jpg":  # a tenth of the time of a PNG file
         options: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}
     else:  # Only runs of bytes are looked for: a third of the time, and files no larger.

@@ -35,7 +35,7 @@ class Inputs:
             suffix: of the drawing.
         """
         relative = file.relative_to(self.folder)
-        if self._stems[file.with_suffix("")] == 1:
+        if self._stems[file.with_suffix("")] == 1 and not relative.with_suffix("").suffix:
             relative = relative.with_suffix("")
         return out / relative.with_name(f"{relative.name}{suffix}")
 
@@ -54,7 +54,7 @@ def list_images(images: Path | None, out: Path, *, kind: str, recursive: bool = 
         recursive: whether images below the folder's subfolders are read, too; not those in `out`.
 
     Raises:
-        ValueError: if there is no image, or `out` is the images' own folder.
+        ValueError: if there is no image, or images could be overwritten in `out`.
     """
     from lectures_jax.data.files import is_litter
     from lectures_jax.data.images import SUFFIXES
@@ -79,9 +79,30 @@ def list_images(images: Path | None, out: Path, *, kind: str, recursive: bool = 
         raise ValueError(f"IMAGES: expected an image or a folder, got {images}.")
     if not files:
         raise ValueError(f"IMAGES: expected images ({' '.join(SUFFIXES)}) in {images}, got none.")
-    if out.resolve() == folder.resolve():
-        raise ValueError(f"--out: expected another folder than that of the images, got {out}.")
+    check_out(out, folder, files)
     return Inputs(folder, files)
+
+
+def check_out(out: Path, folder: Path, files: Sequence[Path]) -> None:
+    """Refuses a folder for results in which images of the user could be overwritten.
+
+    Args:
+        out: folder that will be written to.
+        folder: of the images or of the video.
+        files: that are read.
+
+    Raises:
+        ValueError: if `out` holds the images, or is one of their folders with other images.
+    """
+    from lectures_jax.data.images import SUFFIXES
+
+    target = out.resolve()
+    if any(target in file.resolve().parents for file in files):
+        raise ValueError(f"--out: expected another folder than one of the images, got {out}.")
+    if folder.resolve() in target.parents and not (out / "predictions.json").exists():
+        there = [p.name for p in out.rglob("*") if p.suffix.lower() in SUFFIXES]
+        if there:
+            raise ValueError(f"--out: expected a folder without images, got {out} with {there[0]}.")
 
 
 def _name_skipped(names: Sequence[str]) -> None:

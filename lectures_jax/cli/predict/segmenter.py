@@ -14,6 +14,7 @@ from lectures_jax.recipes.segmentation_scores import Segmented
 from lectures_jax.runtime import atomic_write, write_json
 from lectures_jax.weights import SavedModel
 
+MOST = 2**16 - 1  # objects of an image whose ids 16 bits hold
 SIDE = 400  # pixels up to which a small image is enlarged to be drawn
 
 
@@ -31,7 +32,10 @@ def segment(saved: SavedModel, inputs: Inputs, out: Path, *, draw: bool = True) 
         draw: whether the masks are drawn over the images.
 
     Returns:
-        The exit code: 0, or 2 if an image could not be read.
+        The exit code: 0, or 2 if an image could not be read; if none could, nothing is written.
+
+    Raises:
+        ValueError: if an image has more objects than 16 bits count.
     """
     classes, instances = saved.settings["classes"], saved.settings.get("instances", False)
     colors = report.mask_colors(len(classes))
@@ -41,6 +45,8 @@ def segment(saved: SavedModel, inputs: Inputs, out: Path, *, draw: bool = True) 
         result = segmenter.predict(saved.model, image, instances=instances)
         _write(inputs.drawing(out / "masks", file), _with_palette(result.classes, colors))
         if result.instances is not None:
+            if (count := int(result.instances.max())) > MOST:
+                raise ValueError(f"{file}: objects: expected at most {MOST:,}, got {count:,}.")
             ids = Image.fromarray(result.instances.astype(np.uint16))
             _write(inputs.drawing(out / "instances", file), ids)
         if draw:
@@ -52,13 +58,15 @@ def segment(saved: SavedModel, inputs: Inputs, out: Path, *, draw: bool = True) 
             row["objects"] = int(result.instances.max())
         results.append(row)
         print(f"{inputs.name(file)}: {_described(row, classes[0])}")
+    if not results:
+        return 2
     legend = [
         {"id": i, "name": name, "color": colors[i].tolist()} for i, name in enumerate(classes)
     ]
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "classes.json", legend)
     write_json(out / "predictions.json", results, indent=None)
-    if draw and results:
+    if draw:
         _write(out / "legend.png", Image.fromarray(report.mask_legend(classes)))
     print(f"{len(results)} images: {out}")
     return 2 if reader.failed else 0
