@@ -90,7 +90,8 @@ def run(config: Config, out: Path) -> dict[str, float]:
         model, histories[name] = fit(key, model, splits, config, steps, rate, folder)
         networks[name] = model
     settings = {"network": "fcn", "classes": list(splits.classes), "image_size": 2 * [config.size]}
-    settings |= {"size": asdict(size), "stride": 8, "join": config.join, "inputs": 3, "dropout": 0}
+    settings |= {"size": asdict(size), "stride": 8, "join": config.join}
+    settings |= {"inputs": 3, "dropout": 0.0}
     weights.save_model(out / "model.safetensors", model, kind="segmenter", settings=settings)
     confusions = {name: confusion(network, splits) for name, network in networks.items()}
     coarse = {stride: coarsened(splits, stride) for stride in STRIDES}
