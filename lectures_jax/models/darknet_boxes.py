@@ -84,7 +84,7 @@ def _find(
     decoded = [_decode(*each) for each in zip(raw, heads, strides, strict=True)]
     boxes, scores = (jnp.concatenate(x, axis=1) for x in zip(*decoded, strict=True))
     clip = partial(ops.clip_boxes, height=image_size[0], width=image_size[1])
-    power = heads[0].distance_power
+    power = heads[-1].distance_power  # the last one counts, as in Darknet's `test_detector`
     if suppression != "darknet" or power is None:
         suppression = "hard" if suppression == "darknet" else suppression
         return detection.suppress(

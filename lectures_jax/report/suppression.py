@@ -43,7 +43,7 @@ def suppression_rounds(
     for i, (best, gone) in enumerate(rounds):
         waiting = waiting[~np.isin(waiting, [best, *gone])]
         if i in drawn:
-            caption = f"Round {i + 1}: the best box left stays, {len(gone)} that overlap it go."
+            caption = f"Round {i + 1}: the best box left stays; {len(gone)} suppressed by it."
             groups = (
                 BoxGroup(boxes[waiting], WAITING, 1, opacity=0.6),
                 BoxGroup(boxes[kept], KEPT, 1),
