@@ -100,6 +100,6 @@ def test_suppression_is_drawn_by_rounds():
     # The third box goes in the first round, and so does not suppress the fourth.
     assert [figure.caption for figure in section.figures] == [
         "4 boxes before suppression.",
-        "Round 1: the best box left stays, 1 that overlap it go.",
+        "Round 1: the best box left stays; 1 suppressed by it.",
         "After 3 rounds: 3 boxes.",
     ]
