@@ -39,7 +39,7 @@ UNITS: dict[Size, float | None] = {
     "pixels": 1.0,
 }
 RATES = {"Adam": 3e-3, "SGD": 1e-3}  # the recipe's, and that of Darknet's configuration
-TINY = {"scenes": 2, "evaluated": 2, "steps": 2, "batch_size": 2, "sizes": ("pixels",)}
+TINY = {"scenes": 2, "evaluated": 2, "steps": 2, "batch_size": 2, "sizes": ("logarithm", "pixels")}
 EXPECTED = {"Adam_logarithm_mAP50": (0.35, None), "Adam_pixels_mAP50": (None, 0.25)}
 
 
