@@ -41,6 +41,14 @@ def conditions(name: str, what: str = "times") -> list[Column]:
 CASE = Column("case", "text", "case", "What is computed.")
 OURS = Column("lectures_jax", "time", "lectures_jax", "Median time of this library.")
 OVER_PEER = Column("ratio", "number", "ratio", "Time of lectures_jax over the fastest peer's.")
+
+
+def against(title: str, name: str, meaning: str) -> list[Column]:
+    """The columns of a comparison with one peer."""
+    peer = Column(title, "time", name, meaning)
+    return [CASE, OURS, peer, OVER_PEER, *conditions("lectures_jax")]
+
+
 TORCH = [
     Column("PyTorch", "time", "torch", "Median time of PyTorch in its default layout."),
     Column("channels_last", "time", "torch channels_last", "PyTorch with this memory layout."),
@@ -87,37 +95,19 @@ TABLES = [
         "RoI align",
         "7×7 bins of 512 boxes of 16 to 400 pixels, maps of 256 channels of an image of 800×1088 "
         "pixels: the value and the gradient by the maps.",
-        [
-            CASE,
-            OURS,
-            Column("torchvision", "time", "torchvision", "Its compiled operator."),
-            OVER_PEER,
-            *conditions("lectures_jax"),
-        ],
+        against("torchvision", "torchvision", "Its compiled operator."),
     ),
     Table(
         "selective_search",
         "Selective search",
         "From an image to the set of boxes; OpenCV is its contributed module.",
-        [
-            CASE,
-            OURS,
-            Column("OpenCV", "time", "OpenCV", "Median time of OpenCV."),
-            OVER_PEER,
-            *conditions("lectures_jax"),
-        ],
+        against("OpenCV", "OpenCV", "Median time of OpenCV."),
     ),
     Table(
         "darknet",
         "A detector of Darknet's files",
         "Yolo-Fastest on images of 320×320, to its raw heads; OpenCV is its DNN module.",
-        [
-            CASE,
-            OURS,
-            Column("OpenCV", "time", "opencv", "Median time of OpenCV."),
-            OVER_PEER,
-            *conditions("lectures_jax"),
-        ],
+        against("OpenCV", "opencv", "Median time of OpenCV."),
     ),
     Table(
         "predict",
@@ -255,13 +245,7 @@ TABLES = [
         "stylize",
         "An image repainted by a network",
         "The image transformation network on 720×720 pixels, with the parameters of one in both.",
-        [
-            CASE,
-            OURS,
-            Column("onnxruntime", "time", "onnxruntime", "Median time of onnxruntime."),
-            OVER_PEER,
-            *conditions("lectures_jax"),
-        ],
+        against("onnxruntime", "onnxruntime", "Median time of onnxruntime."),
     ),
     Table(
         "convolution",

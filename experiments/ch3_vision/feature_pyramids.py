@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from lectures_jax import data, report, runtime
+from lectures_jax import data, metrics, report, runtime
 from lectures_jax.data.records import Dataset
 from lectures_jax.models.pyramid import SIZES, Form, Pyramid, PyramidSize
 from lectures_jax.models.yolo import SMALL, YoloSize
@@ -31,7 +31,7 @@ from lectures_jax.typing import check_count
 
 SIDE = 96  # rows and columns of a scene
 DIGITS = (8.0, 80.0)  # least and largest height of a digit, in pixels
-ENLARGED = 8 / 3  # boxes in COCO's areas: small up to 12², medium up to 36² pixels
+SIDES = (12, 36)  # of squares as large as the largest small and the largest medium digit
 ANCHORS = [[(1, 1)] * 3] * 3  # of any shapes, where only the number counts
 GROUPS = ("all", "small", "medium", "large")
 SETTINGS = detector.with_defaults(detector.Settings(steps=1000, image_size=(SIDE, SIDE)), "digits")
@@ -181,8 +181,10 @@ def size_of(config: Config, form: Form) -> PyramidSize:
 
 def by_size(detected: detector.Detected) -> Float[np.ndarray, "2 4"]:
     """AP50 and AP from 50 to 95 of all, small, medium and large digits; 0 where there are none."""
-    boxes, truth = (np.float32(ENLARGED) * x for x in (detected.boxes, detected.true_boxes))
-    result = detector.coco(detected._replace(boxes=boxes, true_boxes=truth), num_classes=1)
+    small, medium = (float(side**2) for side in SIDES)
+    result = metrics.coco_map(
+        *detected[:-1], num_classes=1, crowd=detected.crowd, size_limits=(small, medium)
+    )
     precision = np.asarray(result.precision)[..., -1]  # IoU, recall, class, area
     rows = []
     for some in (precision[:1], precision):
@@ -229,11 +231,10 @@ def by_size_section(measured: dict[Form, Measured], path: Path) -> Section:
     compared = {form: result.scores[:, 1] for form, result in measured.items()}
     last = next(reversed(compared))
     compared = compared if len(compared) > 1 else {}
-    small, medium = (round(32 * x / ENLARGED) for x in (1, 3))
     return Section(
         "By size",
-        f"Small digits have an area of up to {small}² pixels, medium ones up to {medium}²: COCO's "
-        f"limits in scenes of a canvas that is {ENLARGED:.1f} times as large. "
+        f"Small digits have an area of up to {SIDES[0]}² pixels, medium ones up to {SIDES[1]}²: "
+        f"COCO's limits for images {32 / SIDES[0]:.1f} times as large. "
         + (f"Small digits: {report.best_by_seeds(compared, than=last)}" if compared else ""),
         figures=[Figure(path, "A dot for each seed, and a line at their mean.")],
         table=Table(("form", *(f"AP50, {group}" for group in GROUPS), "AP50-95, all"), rows),

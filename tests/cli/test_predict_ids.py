@@ -11,6 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from lectures_jax import weights
 from lectures_jax.cli import main
+from lectures_jax.cli.predict.images import Inputs
 from tests.cli.test_predict_detector import Detector
 
 ARGV = ["predict", "run", "images", "--score", "0.25"]
@@ -148,3 +149,11 @@ def test_subfolders_are_read_on_demand_and_what_is_no_image_is_named(capsys):
 def test_drawings_may_be_left_out():
     assert main([*ARGV, "--no-draw"]) == 0
     assert [path.name for path in Path("run/predictions").iterdir()] == ["predictions.json"]
+
+
+def test_drawings_keep_their_names_and_none_is_another_s():
+    folder = Path("images")
+    names = ("photo.v2.png", "a.jpg", "a.png", "a.jpg.jpeg", "b.png")
+    inputs = Inputs(folder, [folder / name for name in names])
+    drawn = [inputs.drawing(Path("out"), file, suffix=".jpg").name for file in inputs.files]
+    assert drawn == ["photo.v2.jpg", "a.jpg.jpg", "a.png.jpg", "a.jpg.jpeg.jpg", "b.jpg"]

@@ -44,9 +44,7 @@ def predict(
     from lectures_jax import weights
 
     saved = weights.load_model(file)
-    out = out or run_dir / "predictions"
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out: expected a folder, got the file {out}.")
+    out = _folder(out or run_dir / "predictions")
     if saved.kind in GENERATIVE:
         if images is not None:
             raise ValueError(f"IMAGES: expected none for a {saved.kind}, got {images}.")
@@ -125,14 +123,19 @@ def predict_darknet(
     if len(classes) != count:
         expected = f"{count} names, one for each class of {cfg}"
         raise ValueError(f"{names}: expected {expected}, got {len(classes)}.")
-    out = out or Path("predictions")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out: expected a folder, got the file {out}.")
+    out = _folder(out or Path("predictions"))
     model = weights.load_darknet(cfg, numbers, fold=True)
     fit = darknet_letterbox if letterbox or config.letterbox else darknet_stretch
     detector = weights.Detector(model, classes, (config.height, config.width), fit)
     used = {"suppression": "darknet", "class_agnostic": False} | options
     return detect(detector, images, out, Options(**used))
+
+
+def _folder(out: Path) -> Path:
+    """The folder for results, which may not exist yet; refuses a file."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out: expected a folder, got the file {out}.")
+    return out
 
 
 def predict_by(arguments: argparse.Namespace) -> int:

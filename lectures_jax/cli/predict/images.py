@@ -27,7 +27,9 @@ class Inputs:
         return file.relative_to(self.folder).as_posix()
 
     def drawing(self, out: Path, file: Path, *, suffix: str = ".png") -> Path:
-        """Returns where the drawing of a file goes: two of one stem keep their suffix in it.
+        """Returns where the drawing of a file goes: its name with another suffix.
+
+        The file's own suffix stays before that one where the name would be another file's, too.
 
         Args:
             out: folder of the drawings.
@@ -35,13 +37,14 @@ class Inputs:
             suffix: of the drawing.
         """
         relative = file.relative_to(self.folder)
-        if self._stems[file.with_suffix("")] == 1 and not relative.with_suffix("").suffix:
+        if self._names[file.with_suffix("")] == 1:
             relative = relative.with_suffix("")
         return out / relative.with_name(f"{relative.name}{suffix}")
 
     @cached_property
-    def _stems(self) -> Counter[Path]:
-        return Counter(file.with_suffix("") for file in self.files)
+    def _names(self) -> Counter[Path]:
+        """How many files have this name, with or without their suffix."""
+        return Counter([*self.files, *(file.with_suffix("") for file in self.files)])
 
 
 def list_images(images: Path | None, out: Path, *, kind: str, recursive: bool = False) -> Inputs:
