@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from lectures_jax import __version__
 from lectures_jax.cli.failure import tell
-from lectures_jax.cli.predict.arguments import add_predict
+from lectures_jax.cli.predict.arguments import add_predict, positive
 from lectures_jax.recipes.cache import cache_folder
 
 EPILOG = """\
@@ -63,6 +63,15 @@ def _run(arguments: argparse.Namespace) -> int:
             from lectures_jax.cli.listing import list_experiments
 
             return list_experiments()
+        case "course":
+            from lectures_jax.cli.course import course
+
+            return course(
+                quick=arguments.quick,
+                out=arguments.out,
+                workers=arguments.workers,
+                fresh=arguments.fresh,
+            )
         case "count":
             from lectures_jax.cli.count import count
 
@@ -110,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         help="run an experiment, or resume it",
         description="Runs an experiment; the same command again resumes it. "
         "`ljx run EXPERIMENT --help` shows the fields that it has.",
-        usage="ljx run EXPERIMENT [--field value ...] [--out DIR] [--fresh]",
+        usage="ljx run EXPERIMENT [--field value ...] [--out DIR] [--fresh] [--quick]",
     )
     run.add_argument(
         "experiment",
@@ -120,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("options", metavar="[--field value ...]", nargs=argparse.REMAINDER)
 
     commands.add_parser("list", help="the course's experiments with section, time and score")
+    _add_course(commands)
     commands.add_parser("doctor", help="devices, versions, settings, and what is wrong with them")
 
     count = commands.add_parser("count", help="what each layer of a network costs, and sees")
@@ -132,6 +142,28 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     add_predict(commands)
     return parser
+
+
+def _add_course(commands: Any) -> None:
+    course = commands.add_parser(
+        "course",
+        help="run every experiment, and write one page with what each measured",
+        description="Runs every experiment by default, several side by side, and writes index.html "
+        "with each row of the course's table, its number and its picture. The same command again "
+        "goes on where it stopped.",
+    )
+    course.add_argument(
+        "--quick",
+        action="store_true",
+        help="those that take longer than 20 s at the smallest sizes: do they run?",
+    )
+    course.add_argument(
+        "--out", metavar="DIR", type=Path, help="folder of all runs (default: runs/course)"
+    )
+    course.add_argument(
+        "--workers", metavar="N", type=positive, help="how many at a time (default: 2)"
+    )
+    course.add_argument("--fresh", action="store_true", help="run everything anew")
 
 
 def _add_compare(commands: Any) -> None:

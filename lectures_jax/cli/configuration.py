@@ -20,6 +20,8 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     r"ema_decay": ("in [0, 1)", lambda x: 0 <= x < 1),
 }
 """What a number must be, by the field's name; NaN is in no range."""
+OWN = {"out", "fresh", "quick"}
+"""Options of the command itself, which no field may be called."""
 
 
 def parse(module: ModuleType, file: Path, options: Sequence[str], *, name: str) -> Any:
@@ -30,7 +32,7 @@ def parse(module: ModuleType, file: Path, options: Sequence[str], *, name: str) 
     Args:
         module: the experiment.
         file: where it is.
-        options: `--field value`, `--out DIR`, `--fresh`.
+        options: `--field value`, `--out DIR`, `--fresh`, `--quick`.
         name: what the user called the experiment.
 
     Raises:
@@ -39,23 +41,13 @@ def parse(module: ModuleType, file: Path, options: Sequence[str], *, name: str) 
     """
     import tyro
 
-    if taken := default_fields(module.Config, file).keys() & {"out", "fresh"}:
+    if taken := default_fields(module.Config, file).keys() & OWN:
         raise ValueError(f"{file}: `Config` must not have the field {taken.pop()!r}: ljx uses it.")
-    out_help = tyro.conf.arg(metavar="DIR", help="folder of the run")
-    fresh_help = tyro.conf.arg(help="delete what an earlier run wrote to DIR, and start anew")
-    schema = dataclasses.make_dataclass(
-        "Options",
-        [
-            ("config", Annotated[module.Config, tyro.conf.arg(name="")]),
-            ("out", Annotated[Path, out_help], Path("runs") / file.stem),
-            ("fresh", Annotated[bool, fresh_help, tyro.conf.FlagCreatePairsOff], False),
-        ],
-    )
     errors = io.StringIO()
     try:
         with redirect_stderr(errors):
             chosen = tyro.cli(
-                schema,
+                _schema(module, file, quick="--quick" in options),
                 args=options,
                 prog=f"ljx run {name}",
                 description=module.__doc__,
@@ -68,6 +60,38 @@ def parse(module: ModuleType, file: Path, options: Sequence[str], *, name: str) 
     if problem := out_of_range(chosen.config):
         raise ValueError(f"{file.name}: {problem}")
     return chosen
+
+
+def _schema(module: ModuleType, file: Path, *, quick: bool) -> type:
+    """A dataclass of the fields of `Config` and the options of the command itself."""
+    import tyro
+
+    out_help = tyro.conf.arg(metavar="DIR", help="folder of the run")
+    fresh_help = tyro.conf.arg(help="delete what an earlier run wrote to DIR, and start anew")
+    quick_help = tyro.conf.arg(help="two steps of everything, the smallest sizes: does it run?")
+    start = module.Config(**_tiny(module, file)) if quick else module.Config()
+    folder = Path("runs") / (f"{file.stem}_quick" if quick else file.stem)
+    return dataclasses.make_dataclass(
+        "Options",
+        [
+            (
+                "config",
+                Annotated[module.Config, tyro.conf.arg(name="")],
+                dataclasses.field(default_factory=lambda: start),
+            ),
+            ("out", Annotated[Path, out_help], folder),
+            ("fresh", Annotated[bool, fresh_help, tyro.conf.FlagCreatePairsOff], False),
+            ("quick", Annotated[bool, quick_help, tyro.conf.FlagCreatePairsOff], False),
+        ],
+    )
+
+
+def _tiny(module: ModuleType, file: Path) -> dict[str, Any]:
+    """The smallest sizes that an experiment declares."""
+    tiny = getattr(module, "TINY", None)
+    if not isinstance(tiny, dict):
+        raise ValueError(f"{file}: --quick: expected a dictionary `TINY` of fields, got none.")
+    return tiny
 
 
 def out_of_range(config: Any) -> str | None:

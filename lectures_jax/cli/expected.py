@@ -44,18 +44,18 @@ def _number(bound: Any) -> float | None:
     return None if bound is None else float(bound)
 
 
-def violation(expected: Bounds, numbers: Mapping[str, float]) -> str | None:
-    """Returns a line about the first bound that is not kept, or None.
+def violations(expected: Bounds, numbers: Mapping[str, float]) -> dict[str, str]:
+    """Returns a line about each bound that is not kept, by the number's name.
 
     Args:
         expected: the bounds.
         numbers: what the experiment returned.
     """
-    for name, (low, high) in expected.items():
-        got = numbers.get(name)
-        if got is None or not _within(got, low, high):
-            return f"expected {_inequality(name, low, high)}, got {_text(got)}."
-    return None
+    return {
+        name: f"expected {_inequality(name, low, high)}, got {_text(numbers.get(name))}."
+        for name, (low, high) in expected.items()
+        if name not in numbers or not _within(numbers[name], low, high)
+    }
 
 
 def _within(number: float, low: float | None, high: float | None) -> bool:
@@ -72,13 +72,23 @@ def describe(expected: Bounds) -> str:
     return ", ".join(_inequality(name, low, high) for name, (low, high) in expected.items())
 
 
-def _inequality(name: str, low: float | None, high: float | None) -> str:
+def bound(low: float | None, high: float | None) -> str:
+    """Returns one bound as text: "≥ 0.97", "≤ 3", "2 to 3", "= 14".
+
+    Args:
+        low: lower bound, or None.
+        high: upper bound, or None.
+    """
     if low is None:
-        return f"{name} ≤ {_text(high)}"
+        return f"≤ {_text(high)}"
     if high is None:
-        return f"{name} ≥ {_text(low)}"
-    if low == high:
-        return f"{name} = {_text(low)}"
+        return f"≥ {_text(low)}"
+    return f"= {_text(low)}" if low == high else f"{_text(low)} to {_text(high)}"
+
+
+def _inequality(name: str, low: float | None, high: float | None) -> str:
+    if low is None or high is None or low == high:
+        return f"{name} {bound(low, high)}"
     return f"{_text(low)} ≤ {name} ≤ {_text(high)}"
 
 

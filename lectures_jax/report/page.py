@@ -45,6 +45,21 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A text in a table, or in a list of them.
+
+    Attributes:
+        text: what is shown.
+        link: address that it leads to, relative to the page's folder.
+        alert: whether it is shown in red.
+    """
+
+    text: str
+    link: str = ""
+    alert: bool = False
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows under a header. Numbers are set to the right, with four significant digits."""
 
@@ -243,8 +258,17 @@ def _value(value: object) -> str:
         return f"{int(value):,}"
     if isinstance(value, Real) and _is_number(value):
         return f"{float(value):.4g}"
+    if isinstance(value, Cell):
+        return _cell(value)
     parts = value if isinstance(value, list | tuple) else [value]
-    return escape(", ".join(str(part) for part in parts))
+    return ", ".join(_cell(p) if isinstance(p, Cell) else escape(str(p)) for p in parts)
+
+
+def _cell(cell: Cell) -> str:
+    text = escape(cell.text)
+    if cell.link:
+        text = f'<a href="{escape(cell.link)}">{text}</a>'
+    return f"<strong class=alert>{text}</strong>" if cell.alert else text
 
 
 def _is_number(value: object) -> bool:

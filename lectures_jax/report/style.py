@@ -3,8 +3,8 @@
 from lectures_jax.report.theme import DARK, GRID, INK, MUTED, PAPER
 
 _LIGHT = {"ink": INK, "muted": MUTED, "line": GRID, "paper": PAPER}
-_LIGHT_TINTS = {"card": "#f4f6f9", "link": "#1a5fbf"}
-_DARK_TINTS = {"card": "#252b35", "link": "#8bb8ff"}
+_LIGHT_TINTS = {"card": "#f4f6f9", "link": "#1a5fbf", "alert": "#b3261e"}
+_DARK_TINTS = {"card": "#252b35", "link": "#8bb8ff", "alert": "#ff8a80"}
 
 
 def _variables(colors: dict[str, str]) -> str:
@@ -61,6 +61,7 @@ thead th{color:var(--muted);font-weight:600;white-space:nowrap}
 tbody th{font-weight:500}
 td:not(.number){min-width:9rem}
 .number{text-align:right;white-space:nowrap}
+.alert,.alert a{color:var(--alert)}
 footer{margin-top:3rem;padding-top:1rem;border-top:1px solid var(--line);color:var(--muted);
   font-size:.86rem}
 footer dl{display:flex;flex-wrap:wrap;gap:.2rem 1.4rem;margin:0}

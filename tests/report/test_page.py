@@ -4,9 +4,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lectures_jax import report
-from lectures_jax.report.page import Figure, Section, Table
+from lectures_jax.report.excerpt import excerpts
+from lectures_jax.report.page import Cell, Figure, Section, Table
 from tests.report.conftest import HOSTILE
 
 WIDTHS = (400, 1400)
@@ -196,3 +198,31 @@ def test_what_a_run_has_left_beside_its_page_is_linked(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     report.page(tmp_path / "elsewhere" / "report.html", title="T", sections=[])
     assert '"files"' not in (tmp_path / "elsewhere" / "report.html").read_text()
+
+
+def test_a_cell_links_and_warns_and_is_escaped(tmp_path):
+    cells = [Cell("a & b", "x/report.html#section-1"), Cell("<red>", alert=True), "plain"]
+    table = Table(("name", "cells"), [["row", cells], ["alone", Cell("c")]])
+    report.page(tmp_path / "p.html", title="t", sections=[Section("s", table=table)])
+    text = (tmp_path / "p.html").read_text()
+    link = '<a href="x/report.html#section-1">a &amp; b</a>'
+    assert f"<td>{link}, <strong class=alert>&lt;red&gt;</strong>, plain</td>" in text
+    assert "<td>c</td>" in text
+
+
+def test_excerpts_are_the_first_figures_of_the_sections(page, tmp_path):
+    pieces = excerpts(page, tmp_path / "figures")
+    assert list(pieces) == ["Plots", HOSTILE, "Wide", "Names", "Configuration"]
+    assert [piece.anchor for piece in pieces.values()] == [f"section-{i}" for i in range(5)]
+    assert [piece.figure is None for piece in pieces.values()] == [False, False, True, True, True]
+    plot, image = pieces["Plots"].figure, pieces[HOSTILE].figure
+    assert (plot.source.suffix, image.caption) == (".svg", HOSTILE)
+    with Image.open(image.source) as opened:
+        assert opened.size == (500, 300)
+    # Shown again, the drawing has one description and ids of its own.
+    sections = [Section("again", figures=[plot, plot])]
+    report.page(tmp_path / "again.html", title="t", sections=sections)
+    text = (tmp_path / "again.html").read_text()
+    assert text.count("aria-label=") == 1 + len(sections[0].figures)
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))

@@ -29,7 +29,7 @@ def add_predict(commands: Any) -> None:
     )
     predict.add_argument("--out", metavar="DIR", type=Path, help="default: RUN_DIR/predictions")
     predict.add_argument(
-        "--count", metavar="N", type=_positive, default=100, help="samples (default: 100)"
+        "--count", metavar="N", type=positive, default=100, help="samples (default: 100)"
     )
     predict.add_argument("--seed", metavar="N", type=int, default=0, help="of the samples")
     predict.add_argument("--recursive", action="store_true", help="also images in subfolders")
@@ -74,14 +74,14 @@ def _add_amounts(group: Any) -> None:
     group.add_argument(
         "--batch-size",
         metavar="N",
-        type=_positive,
+        type=positive,
         default=8,
         help="images that the network sees at once (default: 8)",
     )
     group.add_argument(
         "--max-boxes",
         metavar="N",
-        type=_positive,
+        type=positive,
         default=100,
         help="most boxes of an image; a line says where there are so many (default: 100)",
     )
@@ -122,7 +122,7 @@ def _share(text: str) -> float:
     return value
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     value = int(text) if text.isdecimal() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
