@@ -8,6 +8,7 @@ from lectures_jax.losses.classification import (
 )
 from lectures_jax.losses.diffusion import (
     SnrWeights,
+    flow_matching,
     min_snr_weights,
     noise_prediction,
     velocity_prediction,
@@ -85,6 +86,7 @@ __all__ = [
     "style",
     "total_variation",
     "velocity_prediction",
+    "flow_matching",
     "x0_prediction",
     "yolo_overlap",
     "yolo_v1_style",

@@ -1,4 +1,4 @@
-"""Losses of denoising networks, which predict the noise, the image or the velocity."""
+"""Losses of denoising networks, which predict the noise, the image or a velocity."""
 
 from typing import NamedTuple
 
@@ -79,6 +79,27 @@ def velocity_prediction(
         Salimans & Ho (2022), sec. 4 ("SNR + 1 weighting").
     """
     return _squared_distance(velocity, predicted)
+
+
+@checked
+@in_float32
+def flow_matching(
+    x0: Float[Array, "b *s"], noise: Float[Array, "b *s"], predicted: Float[Array, "b *s"]
+) -> Float[Array, " b"]:
+    """Returns the squared error of the velocity of a straight line, `‖(x0 − ε) − v̂‖²`.
+
+    Args:
+        x0: images, the end of the line.
+        noise: ε, its start.
+        predicted: v̂, the network's output.
+
+    Returns:
+        One value per image, the sum over its pixels.
+
+    Source:
+        Liu et al. (2023), eq. 1.
+    """
+    return _squared_distance(x0 - noise, predicted)
 
 
 @checked

@@ -3,7 +3,12 @@
 from lectures_jax.objectives.adversarial_training import adversarial_training
 from lectures_jax.objectives.autoencoder import autoencoder, denoising
 from lectures_jax.objectives.classification import classification
-from lectures_jax.objectives.diffusion import diffusion_noise, diffusion_velocity, diffusion_x0
+from lectures_jax.objectives.diffusion import (
+    diffusion_noise,
+    diffusion_velocity,
+    diffusion_x0,
+    flow_matching,
+)
 from lectures_jax.objectives.flow import flow, flow_bits_per_dim
 from lectures_jax.objectives.gan import gan_discriminator, gan_generator, gan_generator_relativistic
 from lectures_jax.objectives.regression import regression
@@ -43,4 +48,5 @@ __all__ = [
     "diffusion_noise",
     "diffusion_velocity",
     "diffusion_x0",
+    "flow_matching",
 ]

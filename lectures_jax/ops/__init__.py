@@ -64,6 +64,7 @@ from lectures_jax.ops.flow import (
     lu_kernel,
     space_to_depth,
 )
+from lectures_jax.ops.flow_matching import sample_flow_matching
 from lectures_jax.ops.gaussian import (
     gaussian_log_prob,
     reparameterize,
@@ -241,6 +242,7 @@ __all__ = [
     "sample_diffusion",
     "sample_heun",
     "sample_dpm",
+    "sample_flow_matching",
     "solve_ddim",
     "solve_heun",
     "solve_dpm",

@@ -8,7 +8,7 @@ from lectures_jax import losses, ops
 from tests.contract import Contract
 
 RNG = np.random.default_rng(0)
-X, Y = (RNG.normal(size=(2, 3, 1)).astype(np.float32) for _ in range(2))
+X, Y, Z = (RNG.normal(size=(2, 3, 1)).astype(np.float32) for _ in range(3))
 RATIO = np.float32([0.1, 0.5, 0.7, 0.95])
 
 
@@ -16,6 +16,7 @@ CONTRACT = {
     "noise_prediction": Contract([(X, Y)]),
     "x0_prediction": Contract([(X, Y)]),
     "velocity_prediction": Contract([(X, Y)]),
+    "flow_matching": Contract([(X, Y, Z)]),
     "min_snr_weights": Contract([(RATIO,)], edges=[(np.float32([0, 1]),)]),
 }
 
@@ -26,6 +27,11 @@ CONTRACT = {
 def test_a_squared_distance_by_hand(loss):
     a = jnp.array([[[1.0], [2]], [[0], [0]]])
     np.testing.assert_allclose(loss(a, jnp.array([[[0.0], [4]], [[0], [0]]])), [5, 0])
+
+
+def test_flow_matching_by_hand():  # the velocities are (3, 0) and 0
+    x0, noise = jnp.array([[1.0, 2], [4, 4]]), jnp.array([[-2.0, 2], [4, 4]])
+    np.testing.assert_allclose(losses.flow_matching(x0, noise, jnp.ones((2, 2))), [5, 2])
 
 
 def test_min_snr_weights_by_hand():

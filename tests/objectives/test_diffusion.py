@@ -98,3 +98,27 @@ def test_it_works_under_jit():
     objective = partial(objectives.diffusion_noise, alpha_bar=ALPHA_BAR)
     loss = jax.jit(lambda batch, key: objective(Spy(lambda x, a: 0 * x), batch, key)[0])
     np.testing.assert_allclose(loss(BATCH, KEY), 1, atol=0.3)
+
+
+def test_flow_matching_of_a_gaussian_costs_what_cannot_be_known():
+    """Var(x0 − ε | x_t) = 1 / (t² + (1 − t)²) for data N(0, 1); its mean over t is π / 2."""
+    images = (jax.random.normal(KEY, (40_000, 1, 1, 1)) + 1) / 2
+    best = lambda x, t: (((2 * t - 1) / (t**2 + (1 - t) ** 2))[:, None, None, None]) * x
+    batch = {"image": images, "labels": jnp.zeros(len(images), jnp.int32)}
+    loss, metrics = objectives.flow_matching(Spy(best), batch, jax.random.key(2))
+    np.testing.assert_allclose(loss, np.pi / 2, rtol=0.02)
+    np.testing.assert_allclose(metrics["error"], loss)
+    for factor in (0.9, 1.1):
+        other = Spy(lambda x, t, factor=factor: factor * best(x, t))
+        assert objectives.flow_matching(other, batch, jax.random.key(2))[0] > loss
+
+
+def test_flow_matching_gives_the_network_times_between_noise_and_image():
+    spy = Spy(lambda x, t: x)
+    batch = {"image": jnp.full((1000, 2, 2, 1), 2.0), "labels": jnp.zeros(1000, jnp.int32)}
+    objectives.flow_matching(spy, batch, KEY, class_dropout=1.0)
+    x_t, t, labels = spy.inputs
+    np.testing.assert_allclose(np.sort(t), np.arange(1000) / 1000, atol=1e-3)
+    noise = (x_t - 3 * t[:, None, None, None]) / (1 - t)[:, None, None, None]
+    np.testing.assert_allclose([noise.mean(), noise.std()], [0, 1], atol=0.05)
+    assert np.all(np.asarray(labels) == Spy.num_classes)

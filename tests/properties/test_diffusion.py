@@ -127,6 +127,16 @@ def dpm(x0, noise, path):
     return ops.solve_dpm(Partial(point_noise, x0), noise, path)
 
 
+def point_velocity(x0, x_t, t):
+    """The exact velocity of flow matching where all data are one image."""
+    return (x0 - x_t) / (1 - t)
+
+
+def straight(x0):
+    velocity = Partial(point_velocity, x0)
+    return ops.sample_flow_matching(jax.random.key(0), velocity, x0.shape, steps=5)
+
+
 def guided(scale, c, u, x_t, alpha_bar):
     predict = ops.classifier_free_guidance(
         Partial(point_noise, c), Partial(point_noise, u), scale=scale
@@ -169,6 +179,10 @@ class SamplerTest(LawTest):
             close(self.apply(solve, x0, noise, path), x0, atol=1e-2)
             on_the_way = ops.add_noise(x0, start, middle[-1])
             close(self.apply(solve, x0, noise, middle), on_the_way, atol=1e-2)
+
+    @law(eager=False, x0=X0)
+    def test_flow_matching_ends_at_the_only_image_that_there_is(self, x0):
+        close(self.apply(straight, x0), x0, atol=1e-4)
 
     @law(c=X0, u=X0, x=X0)
     def test_guidance_goes_from_one_prediction_to_the_other(self, c, u, x):
