@@ -86,7 +86,7 @@ def elbo(
     key: Key,
     *,
     beta: float | Schedule = 1.0,
-    free_bits: float = 0.0,
+    free_bits: float | Float[Array, ""] = 0.0,
     reconstruction: Reconstruction = gaussian_nll,
 ) -> tuple[Float[Array, ""], Metrics]:
     """Returns minus the evidence lower bound, `E_q −log p(x|z) + β · KL(q(z|x) ‖ p(z))`.
