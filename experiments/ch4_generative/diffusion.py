@@ -18,13 +18,12 @@ import numpy as np
 from lectures_jax import data, ops, report, runtime
 from lectures_jax.models.diffusion import Denoiser
 from lectures_jax.recipes import diffusion
-from lectures_jax.recipes.diffusion import predictor, signal_ratios
 from lectures_jax.recipes.evaluator import Evaluator, evaluator
 from lectures_jax.recipes.generator import Generator, Kind, to_unit_range
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import plot
 
-EXPECTED = {"frechet": (None, 5)}
+EXPECTED = {"frechet": (None, 4)}
 TINY = {
     "training": diffusion.Settings(
         steps=2, batch_size=8, channels=(8,), schedule_steps=21, sampling_steps=2
@@ -107,11 +106,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
 
 
 def write_page(
-    config: Config,
-    out: Path,
-    generator: Generator,
-    numbers: dict[str, float],
-    sections: Sequence[Section],
+    config: Config, out: Path, generator: Generator, numbers: dict, sections: Sequence[Section]
 ) -> None:
     """Writes `report.html`."""
     settings, history = config.training, generator.history
@@ -119,7 +114,7 @@ def write_page(
         out / "report.html",
         title=f"Diffusion of {config.root.name if config.root else 'digits'}",
         summary=f"Images made from noise in {settings.sampling_steps} calls of a network that "
-        "was trained to take noise away.",
+        f"was trained to predict the {settings.prediction}.",
         numbers={
             report.SAMPLE_SCORES["frechet"]: numbers["frechet"],
             "bits/dim, bound": numbers["bits_per_dim"],
@@ -134,6 +129,13 @@ def write_page(
         ],
         footer=runtime.environment(),
     )
+
+
+def process(config: Config, model: Denoiser, labels: jax.Array) -> tuple[Any, jax.Array]:
+    """What samplers call for these classes, and the ratios of the training."""
+    kind, steps = config.training.prediction, config.training.schedule_steps
+    alpha_bar = diffusion.signal_ratios(steps, prediction=kind)
+    return diffusion.predictor(model, labels, prediction=kind), alpha_bar
 
 
 def sampling_sections(
@@ -155,9 +157,9 @@ def steps_of_one_sample(
     """From noise to an image, a row for each class."""
     labels = jnp.arange(len(splits.classes))
     noise = ops.per_sample_normal(key, (len(labels), *splits.train["image"].shape[1:]))
-    total = config.training.schedule_steps
-    path = ops.sampling_schedule(signal_ratios(total), steps=min(20, total))
-    levels, inputs = ops.solve_ddim(predictor(model, labels), noise, path)
+    predict, alpha_bar = process(config, model, labels)
+    path = ops.sampling_schedule(alpha_bar, steps=min(20, len(alpha_bar)))
+    levels, inputs = ops.solve_ddim(predict, noise, path)
     shown = np.rint(np.linspace(0, len(levels) - 1, 11)).astype(int)
     inputs = jnp.concatenate([inputs, levels[-1:]])
 
@@ -168,7 +170,7 @@ def steps_of_one_sample(
     return Section(
         "From noise to image",
         "Twenty steps of DDIM, every other one shown; a row for each class. The network's first "
-        "guess at the image is the mean of the class, and details come last.",
+        "guess at the image is near the mean of the class, and details come last.",
         figures=[
             Figure(by_class(levels), "x_T to x_0."),
             Figure(by_class(inputs), "The image that the network predicts in each."),
@@ -231,9 +233,8 @@ def draw_distances(distances: dict[str, list[float]], numbers: Sequence[int], pa
 def inversion(config: Config, model: Denoiser, splits: data.Splits) -> Section:
     """Test images, the noise that makes them, and what that noise makes."""
     x0 = 2 * jnp.asarray(splits.test["image"][:10]) - 1
-    predict = predictor(model, jnp.asarray(splits.test["labels"][:10]))
-    # Without the last, endless step: where no signal is left all images have the same noise.
-    alpha_bar = signal_ratios(config.training.schedule_steps)[:-1]
+    predict, alpha_bar = process(config, model, jnp.asarray(splits.test["labels"][:10]))
+    alpha_bar = alpha_bar[:-1]  # at the last ratio, if it is 0, all images have the same noise
     steps = min(50, len(alpha_bar))
     path = ops.sampling_schedule(alpha_bar, steps=steps)
     rows, measured = [x0], []
@@ -262,14 +263,13 @@ def guidance(
     classes, steps = len(splits.classes), config.training.sampling_steps
     labels = jnp.tile(jnp.arange(classes), 4)
     shape = (len(labels), *splits.train["image"].shape[1:])
-    none = jnp.full_like(labels, classes)
-    alpha_bar = signal_ratios(config.training.schedule_steps)
+    given, alpha_bar = process(config, model, labels)
+    withheld, _ = process(config, model, jnp.full_like(labels, classes))
+    draw = diffusion.SAMPLERS[config.training.prediction]
     figures, rows = [], []
     for scale in (0.0, 1.0, 3.0):
-        predict = ops.classifier_free_guidance(
-            predictor(model, labels), predictor(model, none), scale=scale
-        )
-        images = to_unit_range(ops.sample_dpm(key, predict, shape, alpha_bar, steps=steps))
+        predict = ops.classifier_free_guidance(given, withheld, scale=scale)
+        images = to_unit_range(draw(key, predict, shape, alpha_bar, steps=steps))
         agreed = float(np.mean(scorer.labels(images) == np.asarray(labels)))
         figures.append(Figure(report.sheet(images, columns=classes), f"Scale {scale:g}."))
         rows.append([scale, agreed, float(np.std(images.reshape(4, -1), axis=0).mean())])

@@ -1,11 +1,11 @@
-"""The diffusion model: a small conditional U-Net that predicts velocities, and its samplers."""
+"""The diffusion model: a small conditional U-Net that predicts noise or velocity, and samplers."""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,16 @@ from lectures_jax.typing import Key
 CHUNK = 256  # images sampled by one call of the compiled program
 STEPS = {"digits": 800, "idx": 3000, "images": 4000}
 CHANNELS = {"digits": (32, 64), "idx": (48, 96), "images": (64, 96, 128)}
+Prediction = Literal["noise", "velocity"]
+OBJECTIVES: dict[Prediction, Any] = {
+    "noise": partial(objectives.diffusion_noise, gamma=5.0),
+    "velocity": objectives.diffusion_velocity,
+}
+SAMPLERS: dict[Prediction, Any] = {
+    "noise": partial(ops.sample_diffusion, eta=1.0),
+    "velocity": ops.sample_dpm,
+}
+"""Those that score best with 20 calls: DDPM corrects the errors of noise at low ratios."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,8 @@ class Settings:
     """of the network's levels; None: 32, 64 for digits, more for larger images"""
     patch: int | None = None
     """side of the squares of pixels that become one cell; None: 1 for digits, 2 for files"""
+    prediction: Prediction = "noise"
+    """of the network: the noise, the course's loss, with min-SNR weights; or the velocity"""
     learning_rate: float = 2e-3
     """highest of Adam's one-cycle schedule"""
     ema_decay: float = 0.998
@@ -99,8 +111,8 @@ def train_network(
         key_train,
         weights.build_model("diffusion", sizes, rngs=nnx.Rngs(key_init)),
         partial(
-            objectives.diffusion_velocity,
-            alpha_bar=signal_ratios(settings.schedule_steps),
+            OBJECTIVES[settings.prediction],
+            alpha_bar=signal_ratios(settings.schedule_steps, prediction=settings.prediction),
             class_dropout=settings.class_dropout,
         ),
         adam(optax.cosine_onecycle_schedule(steps, settings.learning_rate)),
@@ -138,6 +150,7 @@ def model_settings(settings: Settings, splits: data.Splits) -> dict[str, Any]:
         "classes": list(splits.classes),
         "channels": list(require(settings.channels, "channels")),
         "patch": require(settings.patch, "patch"),
+        "prediction": settings.prediction,
         "schedule_steps": settings.schedule_steps,
         "sampling_steps": settings.sampling_steps,
     }
@@ -153,28 +166,34 @@ def mixed_labels(splits: data.Splits) -> np.ndarray:
     return labels[np.random.default_rng(0).permutation(len(labels))]
 
 
-def signal_ratios(steps: int) -> jax.Array:
-    """Returns ᾱ of so many levels of noise; at the last, where sampling starts, it is 0.
+def signal_ratios(steps: int, *, prediction: Prediction = "noise") -> jax.Array:
+    """Returns ᾱ of so many levels of noise, by the cosine schedule.
+
+    At the last level, where sampling starts, it is 0 for velocities. Of noise alone the predicted
+    noise does not tell the image, so that for noise it stays about 5e-4.
 
     Args:
         steps: levels.
+        prediction: of the network.
     """
-    return ops.zero_terminal_snr(ops.cosine_schedule(steps))
+    if prediction == "velocity":
+        return ops.zero_terminal_snr(ops.cosine_schedule(steps))
+    return ops.cosine_schedule(steps, max_beta=min(50 / steps, 0.999))
 
 
-def predictor(model: Denoiser, labels: jax.Array) -> Any:
-    """Returns what samplers call: a `Partial` of the network's velocity, as image and noise.
+def predictor(model: Denoiser, labels: jax.Array, *, prediction: Prediction = "noise") -> Any:
+    """Returns what samplers call: a `Partial` of the network's noise, or of image and noise.
 
     Args:
         model: the network.
         labels: class of each image; the number of classes where it is withheld.
+        prediction: of the network.
     """
-    return ops.from_velocity_prediction(Partial(_velocity, model, labels))
+    network = Partial(_call, model, labels)
+    return ops.from_velocity_prediction(network) if prediction == "velocity" else network
 
 
-def _velocity(
-    model: Denoiser, labels: jax.Array, x_t: jax.Array, alpha_bar: jax.Array
-) -> jax.Array:
+def _call(model: Denoiser, labels: jax.Array, x_t: jax.Array, alpha_bar: jax.Array) -> jax.Array:
     return model(x_t, jnp.broadcast_to(alpha_bar, len(x_t)), labels)
 
 
@@ -185,7 +204,7 @@ def generate(
     key: Key,
     count: int,
     *,
-    sampler: Any = ops.sample_dpm,
+    sampler: Any = None,
     steps: int | None = None,
 ) -> np.ndarray:
     """Returns images of the labels, which are repeated as often as needed.
@@ -196,18 +215,19 @@ def generate(
         labels: classes in the order of the images.
         key: of the noise.
         count: images.
-        sampler: `(key, predict, shape, alpha_bar, *, steps, first) -> x0`, as those of `ops`.
+        sampler: as those of `ops`, called with `steps` and `first`; None: that of `SAMPLERS`.
         steps: of the sampler; None: the settings'.
     """
     shape = (CHUNK, *settings["shape"])
     labels = np.resize(labels, count)
     steps = settings["sampling_steps"] if steps is None else steps
-    alpha_bar = signal_ratios(settings["schedule_steps"])
+    prediction = settings.get("prediction", "velocity")  # as in files that do not say
+    alpha_bar = signal_ratios(settings["schedule_steps"], prediction=prediction)
+    program = _compiled(sampler or SAMPLERS[prediction], shape, steps)
     parts = []
     for start in range(0, count, CHUNK):
         wanted = jnp.asarray(np.resize(labels[start : start + CHUNK], CHUNK))
-        program = _compiled(sampler, shape, steps)
-        x = program(key, predictor(model, wanted), alpha_bar, start)
+        x = program(key, predictor(model, wanted, prediction=prediction), alpha_bar, start)
         parts.append(to_unit_range(x)[: count - start])
     return np.concatenate(parts)
 
@@ -235,12 +255,14 @@ def bits_per_dim(
     """
     count = min(CHUNK, len(splits.test["labels"]))
     x = 2 * jnp.asarray(splits.test["image"][:count]) - 1
+    labels = jnp.asarray(splits.test["labels"][:count])
     # Steps that are even in the log-SNR, from where the noise is a sixth of a level on.
     first = 2 * np.log(splits.levels) + 2
-    alpha_bar = jax.nn.sigmoid(jnp.linspace(first, -10, settings.schedule_steps))
+    last = -7.6 if settings.prediction == "noise" else -10  # as in the training
+    alpha_bar = jax.nn.sigmoid(jnp.linspace(first, last, settings.schedule_steps))
     terms = ops.variational_bound(
         jax.random.key(seed),
-        predictor(model, jnp.asarray(splits.test["labels"][:count])),
+        predictor(model, labels, prediction=settings.prediction),
         x,
         alpha_bar,
         levels=splits.levels,
@@ -263,12 +285,13 @@ def ode_bits_per_dim(
     count = min(64, len(splits.test["labels"]))
     key_noise, key_probes = jax.random.split(jax.random.key(seed))
     images = jnp.asarray(splits.test["image"][:count])
+    labels = jnp.asarray(splits.test["labels"][:count])
     log_prob = ops.ode_log_prob(
         key_probes,
-        predictor(model, jnp.asarray(splits.test["labels"][:count])),
+        predictor(model, labels, prediction=settings.prediction),
         2 * ops.dequantize(key_noise, images, levels=splits.levels) - 1,
-        # Without the last ratio, 0, where the noise cannot be distinguished from the image.
-        signal_ratios(settings.schedule_steps)[:-1],
+        # Without the last ratio, which may be 0, where no image can be computed from its noise.
+        signal_ratios(settings.schedule_steps, prediction=settings.prediction)[:-1],
         steps=settings.sampling_steps,
         probes=4,
     )

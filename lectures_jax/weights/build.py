@@ -28,7 +28,8 @@ empty for a flow without classes; [`dropout`: 0]; for "histogram" `hidden`: size
 layers, a list; for "multiscale" `hidden`: channels, a number, `dense`: couplings of the coarsest \
 map, [`scales`: 2] and [`steps`: 4] |
 | diffusion | `shape`: [height, width, channels]; `classes`: names, empty for a network without \
-classes; `channels`: of each level; `patch`: side of a cell in pixels; [`blocks`: 1], \
+classes; `channels`: of each level; `patch`: side of a cell in pixels; [`prediction`: "velocity", \
+or "noise"], [`blocks`: 1], \
 [`condition`: 128], [`groups`: 8], [`dropout`: 0] |
 | stylizer | `size`: the fields of `models.transform_net.TransformNetSize` as a dictionary |
 | darknet | `classes`: names; `image_size`: [height, width] of the images, in pixels; `cfg`: text \

@@ -281,6 +281,7 @@ SCHEMA: dict[str, Mapping[str, Any]] = {
         "classes": MAYBE_CLASSES,
         "channels": _some(WIDTH, 1, 6),
         "patch": _whole(1, 64),
+        "prediction": _optional(_choice("noise", "velocity")),
         "blocks": _optional(_whole(1, 4)),
         "condition": _optional(_whole(2, 2**16, multiple=2)),
         "groups": _optional(WIDTH),
