@@ -169,8 +169,9 @@ def steps_of_one_sample(
 
     return Section(
         "From noise to image",
-        "Twenty steps of DDIM, every other one shown; a row for each class. The network's first "
-        "guess at the image is near the mean of the class, and details come last.",
+        "Twenty steps of DDIM, every other one shown; a row for each class. Guesses at the image "
+        "begin near the mean of the class, and details come last. Where the network predicts the "
+        "noise, the very first is noisy: an error of the noise is divided by √ᾱ.",
         figures=[
             Figure(by_class(levels), "x_T to x_0."),
             Figure(by_class(inputs), "The image that the network predicts in each."),
