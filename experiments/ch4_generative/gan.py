@@ -1,8 +1,7 @@
 """Two networks trained against each other to draw. CPU, 1 min; classifier-Fréchet 7.
 
 By default a DCGAN with the non-saturating loss and R1 draws the digits of 8×8 pixels; `--data idx`
-and `--data images` take files. Beside it, whether a small network covers all of 25 Gaussians shows
-how much of the variety is missing.
+and `--data images` take files.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -12,30 +11,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from lectures_jax import data, metrics, report, runtime, train
-from lectures_jax.models.gan import Gan
-from lectures_jax.models.mlp import Mlp
+from lectures_jax import data, report, runtime, train
 from lectures_jax.recipes import gan
 from lectures_jax.recipes.evaluator import evaluator
 from lectures_jax.recipes.generator import Kind
 from lectures_jax.report.page import Figure, Section
-from lectures_jax.report.theme import INK, color, plot
 
 EXPECTED = {"frechet": (None, 9), "least_class": (0.03, None)}
 TINY = {
     "training": gan.Settings(steps=2, batch_size=4, channels=8),
-    "grid_steps": 2,
     "evaluator_steps": 2,
     "evaluator_images": 64,
 }
-DEVIATION = 0.05  # of the 25 Gaussians
 HEADLINES = {
     "frechet": "classifier-Fréchet",
     "least_class": "least class share",
     "neighbor_ratio": "nearest-neighbor ratio",
-    "grid_modes": "of 25 Gaussians covered",
 }
 
 
@@ -49,8 +41,6 @@ class Config:
     """where the files are"""
     training: gan.Settings = field(default_factory=gan.Settings)
     """of the two networks"""
-    grid_steps: int = 3000
-    """on the 25 Gaussians; 0 leaves them out"""
     evaluator_steps: int | None = None
     """of the network that scores the samples; None: 500 for digits, 1500 for files"""
     evaluator_images: int = 5000
@@ -60,7 +50,7 @@ class Config:
 
 
 def run(config: Config, out: Path) -> dict[str, float]:
-    """Trains, scores the samples, tries the 25 Gaussians, and writes the report."""
+    """Trains, scores the samples, and writes the report."""
     settings = gan.with_defaults(config.training, config.data)
     splits = data.read_classified(config.data, config.root)
     scorer = evaluator(
@@ -86,10 +76,6 @@ def run(config: Config, out: Path) -> dict[str, float]:
         ),
         walk_section(generator.model, config.seed),
     ]
-    if config.grid_steps:
-        coverage, points, real = train_on_grid(config, out / "grid")
-        numbers |= {"grid_modes": float(coverage.modes), "grid_quality": float(coverage.quality)}
-        sections.append(grid_section(coverage, points, real, figures))
     report.page(
         out / "report.html",
         title=f"A GAN draws {config.root.name if config.root else 'digits'}",
@@ -101,38 +87,6 @@ def run(config: Config, out: Path) -> dict[str, float]:
         footer=runtime.environment(),
     )
     return numbers
-
-
-def train_on_grid(config: Config, out: Path) -> tuple[metrics.ModeCoverage, np.ndarray, np.ndarray]:
-    """The same game on 25 Gaussians; returns the coverage, and points, generated and real."""
-    key_init, key_train, key_data, key_z = jax.random.split(jax.random.key(config.seed), 4)
-    rngs = nnx.Rngs(key_init)
-    hidden = (128, 128, 128)
-    nets = [Mlp(sizes, rngs=rngs) for sizes in ((8, *hidden, 2), (2, *hidden, 1))]
-    whole = data.gaussian_grid(key_data, count=20_000, deviation=DEVIATION)
-    # Halved, so that the points lie within what a fresh network reaches.
-    points = {"image": np.asarray(whole["x"]) / 2, "labels": np.asarray(whole["labels"])}
-    # Parting narrow modes takes steep gradients, which the penalty must allow.
-    settings = replace(
-        config.training,
-        steps=config.grid_steps,
-        batch_size=256,
-        discriminator_steps=1,
-        r1=config.training.r1 / 100,
-    )
-    model, _ = train.fit_adversarial(
-        key_train,
-        Gan(*nets, latent=8),
-        *gan.players(settings),
-        data.batches(points, batch_size=settings.batch_size, seed=config.seed),
-        steps=config.grid_steps,
-        out=out,
-        ema_decay=settings.ema_decay,
-        log_every=max(config.grid_steps // 3, 1),
-    )
-    drawn = 2 * train.predict(model.generator, jax.random.normal(key_z, (2000, 8)))
-    coverage = metrics.mode_coverage(drawn, data.grid_modes(), deviation=DEVIATION)
-    return coverage, drawn, np.asarray(whole["x"][:2000])
 
 
 def samples_section(splits: data.Splits, images: np.ndarray) -> Section:
@@ -182,23 +136,3 @@ def walk_section(model: Any, seed: int) -> Section:
 def between(a: jax.Array, b: jax.Array, t: jax.Array) -> jax.Array:
     """A mixture of two independent normal points that is as long as they are."""
     return (a * (1 - t) + b * t) / jnp.sqrt((1 - t) ** 2 + t**2)
-
-
-def grid_section(
-    coverage: metrics.ModeCoverage, points: np.ndarray, real: np.ndarray, folder: Path
-) -> Section:
-    """The 25 Gaussians and what was drawn from them."""
-    with plot(folder / "grid.svg", columns=2, height=2.5) as axes:
-        for ax, x, name in zip(axes, (real, points), ("real", "generated"), strict=True):
-            ax.scatter(*x.T, s=1.5, lw=0, color=color(0), rasterized=True)
-            ax.scatter(*np.asarray(data.grid_modes()).T, s=26, fc="none", ec=INK, lw=0.5)
-            ax.set(title=name, xlim=(-5.5, 5.5), ylim=(-5.5, 5.5), aspect="equal")
-            ax.title.set_fontsize(8.5)
-    return Section(
-        "25 Gaussians",
-        f"A small network in the same game covers {int(coverage.modes)} of 25 narrow Gaussians; "
-        f"{100 * float(coverage.quality):.0f} % of its points lie within three standard "
-        "deviations of one. A generator that misses modes shows empty circles; one that cannot "
-        "part them, points between.",
-        figures=[Figure(folder / "grid.svg", "2000 points each; circles mark the centers.")],
-    )

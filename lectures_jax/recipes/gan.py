@@ -21,6 +21,9 @@ from lectures_jax.recipes.settings import fill, require
 from lectures_jax.train import Player, fit_adversarial, predict
 from lectures_jax.typing import Key, Objective
 
+Loss = Literal["non-saturating", "minimax", "hinge", "wasserstein", "relativistic"]
+"""A key of `LOSSES`."""
+
 LOSSES: dict[str, tuple[Objective, Objective]] = {
     "non-saturating": (
         partial(objectives.gan_discriminator, loss=losses.discriminator_minimax),
@@ -54,9 +57,7 @@ LOSSES: dict[str, tuple[Objective, Objective]] = {
 class Settings:
     """How a GAN is built and trained."""
 
-    loss: Literal["non-saturating", "minimax", "hinge", "wasserstein", "relativistic"] = (
-        "non-saturating"
-    )
+    loss: Loss = "non-saturating"
     """of both players; wasserstein adds the penalty that holds the discriminator's gradient norm
     near 1"""
     upsampling: Literal["subpixel", "resize", "transposed"] = "subpixel"
@@ -65,6 +66,8 @@ class Settings:
     """spectral normalization of the discriminator"""
     r1: float = 0.1
     """γ of the penalty on the discriminator's gradient at real images"""
+    r2: float = 0.0
+    """γ of the same penalty at generated images"""
     discriminator_steps: int = 1
     """of the discriminator for each of the generator"""
     steps: int | None = None
@@ -179,7 +182,7 @@ def players(settings: Settings) -> tuple[Player, Player]:
 
     return (
         Player(
-            partial(discriminator, r1=settings.r1),
+            partial(discriminator, r1=settings.r1, r2=settings.r2),
             adam(discriminator_rate, b1=0.0, b2=0.99),
         ),
         Player(generator, adam(rate, b1=0.0, b2=0.99)),

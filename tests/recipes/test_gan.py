@@ -48,3 +48,8 @@ def test_each_loss_has_two_players():
     for loss in gan.LOSSES:
         players = gan.players(dataclasses.replace(SETTINGS, loss=loss))
         assert [callable(player.objective) for player in players] == [True, True]
+
+
+def test_both_penalties_reach_the_discriminator():
+    discriminator, _ = gan.players(dataclasses.replace(SETTINGS, r1=0.25, r2=0.5))
+    assert {k: discriminator.objective.keywords[k] for k in ("r1", "r2")} == {"r1": 0.25, "r2": 0.5}
