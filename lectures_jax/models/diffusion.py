@@ -1,6 +1,7 @@
-"""The network of a diffusion model: a small U-Net that depends on the noise level."""
+"""Networks of diffusion models, which depend on the noise level: a small U-Net, and a dense one."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -9,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from lectures_jax import ops
+from lectures_jax.models.mlp import Mlp
 from lectures_jax.nn.diffusion import (
     ConditionedBlock,
     ConditionEmbedding,
@@ -130,6 +132,57 @@ class Denoiser(nnx.Module):
             for block in level:
                 x = block(x, condition, key=next(keys))
         return ops.depth_to_space(self.head(jax.nn.silu(self.norm(x))), factor=self.patch)
+
+
+class DenseDenoiser(nnx.Module):
+    """A denoiser without convolutions or classes, for images of few pixels.
+
+    A residual block between dense layers, and a shortcut from the input to the output that is
+    weighted by the level of noise: at the ends of the scale nearly all of the input is kept.
+
+    Args:
+        shape: of an image.
+        hidden: units of each layer.
+        embedding: size of the encoding of the level, even.
+        rngs: for the initial parameters.
+
+    Source:
+        He et al. (2016), eq. 1; the shortcut: Karras et al. (2022), eq. 7.
+    """
+
+    num_classes = 0
+
+    def __init__(
+        self, shape: tuple[int, ...], *, hidden: int = 192, embedding: int = 64, rngs: nnx.Rngs
+    ):
+        size = math.prod(shape)
+        self.embedding = embedding
+        self.image = Mlp((size, hidden), rngs=rngs)
+        self.level = Mlp((embedding, hidden), rngs=rngs)
+        self.shortcut = Mlp((embedding, 1), rngs=rngs)
+        self.block = Mlp((hidden, hidden, hidden), activation=jax.nn.silu, rngs=rngs)
+        self.end = Mlp((hidden, hidden, size), activation=jax.nn.silu, rngs=rngs)
+
+    def __call__(
+        self,
+        x_t: Float[Array, "b *shape"],
+        alpha_bar: Float[Array, " b"],
+        labels: None = None,
+        *,
+        key: Key | None = None,
+    ) -> Float[Array, "b *shape"]:
+        """Returns the prediction.
+
+        Args:
+            x_t: noisy images.
+            alpha_bar: signal ratio of each image, or the time of flow matching.
+            labels: None, as there are no classes.
+            key: not used.
+        """
+        x, level = x_t.reshape(len(x_t), -1), ops.signal_embedding(alpha_bar, dim=self.embedding)
+        y = self.image(x) + self.level(level)
+        y = y + self.block(jax.nn.silu(y))
+        return (self.end(jax.nn.silu(y)) + self.shortcut(level) * x).reshape(x_t.shape)
 
 
 def _halve(x: Array) -> Array:

@@ -1,6 +1,6 @@
 """Several small networks of one kind, trained at once as one program: seeds, weights, settings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -50,7 +50,7 @@ class Ensemble(NamedTuple):
 def train_ensemble(
     models: Sequence[nnx.Module],
     objective: EnsembleObjective,
-    examples: Mapping[str, np.ndarray],
+    examples: Batch,
     settings: Any,
     *,
     steps: int,
@@ -88,7 +88,7 @@ def train_ensemble(
         structures[0],
         (stack(*params), stack(*buffers)),
         keys,
-        dict(examples),
+        examples,
         settings,
         learning_rate,
         objective=objective,

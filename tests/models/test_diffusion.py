@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from lectures_jax.models.diffusion import Denoiser
+from lectures_jax.models.diffusion import DenseDenoiser, Denoiser
 from lectures_jax.nn.initializers import normal
 
 
@@ -78,6 +78,19 @@ def test_no_labels_are_the_class_after_the_last(model, call):
 def test_it_starts_by_predicting_zero():
     model = Denoiser(channels=(8,), condition=8, rngs=nnx.Rngs(0))
     np.testing.assert_array_equal(model(X, RATIO), 0)
+
+
+def test_a_dense_denoiser_keeps_a_share_of_its_input_that_the_level_chooses():
+    dense = DenseDenoiser((4, 2, 3), hidden=8, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (3, 4, 2, 3))
+    whole = dense(x, RATIO)
+    assert whole.shape == x.shape
+    assert jnp.abs(whole - dense(x, RATIO[::-1])).max() > 1e-2
+    last = dense.end.layers[-1]
+    last.kernel[...], last.bias[...] = 0 * last.kernel[...], 0 * last.bias[...]
+    share = dense(x, RATIO) / x
+    np.testing.assert_allclose(share, share[:, :1, :1, :1] + 0 * x, rtol=1e-4)
+    assert len(np.unique(np.round(share[:, 0, 0, 0], 4))) == 3
 
 
 def test_bad_arguments_are_named(model):
