@@ -47,6 +47,7 @@ from lectures_jax.metrics.generative import (
 )
 from lectures_jax.metrics.image import high_frequency_energy, psnr
 from lectures_jax.metrics.instances import InstanceCounts, instance_counts, instance_precision
+from lectures_jax.metrics.intrinsic import intrinsic_dimension
 from lectures_jax.metrics.latent import AggregateScores, active_units, aggregate_posterior
 from lectures_jax.metrics.likelihood import effective_sample_size
 from lectures_jax.metrics.segmentation import (
@@ -96,6 +97,7 @@ __all__ = [
     "ModeCoverage",
     "class_histogram",
     "frechet_distance",
+    "intrinsic_dimension",
     "kernel_distance",
     "manifold_scores",
     "mode_coverage",

@@ -49,6 +49,7 @@ CASES = {
     "f1_curve": (metrics.f1_curve, COUNTS, COUNTS[::-1], COUNTS[0]),
     "frechet_distance": (metrics.frechet_distance, A, B),
     "high_frequency_energy": (metrics.high_frequency_energy, IMAGES),
+    "intrinsic_dimension": (metrics.intrinsic_dimension, A),
     "kernel_distance": (metrics.kernel_distance, A, B),
     "manifold_scores": (partial(metrics.manifold_scores, neighbors=2), A, B),
     "match_detections": (metrics.match_detections, *DETECTION),

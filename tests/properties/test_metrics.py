@@ -153,6 +153,11 @@ class LatentTest(LawTest):
         scores = self.apply(aggregate, jnp.uint32(seed), mean, log_var)
         between(scores.information, -1e3, np.log(8), atol=1e-3)
 
+    @law(variants=False, points=strategies.reals((8, 3), low=-2, high=2))
+    def test_the_dimension_is_that_of_the_turned_and_enlarged_points(self, points):
+        turned = 2 * points[:, ::-1] * jnp.array([[1.0, -1.0, 1.0]])
+        close(metrics.intrinsic_dimension(turned), metrics.intrinsic_dimension(points))
+
     @law(
         variants=False,
         codes=strategies.reals((COUNT, 3)),
