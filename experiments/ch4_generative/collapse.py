@@ -126,26 +126,24 @@ def run(config: Config, out: Path) -> dict[str, float]:
         measured, images = measure(config, vaes, splits.test["image"])
         results += measured
         rebuilt += images
-    names = [*cures, *others]
-    table = dict(zip(names, results[len(sweep) :], strict=True))
-    drawn = dict(zip(names, rebuilt[len(sweep) :], strict=True))
+    table, drawn = (
+        dict(zip([*cures, *others], x[len(sweep) :], strict=True)) for x in (results, rebuilt)
+    )
     numbers = summarize(list(table.values()))
     (folder := out / "figures").mkdir(parents=True, exist_ok=True)
-    sections = [
-        sweep_section(sweep, results[: len(sweep)], folder / "balance.svg"),
-        cures_section(splits.test["image"], drawn, table),
-        report.configuration(asdict(config)),
-    ]
     report.page(
         out / "report.html",
         title="Collapse of the posterior",
         summary="When a VAE's encoder stops telling images apart, and what makes it start again.",
         numbers={
             "units in use, σ² = 1": numbers["collapsed_units"],
-            f"{config.free_bits:g} free nats": numbers["free_bits_units"],
-            "computed σ²": numbers["computed_units"],
+            "the same with free nats": numbers["free_bits_units"],
         },
-        sections=sections,
+        sections=[
+            sweep_section(sweep, results[: len(sweep)], folder / "balance.svg"),
+            cures_section(splits.test["image"], drawn, table),
+            report.configuration(asdict(config)),
+        ],
         footer=runtime.environment(),
     )
     return numbers

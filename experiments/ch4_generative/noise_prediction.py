@@ -1,4 +1,4 @@
-"""What a denoiser predicts, by what schedule, and flow matching. CPU, 3 min; velocity 13.
+"""What a denoiser predicts, by what schedule, and flow matching. CPU, 2 min; velocity 13.
 
 A dense network predicts the noise in a digit, the image, or the velocity. It is trained and sampled
 with the linear schedule, the cosine schedule, or the latter stretched to end without any signal. In
