@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from lectures_jax.models.diffusion import DenseDenoiser, Denoiser
+from lectures_jax.models.diffusion import Denoiser, DenseDenoiser
 from lectures_jax.nn.initializers import normal
 
 
