@@ -6,7 +6,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 WORKERS ?= auto
 export PYTHONWARNINGS ?= ignore::SyntaxWarning
 
-.PHONY: demo test smoke fuzz-ops lint bench clean
+.PHONY: demo course test smoke fuzz-ops lint bench clean
 .DEFAULT_GOAL := test
 
 # A stamp for each set of packages: nothing is installed twice unless the requirements change.
@@ -31,6 +31,11 @@ $(VENV)/.bench: $(VENV)/.experiments
 # Trains the small YOLOv3 on the built-in digits (4 to 6 minutes on two cores, and 2 of set-up) and prints its report.
 demo: $(VENV)/.experiments
 	$(BIN)/ljx run experiments/ch3_vision/yolo.py --out runs/demo
+
+# Runs every experiment by default, two at a time, and writes runs/course/index.html; run again, it goes on.
+# `make course COURSE=--quick` takes those of more than 20 seconds at their smallest sizes.
+course: $(VENV)/.experiments
+	$(BIN)/ljx course $(COURSE)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses $(WORKERS)

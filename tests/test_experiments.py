@@ -5,6 +5,7 @@ import dataclasses
 import importlib.util
 import inspect
 import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -12,10 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lectures_jax import runtime
+from lectures_jax.cli import main
 from lectures_jax.cli.configuration import default_fields, is_default
 from lectures_jax.cli.expected import read_expected
 from lectures_jax.recipes.evaluator import evaluator
+from lectures_jax.report.excerpt import excerpts
 from lectures_jax.train.session import Session
+from tests.test_course import HEADER, NONE, TABLE, codes, resolve
+from tests.tracing import codes_of, traced
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / "experiments").rglob("*.py"))
@@ -75,24 +81,70 @@ def test_its_bounds_are_declared_and_not_checked_by_itself(path):
     assert "== Config(" not in source
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_it_runs_two_steps_and_takes_none_when_it_is_run_again(path, tmp_path, monkeypatch):
-    taken = []
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """The rows of the course's table that name an experiment, as cells by column."""
+    name = path.relative_to(ROOT / "experiments").as_posix()
+    rows = [dict(zip(HEADER, row, strict=True)) for row in TABLE[2:]]
+    return [row for row in rows if codes(row["experiment"]) == [name]]  # and not with an option
+
+
+@pytest.fixture
+def run_quickly(tmp_path, monkeypatch):
+    """Gives a function that runs an experiment as `ljx run --quick` does, its folder, and a list.
+
+    The list grows by one entry with each step of training. The folder is kept for `ljx course`
+    where LECTURES_JAX_COURSE says so.
+    """
+    steps = []
     advance = Session.advance
-    monkeypatch.setattr(Session, "advance", lambda *call: (taken.append(1), advance(*call)))
-    module = load(path)
-    config = module.Config(**module.TINY)
-    assert dataclasses.is_dataclass(config)
-    assert module.Config.__dataclass_params__.frozen
-    numbers = module.run(config, tmp_path)
-    assert set(read_expected(path.read_text())) <= set(numbers)
-    assert all(math.isfinite(value) for value in numbers.values())
-    assert (tmp_path / "report.html").stat().st_size > 10_000
-    if taken:  # by a training that can be resumed
-        taken.clear()
+    monkeypatch.setattr(Session, "advance", lambda *call: (steps.append(1), advance(*call)))
+    monkeypatch.setattr(os, "environ", os.environ | {"LJX_TRACEBACK": "1"})
+    kept = os.environ.get("LECTURES_JAX_COURSE")
+
+    def call(path: Path, *options: str) -> tuple[dict[str, float], Path, list[int]]:
+        folder = Path(kept) / path.stem if kept else tmp_path / "run"
         evaluator.cache_clear()  # as in another process
-        assert module.run(config, tmp_path) == numbers
-        assert not taken
+        steps.clear()
+        assert main(["run", str(path), "--quick", "--out", str(folder), *options]) == 0
+        return runtime.read_json(folder / "metrics.json"), folder, steps
+
+    return call
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_it_runs_two_steps_and_takes_none_when_it_is_run_again(path, run_quickly, tmp_path):
+    config = load(path).Config
+    assert dataclasses.is_dataclass(config)
+    assert config.__dataclass_params__.frozen
+    with traced() as called:
+        numbers, folder, steps = run_quickly(path, "--fresh")
+    assert set(read_expected(path.read_text())) <= set(numbers)
+    assert all(math.isfinite(value) for value in numbers.values())  # None would not be a number
+    assert (folder / "report.html").stat().st_size > 10_000
+
+    rows = rows_of(path)
+    beside = sorted({name for row in rows for name in codes(row["function"])})
+    assert [name for name in beside if not codes_of(resolve(name)) & called] == []
+    shown = excerpts(folder / "report.html", tmp_path / "excerpts")
+    figures = sorted({title for row in rows for title in row["figure"].split("; ")} - {NONE})
+    assert [title for title in figures if title not in shown or not shown[title].figure] == []
+
+    if steps:  # of a training that can be resumed
+        again, _, steps = run_quickly(path)
+        assert again == numbers
+        assert not steps
+
+
+def with_options() -> list[tuple[str, str]]:
+    """Experiments with the options that a row of the course's table names beside them."""
+    cells = [codes(row[HEADER.index("experiment")]) for row in TABLE[2:]]
+    return sorted({(file, option) for file, *options in filter(None, cells) for option in options})
+
+
+@pytest.mark.parametrize(("file", "option"), with_options())
+def test_an_option_that_a_row_names_exists(file, option, capsys):
+    assert main(["run", str(ROOT / "experiments" / file), "--help"]) == 0
+    assert re.search(rf"{option}\b", capsys.readouterr().out)
 
 
 def undocumented(source: str) -> list[str]:

@@ -54,8 +54,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     costs = [cost(channels, config.side) for channels in config.channels]
     numbers["receptive_field"] = float(widths[1][-1])
     numbers["separable_multiplications"] = costs[-1]["separable"] / costs[-1]["ordinary"]
-    # Each layer adds 2 cells of its own input, which are stride^(layers before) cells of the image.
-    formula = {s: [1 + 2 * sum(s**i for i in range(n)) for n in depths] for s in widths}
+    formula = {s: [ops.receptive_field([(3, s, 1)] * n).size for n in depths] for s in widths}
     numbers["receptive_field_gap"] = float(
         max(abs(a - b) for s in widths for a, b in zip(widths[s], formula[s], strict=True))
     )

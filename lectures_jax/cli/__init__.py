@@ -149,7 +149,7 @@ def _add_course(commands: Any) -> None:
         "course",
         help="run every experiment, and write one page with what each measured",
         description="Runs every experiment by default, several side by side, and writes index.html "
-        "with each row of the course's table, its number and its picture. The same command again "
+        "with each row of the course's table, its number and its figure. The same command again "
         "goes on where it stopped.",
     )
     course.add_argument(

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ def run(name: str, options: Sequence[str]) -> int:
         demands; 75 if the run was stopped after a checkpoint; or that of its failure.
     """
     file = find_experiment(name)
+    if "--quick" in options:  # before JAX is imported; programs that run twice compile for little
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     module = _load(file)
     source = file.read_text(encoding="utf-8")
     expected = read_expected(source)

@@ -22,6 +22,7 @@ try:
         f1_by_threshold,
         scores_by_size,
     )
+    from lectures_jax.report.excerpt import excerpts
     from lectures_jax.report.generative import (
         SAMPLE_SCORES,
         class_shares,
@@ -73,6 +74,7 @@ __all__ = [
     "draw_instances",
     "draw_mask",
     "enlarge",
+    "excerpts",
     "grid",
     "latent_plane",
     "latent_space",

@@ -1,4 +1,4 @@
-"""`ljx course` on a course of small experiments: what runs, what is told, what the page shows."""
+"""`ljx course` on a course of small experiments: what runs, and what the page shows."""
 
 import json
 import os
@@ -31,12 +31,12 @@ def run(config: Config, out: Path) -> dict[str, float]:
     import numpy as np
     with (out / "calls.txt").open("a") as file:
         file.write(f"{{config.steps}} ")
-    pictures = [Figure(np.full((8, 8), 0.5, np.float32), "Gray it is.")]
-    report.page(out / "report.html", title="Toy", sections=[Section("A & B", figures=pictures)])
+    figures = [Figure(np.full((8, 8), 0.5, np.float32), "Gray it is.")]
+    report.page(out / "report.html", title="Toy", sections=[Section("A & B", figures=figures)])
     return {{"total": float(config.steps)}}
 '''
 TABLE = """
-| section | function | experiment | test | picture | measured score |
+| section | function | experiment | test | figure | measured score |
 |---|---|---|---|---|---|
 | 1.1 Toys: the good | `ops.linear` | `ch1_toys/good.py` | `t` | A & B | 3.0 |
 | 1.1 Toys: again | `ops.linear` | `ch1_toys/good.py` | `t` | | 4.0 |
@@ -68,7 +68,7 @@ def test_it_runs_what_is_not_done_and_shows_each_row(course, capsys):
     assert main(["course"]) == 0
     assert "2 of 2 experiments to run" in capsys.readouterr().err
     page = (out / "index.html").read_text()
-    assert page.count("Gray it is.<") == 2  # under the picture of two rows
+    assert page.count("Gray it is.<") == 2  # under the figure of two rows
     for text in ("1.1 Toys", "the good", "again", "1.2 More", "2 of 2", "total 3 (≥ 2)", "3.0"):
         assert text in page
     assert 'href="good/report.html#section-0"' in page

@@ -48,7 +48,7 @@ def course(*, quick: bool, out: Path | None, workers: int | None, fresh: bool) -
         before = 0.0 if "--fresh" in job.command else seconds.get(job.name, 0.0)
         seconds[job.name] = before + took
         write_json(out / "seconds.json", seconds)
-        say(f"ljx: {job.name}: {_told(places[job.name], code)}, {took:.0f} s.")
+        say(f"ljx: {job.name}: {_outcome(places[job.name], code)}, {took:.0f} s.")
         write_index(root, places, seconds, out / "index.html")
 
     finished = run_jobs(jobs, workers=workers or min(2, os.cpu_count() or 1), ended=ended)
@@ -71,7 +71,7 @@ def _places(root: Path, out: Path, *, quick: bool) -> list[Place]:
     return places
 
 
-def _told(place: Place, code: int) -> str:
+def _outcome(place: Place, code: int) -> str:
     """How an experiment ended."""
     if code == STOPPED:
         return "stopped"

@@ -1,4 +1,4 @@
-"""The page of the whole course: each row of its table with what was measured, and its picture."""
+"""The page of the whole course: each row of its table with what was measured, and its figure."""
 
 import tempfile
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ def write_index(
         report.page(
             path,
             title="The course, measured",
-            summary="One row for each definition and each remark, with its number and its picture. "
+            summary="One row for each definition and each remark, with its number and its figure. "
             "Red: a bound that is missed, or an experiment that has no result.",
             numbers=_counts(places, seconds),
             sections=sections,
@@ -88,17 +88,17 @@ def _link(place: Place, anchor: str = "") -> Cell:
 def _sections(
     root: Path, places: Mapping[str, Place], pages: Mapping[str, Mapping[str, Excerpt]]
 ) -> list[Section]:
-    """The rows of each section of the course, and their pictures."""
+    """The rows of each section of the course, and their figures."""
     tables: dict[str, list[tuple[object, ...]]] = {}
     figures: dict[str, list[Figure]] = {}
-    told: set[str] = set()
+    given: set[str] = set()
     for row in read_rows(root / "README.md"):
         title, _, remark = plain(row.get("section", "")).partition(": ")
         names = [name for name in experiments_of(row) if name in places]
-        shown = _excerpt(row, [pages.get(name, {}) for name in names])
-        numbers = [cell for name in names if name not in told for cell in _numbers(places[name])]
-        told |= set(names)
-        anchor = shown.anchor if shown else ""
+        shown = _excerpts(row, [pages.get(name, {}) for name in names])
+        numbers = [cell for name in names if name not in given for cell in _numbers(places[name])]
+        given |= set(names)
+        anchor = shown[0].anchor if shown else ""
         cells = (
             remark or title.partition(" ")[2],
             plain(row.get("function", "")),
@@ -107,19 +107,19 @@ def _sections(
             [_link(places[name], anchor if i == 0 else "") for i, name in enumerate(names)],
         )
         tables.setdefault(title, []).append(cells)
-        if shown and shown.figure:
-            caption = f"{cells[0]}. {shown.figure.caption}"
-            figures.setdefault(title, []).append(Figure(shown.figure.source, caption))
+        for figure in filter(None, (excerpt.figure for excerpt in shown)):
+            caption = f"{cells[0]}. {figure.caption}"
+            figures.setdefault(title, []).append(Figure(figure.source, caption))
     return [
         Section(title, figures=figures.get(title, ()), table=Table(HEADER, rows))
         for title, rows in tables.items()
     ]
 
 
-def _excerpt(row: Mapping[str, str], pages: list[Mapping[str, Excerpt]]) -> Excerpt | None:
-    """The section that the row's column of pictures names, in the report of its experiment."""
-    title = plain(row.get("picture", "")).strip()
-    return next((page[title] for page in pages if title in page), None)
+def _excerpts(row: Mapping[str, str], pages: list[Mapping[str, Excerpt]]) -> list[Excerpt]:
+    """The sections that the row's column of figures names, in the report of its experiment."""
+    titles = plain(row.get("figure", "")).split("; ")
+    return [page[title] for title in titles for page in pages if title in page]
 
 
 def _numbers(place: Place) -> list[Cell]:

@@ -40,12 +40,12 @@ class Place:
         """
         command = [sys.executable, "-m", "lectures_jax", "run", str(self.file)]
         command += ["--out", str(self.folder)] + ["--quick"] * self.quick
-        outdated = (self.folder / "config.json").is_file() and self._source() != self._hash()
+        outdated = (self.folder / "config.json").is_file() and not self._current()
         return Job(self.name, command + ["--fresh"] * (fresh or outdated), self.log)
 
     def done(self) -> bool:
-        """Whether it has results of the file as it is."""
-        return (self.folder / "metrics.json").is_file() and self._source() == self._hash()
+        """Whether it has results of the file as it is, at the sizes that are asked for."""
+        return (self.folder / "metrics.json").is_file() and self._current()
 
     def numbers(self) -> dict[str, Any]:
         """Its results; None stands for a number that is not finite."""
@@ -65,12 +65,13 @@ class Place:
         lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
-    def _source(self) -> str:
+    def _current(self) -> bool:
         config = self.folder / "config.json"
-        return read_json(config).get("source", "") if config.is_file() else ""
-
-    def _hash(self) -> str:
-        return hashlib.sha256(self.file.read_text(encoding="utf-8").encode()).hexdigest()
+        if not config.is_file():
+            return False
+        run = read_json(config)
+        digest = hashlib.sha256(self.file.read_text(encoding="utf-8").encode()).hexdigest()
+        return run.get("source") == digest and ("--quick" in run.get("command", [])) == self.quick
 
 
 def read_seconds(file: Path) -> dict[str, float]:
