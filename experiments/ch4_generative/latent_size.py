@@ -161,10 +161,9 @@ def write_report(
                 "Error over the size of the code",
                 "The share of the variance of unseen images that an autoencoder leaves. It falls "
                 "fast at first, to little with a code of eight. Dotted: the intrinsic dimension. "
-                "The turned digit has one, but its images are a ring, for which a code takes two "
-                "numbers. The sprites have four factors and need about four numbers; the estimate "
-                "is wrong for them, since they lie on a grid, where the neighbors of an image are "
-                "all about equally far. Dashed: as many principal components.",
+                "The turned digit has one; its images are a ring, and take two numbers. Sprites "
+                "have four factors and take about four: they lie on a grid, on which neighbors are "
+                "about equally far and the estimate is wrong. Dashed: principal components.",
                 figures=[Figure(figures / "errors.svg", "Means over the seeds.")],
                 table=Table(("set", "dimension", *map(str, config.sizes)), rows),
             ),
