@@ -99,6 +99,7 @@ def run_quickly(tmp_path, monkeypatch):
     advance = Session.advance
     monkeypatch.setattr(Session, "advance", lambda *call: (steps.append(1), advance(*call)))
     monkeypatch.setattr(os, "environ", os.environ | {"LJX_TRACEBACK": "1"})
+    monkeypatch.setattr(runtime, "threaded_convolutions", lambda: None)  # a device has started
     kept = os.environ.get("LECTURES_JAX_COURSE")
 
     def call(path: Path, *options: str) -> tuple[dict[str, float], Path, list[int]]:
