@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from lectures_jax import data, report, runtime
+from lectures_jax.models.unet import UNet
 from lectures_jax.nn.parameters import count_parameters
 from lectures_jax.recipes import segmentation_data, segmentation_scores, segmenter
 from lectures_jax.recipes.segmentation_data import Splits
@@ -25,6 +26,8 @@ TINY = {
     "scenes": 2,
     "evaluated": 2,
     "size": 32,
+    "small_size": 16,
+    "small_steps": 2,
     "training": segmenter.Settings(steps=2, batch_size=2, crop=16, channels=(4, 4)),
 }
 EXPECTED = {"mean_iou": (0.88, None)}
@@ -63,6 +66,13 @@ class Config:
     """digit scenes to measure on"""
     size: int = 160
     """rows and columns of a digit scene, in pixels"""
+    small_steps: int = 1000
+    """of a first training on small scenes of digits, before that on scenes of the full size: it
+    names the digits in a tenth of the time. Files do without"""
+    small_size: int = 64
+    """rows and columns of a small scene; its digits are at most two fifths as high"""
+    small_batch_size: int = 16
+    """small scenes per step"""
     seed: int = 0
     """of scenes, parameters, order, crops and augmentation"""
     training: segmenter.Settings = field(default_factory=segmenter.Settings)
@@ -73,13 +83,35 @@ def run(config: Config, out: Path) -> dict[str, float]:
     """Trains, measures on the test split, and writes the report."""
     config = replace(config, training=segmenter.with_defaults(config.training, config.data))
     splits = read(config)
-    trained = segmenter.train(config.training, splits, out, seed=config.seed)
+    start = train_small(config, out / "small") if config.data == "digits" else None
+    trained = segmenter.train(config.training, splits, out, seed=config.seed, start=start)
     segmented = segmenter.segment(trained.model, splits)
     numbers = segmentation_scores.measure(segmented, splits)
     boundaries = segmentation_scores.boundary_f1(segmented, splits)
     numbers |= {"boundary_f1": boundaries} if math.isfinite(boundaries) else {}
     write_report(config, out, splits, trained, segmented, numbers)
     return numbers
+
+
+def train_small(config: Config, out: Path) -> UNet:
+    """A network that names the digits of small scenes.
+
+    In scenes of the full size a network spends hundreds of steps on telling digits from background
+    before it names the first one. The small scenes are other ones, of the same handwritten digits:
+    those to train on.
+    """
+    out.mkdir(exist_ok=True)
+    settings = replace(
+        config.training,
+        crop=config.small_size,
+        steps=config.small_steps,
+        batch_size=config.small_batch_size,
+    )
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    splits = segmentation_data.draw_scenes(
+        key, count=config.scenes, test_count=config.evaluated, size=config.small_size
+    )
+    return segmenter.train(settings, splits, out, seed=config.seed).model
 
 
 def read(config: Config) -> Splits:

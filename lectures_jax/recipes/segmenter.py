@@ -17,6 +17,7 @@ from lectures_jax import data, objectives, optim, weights
 from lectures_jax.data.class_table import IGNORE
 from lectures_jax.models.fcn import Fcn
 from lectures_jax.models.unet import UNet
+from lectures_jax.nn.parameters import copy_arrays
 from lectures_jax.objectives.segmentation import OverlapLoss, PixelLoss
 from lectures_jax.recipes import segmentation_data
 from lectures_jax.recipes.overlap_tiles import TILE, predict_tiles
@@ -105,7 +106,14 @@ def with_defaults(settings: Settings, kind: Kind) -> Settings:
     return fill(settings, crop=96, orientation="any", elastic=3.0, steps=1500, channels=channels)
 
 
-def train(settings: Settings, splits: Splits, out: Path | None = None, *, seed: int = 0) -> Trained:
+def train(
+    settings: Settings,
+    splits: Splits,
+    out: Path | None = None,
+    *,
+    seed: int = 0,
+    start: UNet | None = None,
+) -> Trained:
     """Trains a segmenter, and measures it on the first images of the test split on the way.
 
     Args:
@@ -115,10 +123,12 @@ def train(settings: Settings, splits: Splits, out: Path | None = None, *, seed: 
         out: folder of the run, in which it resumes (see `train.fit`) and where
             `model.safetensors` is written; None leaves no files.
         seed: of parameters, order, crops and augmentation.
+        start: a network of the same settings and classes to begin with, such as one that was
+            trained on smaller images; None draws the parameters.
 
     Raises:
-        ValueError: if a setting is None that `with_defaults` sets, or out of its range, or the
-            network takes no crops of this size.
+        ValueError: if a setting is None that `with_defaults` sets, or out of its range, the
+            network takes no crops of this size, or `start` has other arrays.
     """
     check_positive(learning_rate=settings.learning_rate, clip=settings.clip)
     check_range(weight_decay=settings.weight_decay, border_weight=settings.border_weight, low=0)
@@ -127,6 +137,8 @@ def train(settings: Settings, splits: Splits, out: Path | None = None, *, seed: 
     _, key_init, key_train = jax.random.split(jax.random.key(seed), 3)
     architecture = describe(settings, splits)
     model = weights.build_model("segmenter", architecture, rngs=nnx.Rngs(key_init))
+    if start is not None:
+        copy_arrays(start, model)
     crop = require(settings.crop, "crop")
     model.sizes.check(crop, crop, name="crop")
     model, history = fit(

@@ -67,6 +67,15 @@ def test_a_crop_that_the_network_does_not_take_is_refused(splits):
         segmenter.train(replace(SETTINGS, crop=15), splits)
 
 
+def test_training_goes_on_from_another_network_of_the_same_arrays(trained, splits):
+    slow = replace(SETTINGS, steps=1, learning_rate=1e-12, scale=(1.0, 1.0))
+    begun = segmenter.train(slow, splits, seed=1, start=trained.model).model
+    kernels = [m.classify.kernel[...] for m in (begun, trained.model)]
+    np.testing.assert_allclose(*kernels, atol=1e-6)
+    with pytest.raises(ValueError, match=r"expected .*, got "):
+        segmenter.train(replace(slow, channels=(4, 8)), splits, start=trained.model)
+
+
 def test_scenes_have_a_class_for_each_pixel(splits):
     assert splits.classes == ("background", *"0123456789")
     for record in (*splits.train, *splits.test):
