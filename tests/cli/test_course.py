@@ -68,6 +68,7 @@ def test_it_runs_what_is_not_done_and_shows_each_row(course, capsys):
     assert main(["course"]) == 0
     assert "2 of 2 experiments to run" in capsys.readouterr().err
     page = (out / "index.html").read_text()
+    assert "The good. Gray it is.<" in page
     assert page.count("Gray it is.<") == 2  # under the figure of two rows
     for text in ("1.1 Toys", "the good", "again", "1.2 More", "2 of 2", "total 3 (≥ 2)", "3.0"):
         assert text in page

@@ -102,13 +102,13 @@ def _sections(
         cells = (
             remark or title.partition(" ")[2],
             plain(row.get("function", "")),
-            row.get("measured score", ""),
+            plain(row.get("measured score", "")),
             numbers,
             [_link(places[name], anchor if i == 0 else "") for i, name in enumerate(names)],
         )
         tables.setdefault(title, []).append(cells)
         for figure in filter(None, (excerpt.figure for excerpt in shown)):
-            caption = f"{cells[0]}. {figure.caption}"
+            caption = f"{str(cells[0])[:1].upper()}{str(cells[0])[1:]}. {figure.caption}"
             figures.setdefault(title, []).append(Figure(figure.source, caption))
     return [
         Section(title, figures=figures.get(title, ()), table=Table(HEADER, rows))
