@@ -271,7 +271,7 @@ def by_network(splits: segmentation_data.Splits, networks: Mapping[str, Fcn]) ->
     return Section(
         "The three networks",
         "From left to right: a scene that was not trained on, FCN-32s, FCN-16s, FCN-8s, the truth. "
-        f"One color for each of {', '.join(splits.classes[1:])}.",
+        f"In color: {', '.join(splits.classes[1:])}.",
         figures=[Figure(report.grid(rows, columns=5), "Predictions and truth.")],
     )
 
