@@ -9,16 +9,13 @@ from functools import partial
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
-import jax
-
 
 @contextmanager
 def traced() -> Iterator[set[CodeType]]:
     """Collects the code of every Python function that the block calls, in all of its threads.
 
-    What JAX has compiled before would run without its Python code, so its caches are dropped.
+    What JAX has compiled before runs without its Python code.
     """
-    jax.clear_caches()
     called: set[CodeType] = set()
 
     def note(frame: FrameType, event: str, _: Any) -> None:
