@@ -14,11 +14,12 @@ import numpy as np
 import optax
 from flax import nnx
 
-from lectures_jax import data, objectives, ops, optim, report, runtime, train
+from lectures_jax import objectives, ops, optim, report, runtime, train
 from lectures_jax.nn.convolution import Conv, ConvNorm
 from lectures_jax.nn.linear import Linear
 from lectures_jax.nn.normalization import BatchNorm
 from lectures_jax.recipes.feature_network import textures
+from lectures_jax.recipes.seeds import train_seeds
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import color, plot
 from lectures_jax.typing import Batch, Key
@@ -134,23 +135,24 @@ def oriented_shares(filters: np.ndarray) -> np.ndarray:
 
 
 def train_networks(config: Config, training: Batch, test: Batch, classes: int) -> list[Trained]:
-    """Trains a network of each seed by one compiled step."""
+    """Trains a network of each seed."""
     rate = optax.cosine_onecycle_schedule(config.steps, config.learning_rate)
-    optimizer = optim.adamw_on_kernels(rate, weight_decay=config.weight_decay)
     seeds = range(config.seed, config.seed + config.seeds)
-    models = [Network(config, classes, rngs=nnx.Rngs(seed)) for seed in seeds]
-    structure, _ = train.init(jax.random.key(0), models[0], optimizer)
-    step = train.make_step(structure, objectives.classification, optimizer)
+    networks = train_seeds(
+        lambda rngs: Network(config, classes, rngs=rngs),
+        objectives.classification,
+        optim.adamw_on_kernels(rate, weight_decay=config.weight_decay),
+        training,
+        seeds=seeds,
+        steps=config.steps,
+        batch_size=config.batch_size,
+    )
     trained = []
-    for seed, model in zip(seeds, models, strict=True):
-        _, state = train.init(jax.random.key(seed), model, optimizer)
-        batches = data.batches(training, batch_size=config.batch_size, seed=seed)
-        for _ in range(config.steps):
-            state, _ = step(state, next(batches))
-        after = train.rebuild(structure, state)
+    for seed, after in zip(seeds, networks, strict=True):
+        before = Network(config, classes, rngs=nnx.Rngs(seed))
         logits = train.predict(after, test["image"])
         accuracy = float(np.mean(np.argmax(logits, axis=-1) == test["labels"]))
-        trained.append(Trained(filters_of(model), filters_of(after), accuracy))
+        trained.append(Trained(filters_of(before), filters_of(after), accuracy))
     return trained
 
 

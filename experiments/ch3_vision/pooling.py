@@ -17,10 +17,11 @@ import numpy as np
 import optax
 from flax import nnx
 
-from lectures_jax import data, objectives, ops, report, runtime, train
+from lectures_jax import data, objectives, ops, report, runtime
 from lectures_jax.nn.convolution import Conv
 from lectures_jax.nn.linear import Linear
 from lectures_jax.nn.normalization import BatchNorm
+from lectures_jax.recipes.seeds import train_seeds
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import color, plot
 from lectures_jax.typing import Batch, Key
@@ -122,20 +123,16 @@ def on_canvas(digits: np.ndarray, down: int, right: int) -> np.ndarray:
 
 
 def train_networks(config: Config, kind: str, training: Batch) -> list[Network]:
-    """Trains a network of each seed by one compiled step."""
-    optimizer = optax.adam(optax.cosine_onecycle_schedule(config.steps, config.learning_rate))
-    seeds = range(config.seed, config.seed + config.seeds)
-    models = [Network(kind, config.channels, rngs=nnx.Rngs(seed)) for seed in seeds]
-    structure, _ = train.init(jax.random.key(0), models[0], optimizer)
-    step = train.make_step(structure, objectives.classification, optimizer)
-    trained = []
-    for seed, model in zip(seeds, models, strict=True):
-        _, state = train.init(jax.random.key(seed), model, optimizer)
-        batches = data.batches(training, batch_size=config.batch_size, seed=seed)
-        for _ in range(config.steps):
-            state, _ = step(state, next(batches))
-        trained.append(train.rebuild(structure, state))
-    return trained
+    """Trains a network of each seed."""
+    return train_seeds(
+        lambda rngs: Network(kind, config.channels, rngs=rngs),
+        objectives.classification,
+        optax.adam(optax.cosine_onecycle_schedule(config.steps, config.learning_rate)),
+        training,
+        seeds=range(config.seed, config.seed + config.seeds),
+        steps=config.steps,
+        batch_size=config.batch_size,
+    )
 
 
 def measure(model: Network, test: Batch) -> Measured:

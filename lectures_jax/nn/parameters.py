@@ -1,4 +1,4 @@
-"""How many numbers a module is made of."""
+"""The arrays of a module: how many numbers they hold, and their copy into another."""
 
 import jax
 from flax import nnx

@@ -44,11 +44,11 @@ def run_jobs(
     Returns:
         Whether all ran; False after a signal.
     """
-    waiting, running = list(jobs), {}
+    waiting, running, shares = list(jobs), {}, _shares(workers)
     with stop_request() as request:
         passed_on = False
         while running or (waiting and not request.arrived):
-            for slot, cores in enumerate(_shares(workers)):
+            for slot, cores in enumerate(shares):
                 if waiting and slot not in running and not request.arrived:
                     job = waiting.pop(0)
                     running[slot] = job, _start(job, cores), monotonic()
