@@ -2,11 +2,13 @@
 
 Selective search on scenes of digits, or on one's own annotated images (`--data voc --root DIR`):
 which share of the objects has a proposal with an IoU of at least ½ among the first n, beside as
-many random boxes and as many boxes of a grid of anchors. Nothing is trained.
+many random boxes and as many boxes of a grid of anchors; and the features of such a box, by pooling
+and by aligning. Nothing is trained.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,10 +24,16 @@ from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import color, plot
 
 TINY = {"images": 2, "strategies": "single"}
-EXPECTED = {"recall_at_200": (0.97, None), "average_best_overlap": (0.88, None)}
+EXPECTED = {
+    "recall_at_200": (0.97, None),
+    "average_best_overlap": (0.88, None),
+    "aligned_change": (None, 0.15),
+    "pooled_change": (0.25, None),
+}
 COUNTS = (10, 50, 200, 1000)
 SHOWN = 2  # images of a figure
 RATIOS, STRIDE = (0.5, 1.0, 2.0), 0.25  # of anchors: height over width, and steps over the size
+CELL = 8  # pixels of a cell of the map from which the features of regions are taken
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,9 @@ def run(config: Config, out: Path) -> dict[str, float]:
         methods["anchors"].append(anchors(keys[1], *size))
         methods["random"].append(random_boxes(keys[2], count, *size))
     overlaps = {name: best_overlaps(records, boxes) for name, boxes in methods.items()}
+    changes = feature_changes(records)
     numbers = summary(config, methods, overlaps)
+    numbers |= {f"{name}_change": float(x[CELL // 2]) for name, x in changes.items()}
     report.page(
         out / "report.html",
         title="Selective search on " + (config.root.name if config.root else "digit scenes"),
@@ -76,6 +86,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
             recall_section(config, overlaps, out / "recall.svg"),
             hierarchy_section(config, records[:SHOWN]),
             proposal_section(records[:SHOWN], methods["selective search"]),
+            features_section(changes, out / "features.svg"),
             report.configuration(asdict(config)),
         ],
         footer=runtime.environment(),
@@ -225,3 +236,58 @@ def proposal_section(records: Sequence[Record], proposed: Sequence[np.ndarray]) 
         "the first 50 proposals."
     )
     return Section("Proposals", text, figures)
+
+
+def feature_changes(records: Sequence[Record]) -> dict[str, np.ndarray]:
+    """How much the features of the objects' boxes change when image and boxes move together.
+
+    The map has the mean color of each cell. Objects within a cell of its edge are not compared.
+
+    Returns:
+        By the way to take features: for 0, 1, … CELL pixels of movement, the mean of the squared
+        differences over the variance of the features.
+    """
+    ways = {
+        "aligned": partial(ops.roi_align, sampling_ratio=4),
+        "pooled": ops.roi_pool,
+    }
+    changes: dict[str, list[np.ndarray]] = {name: [] for name in ways}
+    most = max(len(record.boxes) for record in records)
+    for record in records:
+        image = jnp.asarray(record.image, jnp.float32) / 255
+        sides = np.array(image.shape[:2]) // CELL * CELL - CELL
+        boxes = np.asarray(record.boxes, np.float32)
+        stays = (boxes[:, :2] >= CELL).all(axis=1) & (boxes[:, 2:] <= sides[::-1] - CELL).all(
+            axis=1
+        )
+        if not stays.any():
+            continue
+        boxes = jnp.asarray(np.resize(boxes[stays], (most, 4)))  # one program for all images
+        for name, way in ways.items():
+            taken = []
+            for shift in range(CELL + 1):
+                seen = image[shift : shift + sides[0], shift : shift + sides[1]]
+                cells = ops.mean_pool(seen, size=CELL)
+                taken.append(way(cells, boxes - shift, output_size=4, scale=1 / CELL))
+            maps = np.stack(taken)
+            changes[name].append(((maps - maps[0]) ** 2).mean(axis=(1, 2, 3, 4)) / maps[0].var())
+    return {
+        name: np.mean(values or [np.full(CELL + 1, np.nan)], axis=0)
+        for name, values in changes.items()
+    }
+
+
+def features_section(changes: dict[str, np.ndarray], path: Path) -> Section:
+    """Both ways to take the features of a region, over the movement."""
+    with plot(path, height=2.4) as (ax,):
+        for number, (name, values) in enumerate(changes.items()):
+            ax.plot(values, "o-", color=color(number), label=name)
+        ax.set(xlabel="pixels that image and boxes move", ylabel="change of the features", ylim=0)
+        ax.legend()
+    text = (
+        f"A map has the mean color of each {CELL}×{CELL} pixels. Image and boxes move together, so "
+        "the objects' features should stay. Pooling rounds a box to cells, and its features jump; "
+        "aligning samples the map between cells. After a whole cell both have what they began with."
+    )
+    caption = "Squared difference from the features before, over their variance."
+    return Section("Features of a region", text, [Figure(path, caption)])
