@@ -265,11 +265,7 @@ def depth_section(config: Config, digits: dict[int, Runs], path: Path) -> Sectio
 
 
 def write_report(
-    config: Config,
-    out: Path,
-    digits: dict[int, Runs],
-    identities: Identities,
-    numbers: dict[str, float],
+    config: Config, out: Path, digits: dict[int, Runs], identities: Identities, numbers: dict
 ) -> None:
     """Writes `report.html`."""
     figures, gap, spread = out / "figures", numbers["accuracy_gap"], report.mean_and_deviation
@@ -277,6 +273,8 @@ def write_report(
     draw_blocks(figures / "blocks.svg")
     block = Figure(figures / "blocks.svg", "Left the sum, right the concatenation.")
     rows = [(*name, spread(x.score, digits=5)) for name, x in identities.items()]
+    logs = {f"{n} {k}": np.log10(np.maximum(x.score, 1e-12)) for (n, k), x in identities.items()}
+    report.scores_by_seed(logs, figures / "identity.svg", label="log₁₀ of the relative error")
     report.page(
         out / "report.html",
         title="Residual learning",
@@ -291,7 +289,8 @@ def write_report(
                 "Blocks are trained to give what they are given, positive numbers that a ReLU "
                 "leaves as they are. With the connection F(x) = 0 is to be reached, without it "
                 "F(x) = x. The error is the squared one over the mean square of x.",
-                table=Table(("blocks", "kind", "relative error"), rows),
+                [Figure(figures / "identity.svg", "Blocks and kind; a dot is a seed.")],
+                Table(("blocks", "kind", "relative error"), rows),
             ),
             report.configuration(asdict(config)),
         ],
