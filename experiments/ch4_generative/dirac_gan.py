@@ -2,8 +2,8 @@
 
 The Dirac-GAN of Mescheder et al. (2018): the data are the point 0, the generator draws the point θ,
 and the discriminator is D(x) = ψ x. Both are right at θ = ψ = 0. Each player's gradient points
-across the other's way, so that the plain game turns around that point. A penalty on the slope of
-the discriminator at the data (R1) damps it; one that wants the slope to be 1 keeps it away.
+across the other's way, so that the plain game turns around that point. A penalty on the gradient of
+the discriminator at the data (R1) damps it; one that wants a gradient of 1 keeps it away.
 """
 
 from collections.abc import Callable
@@ -59,7 +59,7 @@ class Method(NamedTuple):
 
 
 def r1(key: Key, discriminator: Callable[..., Array], real: Array, fake: Array) -> Array:
-    """R1: the slope at the data."""
+    """R1: the gradient at the data."""
     return losses.r1_penalty(discriminator, real)
 
 
@@ -104,16 +104,16 @@ def play(config: Config, method: Method) -> Float[Array, "t 2"]:
     def loss(psi: Array, theta: Array, key: Key) -> Array:
         value = method.discriminator(psi * real, psi * theta[None])
         if method.penalty is not None:
-            slope = method.penalty(key, lambda x: psi * x, real, theta[None])
-            value += config.penalty / 2 * slope
+            gradient = method.penalty(key, lambda x: psi * x, real, theta[None])
+            value += config.penalty / 2 * gradient
         return jnp.sum(value)
 
     def step(point: tuple[Array, Array], key: Key) -> tuple[tuple[Array, Array], Array]:
         theta, psi = point
         new_psi = psi - config.rate * jax.grad(loss)(psi, theta, key)
         seen = new_psi if config.alternating else psi
-        slope = jax.grad(lambda theta: jnp.sum(method.generator(seen * theta[None])))(theta)
-        return (theta - config.rate * slope, new_psi), jnp.stack(point)
+        gradient = jax.grad(lambda theta: jnp.sum(method.generator(seen * theta[None])))(theta)
+        return (theta - config.rate * gradient, new_psi), jnp.stack(point)
 
     keys = jax.random.split(jax.random.key(config.seed), config.steps)
     theta, psi = (jnp.float32(x) for x in config.start)
@@ -144,7 +144,7 @@ def turns_section(
     return Section(
         "Turns",
         "The plain games turn around the equilibrium, the cross, and hardly come nearer. R1 "
-        "penalizes the slope of the discriminator at the data, which is 0 where both are right. "
+        "penalizes the gradient of the discriminator at the data, which is 0 where both are right. "
         "The gradient penalty of a Wasserstein GAN wants 1, which the equilibrium has not.",
         figures=[Figure(path, "A game begins at its dot.")],
         table=Table(("game", "last distance over the first", "turns"), rows),
