@@ -254,7 +254,7 @@ def feature_changes(records: Sequence[Record]) -> dict[str, np.ndarray]:
     changes: dict[str, list[np.ndarray]] = {name: [] for name in ways}
     most = max(len(record.boxes) for record in records)
     for record in records:
-        image = jnp.asarray(record.image, jnp.float32) / 255
+        image = np.asarray(record.image, np.float32) / 255  # of which slices need no program
         sides = np.array(image.shape[:2]) // CELL * CELL - CELL
         boxes = np.asarray(record.boxes, np.float32)
         stays = (boxes[:, :2] >= CELL).all(axis=1) & (boxes[:, 2:] <= sides[::-1] - CELL).all(
@@ -267,7 +267,7 @@ def feature_changes(records: Sequence[Record]) -> dict[str, np.ndarray]:
             taken = []
             for shift in range(CELL + 1):
                 seen = image[shift : shift + sides[0], shift : shift + sides[1]]
-                cells = ops.mean_pool(seen, size=CELL)
+                cells = ops.mean_pool(jnp.asarray(seen), size=CELL)
                 taken.append(way(cells, boxes - shift, output_size=4, scale=1 / CELL))
             maps = np.stack(taken)
             changes[name].append(((maps - maps[0]) ** 2).mean(axis=(1, 2, 3, 4)) / maps[0].var())
