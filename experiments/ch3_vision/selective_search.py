@@ -257,9 +257,7 @@ def feature_changes(records: Sequence[Record]) -> dict[str, np.ndarray]:
         image = np.asarray(record.image, np.float32) / 255  # of which slices need no program
         sides = np.array(image.shape[:2]) // CELL * CELL - CELL
         boxes = np.asarray(record.boxes, np.float32)
-        stays = (boxes[:, :2] >= CELL).all(axis=1) & (boxes[:, 2:] <= sides[::-1] - CELL).all(
-            axis=1
-        )
+        stays = np.all((boxes >= CELL) & (boxes <= np.tile(sides[::-1], 2) - CELL), axis=1)
         if not stays.any():
             continue
         boxes = jnp.asarray(np.resize(boxes[stays], (most, 4)))  # one program for all images
