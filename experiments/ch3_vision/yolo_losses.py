@@ -1,4 +1,4 @@
-"""The loss that the course prints against YOLOv3's. CPU, 4 min; mAP50 of version 3 0.5.
+"""The loss that the course prints against YOLOv3's. CPU, 5 min; mAP50 printed 0.40, version 3 0.51.
 
 Both losses, once with each object given to its best anchor alone, and once also to every anchor of
 a similar shape, train the same small YOLOv3 from the same first weights for equally many steps.
@@ -40,7 +40,12 @@ SCORES = {"mAP50": "mAP50", "mAP50_95": "mAP50-95"}
 CONFIDENT = 0.3  # least score of a box that is drawn
 SHOWN = 3  # scenes with the objects that each network finds
 TINY = {"anchor_ious": (0.3,), "scenes": 2, "evaluated": 2, "steps": 1, "batch_size": 2, "seeds": 1}
-EXPECTED: dict[str, Any] = {}
+EXPECTED = {
+    "printed_1_mAP50": (None, 0.2),
+    "version_3_1_mAP50": (0.22, 0.39),
+    "printed_0.3_mAP50": (0.3, 0.46),
+    "version_3_0.3_mAP50": (0.47, None),
+}
 
 
 @dataclass(frozen=True)
