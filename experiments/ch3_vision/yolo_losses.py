@@ -32,14 +32,18 @@ from lectures_jax.typing import Batch, Key, Metrics
 SIDE = 96  # rows and columns of a scene
 SIZE = YoloSize(8, 2, (16, 32, 64, 128), (1, 1, 1, 1), (64, 32, 24), 0)
 Loss = Literal["printed", "version 3"]
-LOSSES: dict[Loss, Callable[..., Float[Array, " b"]]] = {
-    "printed": losses.yolo_v1_style,
-    "version 3": losses.yolo_v3,
-}
+LOSSES = {"printed": losses.yolo_v1_style, "version 3": losses.yolo_v3}
 SCORES = {"mAP50": "mAP50", "mAP50_95": "mAP50-95"}
-CONFIDENT = 0.3  # least score of a box that is drawn
-SHOWN = 3  # scenes with the objects that each network finds
-TINY = {"anchor_ious": (0.3,), "scenes": 2, "evaluated": 2, "steps": 1, "batch_size": 2, "seeds": 1}
+CONFIDENT, SHOWN = 0.3, 3  # least score of a box that is drawn, and scenes in the report
+TINY = {
+    "anchor_ious": (0.3,),
+    "scenes": 2,
+    "evaluated": 2,
+    "steps": 1,
+    "batch_size": 2,
+    "size": YoloSize(4, 2, (4,) * 4, (0,) * 4, (4,) * 3, 0),
+    "seeds": 1,
+}
 EXPECTED = {
     "printed_1_mAP50": (None, 0.2),
     "version_3_1_mAP50": (0.22, 0.39),
@@ -65,6 +69,8 @@ class Config:
     """of each training"""
     batch_size: int = 8
     """scenes per step"""
+    size: YoloSize = SIZE
+    """of the network"""
     learning_rate: float = 3e-3
     """of Adam, after warm-up; it then falls along a cosine to zero"""
     seeds: int = 3
@@ -96,8 +102,6 @@ def run(config: Config, out: Path) -> dict[str, float]:
         for (loss, iou), each in scores.items()
         for name, x in each.items()
     }
-    figures = out / "figures"
-    figures.mkdir(exist_ok=True)
     report.page(
         out / "report.html",
         title="The printed loss and that of YOLOv3",
@@ -105,8 +109,8 @@ def run(config: Config, out: Path) -> dict[str, float]:
         f"{SIDE} pixels; seeds: {config.seeds}.",
         numbers={f"mAP50, {name_of(kind)}": float(x["mAP50"].mean()) for kind, x in scores.items()},
         sections=[
-            precision_section(scores, slots(config, splits, anchors), figures / "precision.svg"),
-            derivative_section(figures / "derivatives.svg"),
+            precision_section(scores, slots(config, splits, anchors), out / "precision.svg"),
+            derivative_section(out / "derivatives.svg"),
             scenes_section(splits, detected),
             report.configuration(asdict(config)),
         ],
@@ -117,8 +121,8 @@ def run(config: Config, out: Path) -> dict[str, float]:
 
 def name_of(kind: Kind) -> str:
     """What a row of the report is called."""
-    loss, iou = kind
-    return f"{loss}, " + ("the best anchor" if iou >= 1 else f"anchors from an IoU of {iou:g}")
+    similar = f"anchors from an IoU of {kind[1]:g}"
+    return f"{kind[0]}, {similar if kind[1] < 1 else 'the best anchor'}"
 
 
 def scenes(config: Config) -> Splits:
@@ -140,7 +144,7 @@ def networks(config: Config, kind: Kind, splits: Splits, anchors: Any) -> list[Y
         0, config.learning_rate, config.steps // 5, config.steps
     )
     return train_seeds(
-        lambda rngs: Yolo(len(splits.train.classes), anchors=anchors, size=SIZE, rngs=rngs),
+        partial(network, config, splits, anchors),
         partial(objective, loss=LOSSES[kind[0]], anchor_iou=kind[1]),
         optax.adam(rate),
         all_of(splits),
@@ -148,6 +152,11 @@ def networks(config: Config, kind: Kind, splits: Splits, anchors: Any) -> list[Y
         steps=config.steps,
         batch_size=config.batch_size,
     )
+
+
+def network(config: Config, splits: Splits, anchors: Any, rngs: nnx.Rngs) -> Yolo:
+    """An untrained network."""
+    return Yolo(len(splits.train.classes), anchors=anchors, size=config.size, rngs=rngs)
 
 
 def all_of(splits: Splits) -> Batch:
@@ -173,12 +182,9 @@ def objective(
         model.strides,
         strict=True,
     )
-    terms = [
-        loss(raw, target, jnp.asarray(anchors), stride=stride)
-        for raw, target, anchors, stride in heads
-    ]
-    total = jnp.stack(terms).sum(axis=0)
-    return total.mean(), {"loss": total.mean()}
+    terms = [loss(raw, x, jnp.asarray(shapes), stride=n) for raw, x, shapes, n in heads]
+    total = jnp.stack(terms).sum(axis=0).mean()
+    return total, {"loss": total}
 
 
 def targets_of(model: Any, batch: Batch, anchor_iou: float) -> tuple[Any, ...]:
@@ -196,7 +202,7 @@ def targets_of(model: Any, batch: Batch, anchor_iou: float) -> tuple[Any, ...]:
 
 def slots(config: Config, splits: Splits, anchors: Any) -> dict[float, float]:
     """How many slots an object of the training scenes has, by the IoU of similar anchors."""
-    model = Yolo(len(splits.train.classes), anchors=anchors, size=SIZE, rngs=nnx.Rngs(0))
+    model = nnx.eval_shape(lambda: network(config, splits, anchors, nnx.Rngs(0)))
     batch = all_of(splits)
     return {
         iou: float(
@@ -259,11 +265,11 @@ def derivatives(loss: Callable[..., Any], logits: Float[Array, " n"]) -> Float[A
 def derivative_section(path: Path) -> Section:
     """The gradient that a network gets of an object that it misses."""
     logits = jnp.linspace(-10, 10, 201)
-    with plot(path) as axes:
+    with plot(path) as (ax,):
         for number, (name, loss) in enumerate(LOSSES.items()):
-            axes[0].plot(logits, derivatives(loss, logits), color=color(number), label=name)
-        axes[0].set(xlabel="logit of the objectness", ylabel="derivative of the loss")
-        axes[0].legend()
+            ax.plot(logits, derivatives(loss, logits), color=color(number), label=name)
+        ax.set(xlabel="logit of the objectness", ylabel="derivative of the loss")
+        ax.legend()
     missed = [float(derivatives(loss, logits[:1])[0]) for loss in LOSSES.values()]
     return Section(
         "A missed object",
