@@ -1,4 +1,4 @@
-"""The arithmetic of convolutions: cases by hand, and that each comparison notices an error."""
+"""The arithmetic of convolutions: cases by hand, and that a wrong formula is noticed."""
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,17 @@ def test_sizes_by_hand(arithmetic):
     assert sizes[3, 2, (0, 1), 1] == (2, 2)
     assert sizes[5, 3, "SAME", 2] == (2, 2)
     assert (5, 1, 1, 2) not in sizes
+
+
+def test_a_wrong_size_is_noticed(arithmetic, monkeypatch):
+    size = ops.conv_output_size
+
+    def wrong(n, *, stride, **options):
+        return size(n, stride=stride, **options) + (stride == 2)
+
+    monkeypatch.setattr(arithmetic.ops, "conv_output_size", wrong)
+    rows = arithmetic.output_sizes(arithmetic.Config(sides=(8,)))
+    assert {row[2] for row in rows if row[5] != row[6]} == {2}
 
 
 def test_costs_by_hand(arithmetic):

@@ -43,7 +43,7 @@ def test_at_high_resolution_the_plain_stack_sees_no_farther_than_nine_pixels(dil
     """The gradient of the middle pixel's scores reaches 9×9 and 31×31; the parameters are equal."""
     counts = set()
     for name, size in (("plain", 9), ("dilated", 31)):
-        model = dilation.PixelStack(dilation.DILATIONS[name], rngs=dilation.nnx.Rngs(0))
+        model = dilation.PixelStack(dilation.DILATIONS[name][::-1], rngs=dilation.nnx.Rngs(0))
         for layer in model.layers:  # every weight counts, and no ReLU cuts it off
             layer.kernel[...] = jnp.ones_like(layer.kernel[...])
         gradient = jax.grad(lambda x, model=model: model(x)[0, 20, 20].sum())(

@@ -39,9 +39,9 @@ def test_the_scan_over_blocks_is_one_block_after_the_other(residual, kind):
 
 
 @pytest.mark.parametrize("depth", [8, 20, 44])
-def test_the_three_have_about_as_many_parameters(residual, depth):
+def test_the_concatenation_has_at_most_a_fifth_more_parameters(residual, depth):
     counts = []
     for kind in residual.JOINS:
         model = nnx.eval_shape(lambda kind=kind: network(residual, kind, depth, width=8))
         counts.append(sum(x.size for x in jax.tree.leaves(nnx.state(model))))
-    assert max(counts) < 1.3 * min(counts)
+    assert max(counts) < 1.22 * min(counts)

@@ -24,6 +24,7 @@ EXPECTED = {
     "uneven_nearest": (None, 1e-6),
     "uneven_bilinear": (None, 1e-6),
     "uneven_transposed_3": (0.48, 0.49),
+    "uneven_tent": (None, 1e-6),
     "uneven_transposed_4": (None, 1e-6),
 }
 TINY = {"side": 16}
@@ -35,7 +36,7 @@ class Config:
     """The fields and their units."""
 
     side: int = 24
-    """pixels of the photograph that is doubled twice, a divisor of 192"""
+    """pixels of the photograph that is doubled twice, a divisor of 48"""
     sizes: tuple[int, ...] = (3, 4, 5, 6, 7, 8)
     """of transposed kernels, in cells, at least 3"""
     seed: int = 0
@@ -55,6 +56,13 @@ def transposed(size: int, stride: int = 2) -> Grow:
     return grow
 
 
+def tent(x: jax.Array) -> jax.Array:
+    """Doubles a map by a transposed convolution with the weights ½, 1, ½ along both axes."""
+    line = np.array([0.5, 1, 0.5])
+    weights = np.outer(line, line)[:, :, None, None] * np.eye(x.shape[-1])
+    return ops.conv_transpose2d(x, jnp.asarray(weights, x.dtype), stride=2)
+
+
 WAYS: dict[str, Grow] = {
     "nearest": ops.upsample_nearest,
     "bilinear": ops.upsample_bilinear,
@@ -65,9 +73,12 @@ WAYS: dict[str, Grow] = {
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Measures all, and writes the report."""
+    if config.side < 1 or SHOWN // 4 % config.side:
+        raise ValueError(f"--side: expected a divisor of {SHOWN // 4}, got {config.side}.")
     numbers = resizing_gaps(config.seed)
     for name, grow in WAYS.items():
         numbers[f"uneven_{name.replace(' ', '_')}"] = unevenness(grow)
+    numbers["uneven_tent"] = unevenness(tent)
     figures = out / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     uneven = {
@@ -76,8 +87,8 @@ def run(config: Config, out: Path) -> dict[str, float]:
     report.page(
         out / "report.html",
         title="Upsampling",
-        summary="A transposed convolution draws a checkerboard where its stride does not divide "
-        "the size of its kernel; repetition and interpolation never do.",
+        summary="With equal weights a transposed convolution draws a checkerboard where its stride "
+        "does not divide the size of its kernel; repetition and interpolation never do.",
         numbers={
             "unevenness, transposed, kernel of 3": numbers["uneven_transposed_3"],
             "unevenness, transposed, kernel of 4": numbers["uneven_transposed_4"],
@@ -85,7 +96,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         },
         sections=[
             photograph_section(config, numbers),
-            sizes_section(config, uneven, figures / "uneven.svg"),
+            sizes_section(config, uneven, numbers, figures / "uneven.svg"),
             report.configuration(asdict(config)),
         ],
         footer=runtime.environment(),
@@ -143,7 +154,9 @@ def photograph_section(config: Config, numbers: dict[str, float]) -> Section:
     )
 
 
-def sizes_section(config: Config, uneven: dict[int, list[float]], path: Path) -> Section:
+def sizes_section(
+    config: Config, uneven: dict[int, list[float]], numbers: dict[str, float], path: Path
+) -> Section:
     """Unevenness by the size of the transposed kernel."""
     with plot(path, height=2.6) as (ax,):
         for i, (stride, values) in enumerate(uneven.items()):
@@ -153,7 +166,8 @@ def sizes_section(config: Config, uneven: dict[int, list[float]], path: Path) ->
         ax.legend()
     return Section(
         "Kernels and strides",
-        "The unevenness is 0 where the stride divides the size of the kernel. Weights that are "
-        "trained can even out a checkerboard, as those of the interpolation do, but have to.",
+        "The unevenness is 0 where the stride divides the size of the kernel. Other weights can be "
+        "even where it does not: a kernel of ½, 1, ½ along both axes gives "
+        f"{numbers['uneven_tent']:.0e}. Nothing makes a training choose them.",
         [Figure(path, "Transposed convolutions with equal weights.")],
     )

@@ -36,7 +36,6 @@ LOSSES = {"printed": losses.yolo_v1_style, "version 3": losses.yolo_v3}
 SCORES = {"mAP50": "mAP50", "mAP50_95": "mAP50-95"}
 CONFIDENT, SHOWN = 0.3, 3  # least score of a box that is drawn, and scenes in the report
 TINY = {
-    "anchor_ious": (0.3,),
     "scenes": 2,
     "evaluated": 2,
     "steps": 1,
@@ -105,8 +104,8 @@ def run(config: Config, out: Path) -> dict[str, float]:
     report.page(
         out / "report.html",
         title="The printed loss and that of YOLOv3",
-        summary=f"One small YOLOv3 by {len(kinds)} losses, {config.steps} steps each on scenes of "
-        f"{SIDE} pixels; seeds: {config.seeds}.",
+        summary=f"One small YOLOv3, {config.steps} steps for each loss and each way to assign "
+        f"objects, on scenes of {SIDE} pixels; seeds: {config.seeds}.",
         numbers={f"mAP50, {name_of(kind)}": float(x["mAP50"].mean()) for kind, x in scores.items()},
         sections=[
             precision_section(scores, slots(config, splits, anchors), out / "precision.svg"),
@@ -175,20 +174,15 @@ def objective(
     model: Yolo, batch: Batch, key: Key, *, loss: Callable[..., Any], anchor_iou: float
 ) -> tuple[Float[Array, ""], Metrics]:
     """The mean over the images of a loss that each head contributes to."""
-    heads = zip(
-        model(batch["image"], key=key),
-        targets_of(model, batch, anchor_iou),
-        model.anchors,
-        model.strides,
-        strict=True,
-    )
+    targets = targets_of(model, batch, anchor_iou)
+    heads = zip(model(batch["image"], key=key), targets, model.anchors, model.strides, strict=True)
     terms = [loss(raw, x, jnp.asarray(shapes), stride=n) for raw, x, shapes, n in heads]
     total = jnp.stack(terms).sum(axis=0).mean()
     return total, {"loss": total}
 
 
 def targets_of(model: Any, batch: Batch, anchor_iou: float) -> tuple[Any, ...]:
-    """What each head should say."""
+    """What each head should predict."""
     encode = partial(
         ops.yolo_encode,
         anchors=jnp.asarray(model.anchors),
@@ -235,8 +229,9 @@ def precision_section(
     ]
     return Section(
         "Precision by loss",
-        "The same scenes, first weights, steps and optimizer; the printed loss with its weights of "
-        "5 for boxes and 0.5 for empty slots.",
+        "The same scenes, first weights and steps, at one rate that was chosen for neither loss. "
+        "The printed loss weighs boxes by 5 and empty slots by 0.5; version 3's leaves out empty "
+        "slots whose box overlaps an object by more than 0.7.",
         figures=[Figure(path, "A point for each seed.")],
         table=Table(("loss", "slots per object", *SCORES.values()), rows),
     )
@@ -274,9 +269,8 @@ def derivative_section(path: Path) -> Section:
     return Section(
         "A missed object",
         "The derivative of each loss by the objectness of a slot that has an object. Where a "
-        "network is sure that there is none, the logistic loss still pulls by nearly 1, and the "
-        f"squared error of a sigmoid hardly at all: {missed[0]:.1g} against {missed[1]:.3g} at a "
-        "logit of -10.",
+        "network predicts that there is none, that of the logistic loss is still nearly -1, and "
+        f"that of a squared sigmoid nearly 0: {missed[1]:.3g}, {missed[0]:.1g} at a logit of -10.",
         figures=[Figure(path, "An object is there: both should be negative.")],
     )
 
@@ -289,8 +283,10 @@ def scenes_section(splits: Splits, detected: dict[Kind, detector.Detected]) -> S
         image = np.asarray(record.image)
         cells = [draw(image, record.boxes, record.labels, truth=True)]
         for first in detected.values():
-            sure = first.valid[i] & (first.scores[i] >= CONFIDENT)
-            cells.append(draw(image, first.boxes[i], first.labels[i], first.scores[i], valid=sure))
+            confident = first.valid[i] & (first.scores[i] >= CONFIDENT)
+            cells.append(
+                draw(image, first.boxes[i], first.labels[i], first.scores[i], valid=confident)
+            )
         figures.append(Figure(report.grid(cells, columns=len(cells)), f"Scene {i + 1}."))
     return Section(
         "Scenes",
