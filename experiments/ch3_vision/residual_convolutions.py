@@ -222,8 +222,7 @@ def write_report(
         for kind, x in kinds.items()
     ]
     header = ("layers", "kind", "parameters", "rate", "training loss", "test accuracy")
-    deepest = max(results)
-    deep = results[deepest]
+    deepest, deep = max(results.items())
     report.page(
         out / "report.html",
         title="Residual convolutions",
