@@ -24,8 +24,9 @@ def module(root):
 def test_features_stay_where_a_region_moves_by_a_cell_and_aligned_ones_nearly_in_between(module):
     scenes = detection_data.draw_scenes(jax.random.key(0), count=1, test_count=2)
     changes = module.feature_changes(list(scenes.test))
-    for name in ("aligned", "pooled"):
-        np.testing.assert_allclose(changes[name][[0, module.CELL]], 0, atol=1e-6)
+    for change in changes.values():
+        np.testing.assert_allclose(change[[0, module.CELL]], 0, atol=1e-6)
     middle = slice(2, module.CELL - 1)
     assert np.all(changes["aligned"][middle] > 0)
+    assert np.all(changes["aligned"][middle] < changes["rounded, aligned"][middle])
     assert np.all(changes["aligned"][middle] < 0.5 * changes["pooled"][middle])

@@ -75,7 +75,9 @@ def run(config: Config, out: Path) -> dict[str, float]:
     overlaps = {name: best_overlaps(records, boxes) for name, boxes in methods.items()}
     changes = feature_changes(records)
     numbers = summary(config, methods, overlaps)
-    numbers |= {f"{name}_change": float(x[CELL // 2]) for name, x in changes.items()}
+    numbers |= {
+        f"{name.replace(', ', '_')}_change": float(x[CELL // 2]) for name, x in changes.items()
+    }
     report.page(
         out / "report.html",
         title="Selective search on " + (config.root.name if config.root else "digit scenes"),
@@ -247,8 +249,12 @@ def feature_changes(records: Sequence[Record]) -> dict[str, np.ndarray]:
         By the way to take features: for 0, 1, … CELL pixels of movement, the mean of the squared
         differences over the variance of the features.
     """
+    align = partial(ops.roi_align, sampling_ratio=4)
     ways = {
-        "aligned": partial(ops.roi_align, sampling_ratio=4),
+        "aligned": align,
+        "rounded, aligned": lambda cells, boxes, **options: align(
+            cells, CELL * jnp.floor(boxes / CELL + 0.5), **options
+        ),
         "pooled": ops.roi_pool,
     }
     changes: dict[str, list[np.ndarray]] = {name: [] for name in ways}
@@ -260,6 +266,7 @@ def feature_changes(records: Sequence[Record]) -> dict[str, np.ndarray]:
         stays = np.all((boxes >= CELL) & (boxes <= np.tile(sides[::-1], 2) - CELL), axis=1)
         if not stays.any():
             continue
+        count = int(stays.sum())
         boxes = jnp.asarray(np.resize(boxes[stays], (most, 4)))  # one program for all images
         for name, way in ways.items():
             taken = []
@@ -267,7 +274,7 @@ def feature_changes(records: Sequence[Record]) -> dict[str, np.ndarray]:
                 seen = image[shift : shift + sides[0], shift : shift + sides[1]]
                 cells = ops.mean_pool(jnp.asarray(seen), size=CELL)
                 taken.append(way(cells, boxes - shift, output_size=4, scale=1 / CELL))
-            maps = np.stack(taken)
+            maps = np.stack(taken)[:, :count]
             changes[name].append(((maps - maps[0]) ** 2).mean(axis=(1, 2, 3, 4)) / maps[0].var())
     return {
         name: np.mean(values or [np.full(CELL + 1, np.nan)], axis=0)
@@ -276,7 +283,7 @@ def feature_changes(records: Sequence[Record]) -> dict[str, np.ndarray]:
 
 
 def features_section(changes: dict[str, np.ndarray], path: Path) -> Section:
-    """Both ways to take the features of a region, over the movement."""
+    """The ways to take the features of a region, over the movement."""
     with plot(path, height=2.4) as (ax,):
         for number, (name, values) in enumerate(changes.items()):
             ax.plot(values, "o-", color=color(number), label=name)
@@ -284,8 +291,9 @@ def features_section(changes: dict[str, np.ndarray], path: Path) -> Section:
         ax.legend()
     text = (
         f"A map has the mean color of each {CELL}×{CELL} pixels. Image and boxes move together, so "
-        "the objects' features should stay. Pooling rounds a box to cells, and its features jump; "
-        "aligning samples the map between cells. After a whole cell both have what they began with."
+        "the objects' features should stay the same. Aligning takes means of samples between the "
+        "cells. Rounded to cells before that, a box jumps, and so do its features; pooling rounds, "
+        "too, and takes the largest value of a bin. After a whole cell all have what they had."
     )
     caption = "Squared difference from the features before, over their variance."
     return Section("Features of a region", text, [Figure(path, caption)])
