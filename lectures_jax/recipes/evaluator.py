@@ -205,7 +205,8 @@ def _from_mixture(images: np.ndarray, count: int) -> np.ndarray:
     pca = PCA(min(30, *vectors.shape), random_state=0).fit(vectors)
     codes = pca.transform(vectors)
     components = min(20, len(vectors))
-    mixture = GaussianMixture(components, reg_covar=1e-3, max_iter=30, random_state=0).fit(codes)
+    mixture = GaussianMixture(components, reg_covar=1e-3, max_iter=30, random_state=0)
+    mixture.fit(codes.astype(np.float64))  # in float32 a covariance may come out indefinite
     drawn = pca.inverse_transform(mixture.sample(count)[0])
     return np.clip(drawn, 0, 1).astype(np.float32).reshape(-1, *images.shape[1:])
 
