@@ -268,12 +268,11 @@ def feature_changes(records: Sequence[Record]) -> dict[str, np.ndarray]:
             continue
         count = int(stays.sum())
         boxes = jnp.asarray(np.resize(boxes[stays], (most, 4)))  # one program for all images
+        shifts = range(CELL + 1)
+        seen = (image[n : n + sides[0], n : n + sides[1]] for n in shifts)
+        cells = [ops.mean_pool(jnp.asarray(part), size=CELL) for part in seen]
         for name, way in ways.items():
-            taken = []
-            for shift in range(CELL + 1):
-                seen = image[shift : shift + sides[0], shift : shift + sides[1]]
-                cells = ops.mean_pool(jnp.asarray(seen), size=CELL)
-                taken.append(way(cells, boxes - shift, output_size=4, scale=1 / CELL))
+            taken = [way(cells[n], boxes - n, output_size=4, scale=1 / CELL) for n in shifts]
             maps = np.stack(taken)[:, :count]
             changes[name].append(((maps - maps[0]) ** 2).mean(axis=(1, 2, 3, 4)) / maps[0].var())
     return {
