@@ -287,7 +287,7 @@ def features_section(changes: dict[str, np.ndarray], path: Path) -> Section:
         for number, (name, values) in enumerate(changes.items()):
             ax.plot(values, "o-", color=color(number), label=name)
         ax.set(xlabel="pixels that image and boxes move", ylabel="change of the features", ylim=0)
-        ax.legend()
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     text = (
         f"A map has the mean color of each {CELL}×{CELL} pixels. Image and boxes move together, so "
         "the objects' features should stay the same. Aligning takes means of samples between the "
