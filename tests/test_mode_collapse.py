@@ -46,11 +46,15 @@ def test_points_are_drawn_in_the_unit_of_the_data(collapse, monkeypatch):
     assert collapse.covered_now(collapse.Config(), z, model) == {"covered": 3}
 
 
-def test_a_small_game_collapses_unless_the_gradient_is_penalized(collapse, tmp_path):
-    config = collapse.Config(side=3, steps=600, hidden=48, batch_size=64, count=1000)
-    covered = {
-        name: collapse.scores(collapse.play(config, name, 0, tmp_path / name).shares)["covered"]
+def test_a_small_game_misses_modes_unless_the_gradient_is_penalized(collapse, tmp_path):
+    # Over five seeds and two batch sizes the plain game always left a mode out, and the rarest mode
+    # of the other had 0.23 to 0.75 of an equal share; how many are left out is chance, 1 to 4.
+    config = collapse.Config(side=3, steps=1500, hidden=48, batch_size=64, count=1000)
+    plain, cured = (
+        collapse.scores(collapse.play(config, name, 0, tmp_path / name).shares)
         for name in ("plain", "relativistic, R1 and R2")
-    }
-    assert covered["relativistic, R1 and R2"] == 9
-    assert covered["plain"] <= 7
+    )
+    assert cured["covered"] == 9
+    assert cured["least"] >= 0.15
+    assert plain["covered"] < 9
+    assert plain["least"] == 0
