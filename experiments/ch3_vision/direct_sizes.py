@@ -7,7 +7,7 @@ of the gradient over the training, and average precision.
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -19,8 +19,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from lectures_jax import data, losses, objectives, ops, report, runtime, train
-from lectures_jax.data.records import Dataset
+from lectures_jax import losses, objectives, ops, report, runtime, train
 from lectures_jax.models.yolo import Yolo, YoloSize
 from lectures_jax.nn.detection import Detections, detect
 from lectures_jax.ops.yolo import YoloTarget, split_head
@@ -164,8 +163,6 @@ Results = dict[tuple[str, str], list[Trained]]
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains all, and writes the report."""
-    if not (config.sizes and config.optimizers and config.seeds > 0):
-        raise ValueError("--sizes, --optimizers, --seeds: expected at least one each, got none.")
     splits = scenes(config)
     anchors = detector_network.fit_anchors(jax.random.key(config.seed), splits.train)
     seeds = range(config.seed, config.seed + config.seeds)
@@ -201,15 +198,14 @@ def run(config: Config, out: Path) -> dict[str, float]:
 
 def scenes(config: Config) -> detection_data.Splits:
     """Small scenes of digits, all of one class: what is compared is where they are."""
-    keys = jax.random.split(jax.random.key(config.seed))
-    parts = zip(keys, (config.scenes, config.evaluated), ("train", "test"), strict=True)
-    draw = partial(data.digit_scenes, size=SIDE, max_digits=5)
-    drawn = (draw(key, count=count, split=split) for key, count, split in parts)
-    sets = (
-        Dataset(tuple(replace(r, labels=0 * r.labels) for r in records), ("digit",))
-        for records in drawn
+    return detection_data.draw_scenes(
+        jax.random.key(config.seed),
+        count=config.scenes,
+        test_count=config.evaluated,
+        size=SIDE,
+        max_digits=5,
+        one_class=True,
     )
-    return detection_data.keep_in_memory(*sets, image_size=(SIDE, SIDE))
 
 
 def fit(

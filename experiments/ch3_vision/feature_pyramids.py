@@ -18,8 +18,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from lectures_jax import data, metrics, report, runtime
-from lectures_jax.data.records import Dataset
+from lectures_jax import metrics, report, runtime
 from lectures_jax.models.pyramid import SIZES, Form, Pyramid, PyramidSize
 from lectures_jax.models.yolo import SMALL, YoloSize
 from lectures_jax.nn.capture import Call, capture_calls
@@ -127,21 +126,16 @@ def run(config: Config, out: Path) -> dict[str, float]:
 
 def scenes(config: Config) -> detection_data.Splits:
     """Scenes whose digits differ more in size than usual."""
-    keys = jax.random.split(jax.random.key(config.seed))
-    draw = partial(
-        data.digit_scenes, size=SIDE, min_size=DIGITS[0], max_size=DIGITS[1], max_digits=5
+    return detection_data.draw_scenes(
+        jax.random.key(config.seed),
+        count=config.scenes,
+        test_count=config.evaluated,
+        size=SIDE,
+        max_digits=5,
+        min_size=DIGITS[0],
+        max_size=DIGITS[1],
+        one_class=True,
     )
-    return detection_data.keep_in_memory(
-        as_one_class(draw(keys[0], count=config.scenes, split="train")),
-        as_one_class(draw(keys[1], count=config.evaluated, split="test")),
-        image_size=(SIDE, SIDE),
-    )
-
-
-def as_one_class(dataset: Dataset) -> Dataset:
-    """The same scenes, whose digits are all of one class."""
-    records = tuple(replace(record, labels=np.zeros_like(record.labels)) for record in dataset)
-    return replace(dataset, records=records, classes=("digit",))
 
 
 def measure(

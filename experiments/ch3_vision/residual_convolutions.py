@@ -119,7 +119,7 @@ class Trained(NamedTuple):
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains all, and writes the report."""
-    if not config.depths or any(n < 4 or n % 2 for n in config.depths):
+    if any(n < 4 or n % 2 for n in config.depths):
         raise ValueError(f"--depths: expected even numbers from 4 on, got {config.depths}.")
     results = {n: {kind: train_all(config, kind, n) for kind in JOINS} for n in config.depths}
     shallow, deep = results[min(results)], results[max(results)]

@@ -124,8 +124,6 @@ def run(config: Config, out: Path) -> dict[str, float]:
 
 def read(config: Config) -> list[detection_data.Splits]:
     """The scenes to train on, beside each set of scenes to measure on."""
-    if config.sets < 1:
-        raise ValueError(f"--sets: expected at least one, got {config.sets}.")
     key_train, key_test = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 3))
     train = scenes(config, key_train, config.scenes, "train")
     tests = [
@@ -151,8 +149,7 @@ def scenes(config: Config, key: jax.Array, count: int, split: Any) -> Dataset:
         max_size=34.0,
         max_overlap=config.overlap,
     )
-    records = tuple(replace(record, labels=0 * record.labels) for record in dataset)
-    return Dataset(records, ("digit",))
+    return detection_data.as_one_class(dataset)
 
 
 class Raw(NamedTuple):

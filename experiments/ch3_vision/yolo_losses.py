@@ -5,7 +5,7 @@ a similar shape, train the same small YOLOv3 from the same first weights for equ
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,6 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from lectures_jax import data, losses, ops, report, runtime
-from lectures_jax.data.records import Dataset
 from lectures_jax.models.yolo import Yolo, YoloSize
 from lectures_jax.recipes import detection_data, detector, detector_network
 from lectures_jax.recipes.detection_data import Splits
@@ -74,8 +73,6 @@ Kind = tuple[Loss, float]
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains all, and writes the report."""
-    if not (config.losses and config.anchor_ious and config.seeds > 0):
-        raise ValueError("--losses, --anchor-ious, --seeds: expected at least one each, got none.")
     splits = scenes(config)
     anchors = detector_network.fit_anchors(jax.random.key(config.seed), splits.train)
     kinds: list[Kind] = list(product(config.losses, config.anchor_ious))
@@ -124,15 +121,14 @@ def name_of(kind: Kind) -> str:
 
 def scenes(config: Config) -> Splits:
     """Small scenes of digits, all of one class: few steps tell no digits apart."""
-    keys = jax.random.split(jax.random.key(config.seed))
-    parts = zip(keys, (config.scenes, config.evaluated), ("train", "test"), strict=True)
-    draw = partial(data.digit_scenes, size=SIDE, max_digits=5)
-    drawn = (draw(key, count=count, split=split) for key, count, split in parts)
-    sets = (
-        Dataset(tuple(replace(r, labels=0 * r.labels) for r in records), ("digit",))
-        for records in drawn
+    return detection_data.draw_scenes(
+        jax.random.key(config.seed),
+        count=config.scenes,
+        test_count=config.evaluated,
+        size=SIDE,
+        max_digits=5,
+        one_class=True,
     )
-    return detection_data.keep_in_memory(*sets, image_size=(SIDE, SIDE))
 
 
 def networks(config: Config, kind: Kind, splits: Splits, anchors: Any) -> list[Yolo]:

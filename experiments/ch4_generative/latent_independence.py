@@ -21,6 +21,7 @@ from sklearn.decomposition import PCA
 from lectures_jax import data, objectives, ops, report, runtime, train
 from lectures_jax.models import autoencoder as networks
 from lectures_jax.models.vae import Vae
+from lectures_jax.recipes.latent_spaces import share_recovered
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import INK, MUTED, color, plot
 
@@ -182,16 +183,12 @@ def measure(images: Images, coded: list[dict[str, Coded]]) -> list[Pair]:
 
 
 def recovered(images: Images, source: Coded, target: Coded, count: int, *, shuffled: bool) -> float:
-    """The share of the image error that maps from so many images recover.
-
-    0: as bad as the mean training image; 1: as good as the target model's own reconstruction.
-    """
+    """The share of the image error that maps from so many images recover."""
     trained, test = images
-    mean = trained.mean(axis=0, keepdims=True)
-    worst, best = (np.mean((test - x) ** 2) for x in (mean, target.rebuilt()))
     mapped = target.decode(map_codes(source, target, count, shuffled=shuffled))
-    error = np.mean((mapped.reshape(-1, *test.shape) - test[None]) ** 2)
-    return float((worst - error) / (worst - best))
+    mapped = mapped.reshape(-1, *test.shape)
+    mean = trained.mean(axis=0)
+    return share_recovered(test, mapped, rebuilt=target.rebuilt(), mean=mean)
 
 
 def map_codes(source: Coded, target: Coded, count: int, *, shuffled: bool) -> np.ndarray:

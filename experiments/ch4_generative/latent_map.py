@@ -18,7 +18,13 @@ import numpy as np
 
 from lectures_jax import data, ops, report, runtime
 from lectures_jax.recipes.generator import Kind
-from lectures_jax.recipes.latent_spaces import KIN, Settings, Space, train_spaces
+from lectures_jax.recipes.latent_spaces import (
+    KIN,
+    Settings,
+    Space,
+    share_recovered,
+    train_spaces,
+)
 from lectures_jax.report.page import Figure, Section, Table
 from lectures_jax.report.theme import INK, color, plot
 
@@ -142,18 +148,15 @@ def recovered(
     factor: float,
     draws: Sequence[int],
 ) -> float:
-    """The share of the image error that the map recovers, its support `factor` × the source's code.
-
-    0: as bad as the mean training image; 1: as good as the target model's own reconstruction.
-    """
-    test, mean = images.unseen, np.mean(images.trained, axis=0, keepdims=True)
-    worst, best = np.mean((test - mean) ** 2), np.mean((test - target.rebuilt) ** 2)
-    errors = []
-    for draw in draws:
-        map_ = fit_from(config, source, target, fit, factor, draw)
-        mapped = target.decode(np.asarray(ops.apply_latent_map(map_, source.unseen)))
-        errors.append(np.mean((test - mapped) ** 2))
-    return float((worst - np.mean(errors)) / (worst - best))
+    """The share that maps recover, their support `factor` × the size of the source's code."""
+    maps = [fit_from(config, source, target, fit, factor, draw) for draw in draws]
+    codes = [np.asarray(ops.apply_latent_map(map_, source.unseen)) for map_ in maps]
+    return share_recovered(
+        images.unseen,
+        np.stack([target.decode(z) for z in codes]),
+        rebuilt=target.rebuilt,
+        mean=images.trained.mean(axis=0),
+    )
 
 
 def fit_from(

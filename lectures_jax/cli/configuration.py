@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from lectures_jax.runtime.files import finite_or_none
 
-COUNTS = "batch_size|epochs|evaluated|examples|image_size|images|samples|scenes|seeds|steps"
+COUNTS = "batch_size|epochs|evaluated|examples|image_size|images|samples|scenes|seeds|sets|steps"
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     rf"(\w+_)?({COUNTS})": ("at least 1", lambda x: x >= 1),
     r"(\w+_)?seed": ("at least 0", lambda x: x >= 0),
@@ -102,6 +102,8 @@ def out_of_range(config: Any) -> str | None:
     """
     fields, defaults = (flatten(dataclasses.asdict(c)) for c in (config, type(config)()))
     for name, value in fields.items():
+        if defaults[name] and value in ((), []):
+            return f"--{name.replace('_', '-')}: expected at least one value, got none."
         for pattern, (wanted, holds) in RANGES.items():
             parts = value if isinstance(value, (tuple, list)) else [value]
             numbers = [x for x in parts if type(x) in (int, float)]

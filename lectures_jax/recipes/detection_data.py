@@ -1,8 +1,9 @@
 """The annotated images that a detector is trained on: drawn scenes of digits, or files."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -35,7 +36,14 @@ class Splits(NamedTuple):
 
 
 def draw_scenes(
-    key: Key, *, count: int, test_count: int, image_size: tuple[int, int] | None = None
+    key: Key,
+    *,
+    count: int,
+    test_count: int,
+    size: int = 160,
+    image_size: tuple[int, int] | None = None,
+    one_class: bool = False,
+    **scene: Any,
 ) -> Splits:
     """Returns scenes of handwritten digits; no digit is in both splits.
 
@@ -43,14 +51,27 @@ def draw_scenes(
         key: of the scenes.
         count: scenes to train on.
         test_count: scenes to measure on.
-        image_size: height and width to which scenes of 160×160 pixels are brought; None: as drawn.
+        size: rows and columns of a scene as it is drawn.
+        image_size: height and width to which scenes are brought; None: as drawn.
+        one_class: all digits are of the one class "digit".
+        **scene: of `data.digit_scenes`.
     """
     keys = jax.random.split(key)
-    return keep_in_memory(
-        data.digit_scenes(keys[0], count=count, split="train"),
-        data.digit_scenes(keys[1], count=test_count, split="test"),
-        image_size=image_size or (160, 160),
-    )
+    train = data.digit_scenes(keys[0], count=count, split="train", size=size, **scene)
+    test = data.digit_scenes(keys[1], count=test_count, split="test", size=size, **scene)
+    if one_class:
+        train, test = as_one_class(train), as_one_class(test)
+    return keep_in_memory(train, test, image_size=image_size or (size, size))
+
+
+def as_one_class(digits: Dataset) -> Dataset:
+    """Returns the same scenes, whose objects are all of the one class "digit".
+
+    Args:
+        digits: scenes.
+    """
+    records = tuple(replace(record, labels=0 * record.labels) for record in digits)
+    return replace(digits, records=records, classes=("digit",))
 
 
 def read_files(

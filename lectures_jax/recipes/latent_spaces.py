@@ -57,6 +57,25 @@ class Space(NamedTuple):
     decode: Callable[[np.ndarray], np.ndarray]
 
 
+def share_recovered(
+    images: np.ndarray, mapped: np.ndarray, *, rebuilt: np.ndarray, mean: np.ndarray
+) -> float:
+    """Returns the share of the image error that a map between two models recovers.
+
+    0: as far from the images as the mean training image is; 1: as near as the target model's own
+    reconstructions; below 0, worse than the mean.
+
+    Args:
+        images: that no model was trained on, [n, h, w, c].
+        mapped: the target model's decodings of the mapped codes, [n, h, w, c] or, of several maps,
+            [m, n, h, w, c].
+        rebuilt: the target model's own reconstructions, [n, h, w, c].
+        mean: mean training image, [h, w, c].
+    """
+    worst, best, error = (np.mean((x - images) ** 2) for x in (mean, rebuilt, mapped))
+    return float((worst - error) / (worst - best))
+
+
 def train_spaces(
     settings: Settings, kind: Kind, splits: data.Splits, out: Path, *, seed: int = 0
 ) -> dict[str, Space]:

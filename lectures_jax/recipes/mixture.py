@@ -151,7 +151,10 @@ def fit_image_mixture(
 
 
 def _logits(key: Key, images: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Dequantized images after the logit, as vectors, and their log-determinants."""
+    """Dequantized images after the logit, as vectors, and their log-determinants.
+
+    In double precision: of float32 a covariance may come out indefinite.
+    """
     x = ops.dequantize(key, jnp.asarray(images), levels=levels).reshape(len(images), -1)
     y, log_derivative = ops.logit_transform(x, alpha=ALPHA)
-    return np.asarray(y), np.asarray(log_derivative.sum(axis=1))
+    return np.asarray(y, np.float64), np.asarray(log_derivative.sum(axis=1))

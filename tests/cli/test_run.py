@@ -236,6 +236,7 @@ FIELDS = """
     ema_decay: float | None = None
     learning_rate: float = 0.1
     seed: int = 0
+    sides: tuple[int, ...] = (3, 5)
     data: str = "digits"
     root: Path | None = None
 """
@@ -256,6 +257,7 @@ FIELDS = """
         (["--ema-decay", "nan"], "--ema-decay: expected in [0, 1), got nan."),
         (["--learning-rate", "nan"], "--learning-rate: expected a positive number, got nan."),
         (["--learning-rate", "0"], "--learning-rate: expected a positive number, got 0.0."),
+        (["--sides"], "--sides: expected at least one value, got none."),
         (["--root", "x"], "--root: expected --data with the kind of the files in x beside it"),
     ],
 )

@@ -1,12 +1,24 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from lectures_jax import weights
 from lectures_jax.recipes import autoencoder, diffusion, flow, latent_spaces, vae
 from tests.recipes import tiny
 
 VAE = vae.with_defaults(vae.Settings(steps=2, hidden=8, latent=2), "digits")
+
+
+def test_the_share_that_is_recovered_by_hand():  # errors: mean 4, own 1, mapped 2
+    images = np.zeros((2, 1, 1, 1))
+    means = {"rebuilt": images + 1, "mean": np.full((1, 1, 1), -2.0)}
+    share = latent_spaces.share_recovered
+    assert share(images, images + np.sqrt(2), **means) == pytest.approx(2 / 3)
+    assert share(images, images + 1, **means) == 1
+    assert share(images, images - 2, **means) == 0
+    two_maps = np.stack([images + 1, images + 2])
+    assert share(images, two_maps, **means) == pytest.approx((4 - 2.5) / 3)
 
 
 def test_a_flow_loses_nothing_on_the_way_to_a_code_and_back(monkeypatch, tmp_path):
