@@ -126,11 +126,12 @@ def test_it_runs_two_steps_and_takes_none_when_it_is_run_again(path, run_quickly
     assert config.__dataclass_params__.frozen
     rows = rows_of(path)
     beside = sorted({name for row in rows for name in codes(row["function"])})
-    with traced() as called:
+    values = [resolve(name) for name in beside]
+    with traced(values) as called:
         numbers, folder, steps = run_quickly(path, "--fresh")
     if not_called(beside, called):  # or compiled by an earlier test, and called without Python
         jax.clear_caches()
-        with traced() as called:
+        with traced(values) as called:
             numbers, folder, steps = run_quickly(path, "--fresh")
     assert not_called(beside, called) == []
     assert set(read_expected(path.read_text())) <= set(numbers)

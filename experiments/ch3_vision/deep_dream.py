@@ -62,7 +62,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     """Dreams by each layer, by a guide, and on the way down, and writes the report."""
     figures = out / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    model = feature_network(config.network, out / "network", steps=config.network_steps)
+    model = feature_network(config.network, steps=config.network_steps)
     kind = "textures" if config.network is None else "squeezenet"
     rate = RATES[kind] if config.learning_rate is None else config.learning_rate
     image, guide = read(config.image, "pagoda", config), read(config.guide, "dahlia", config)

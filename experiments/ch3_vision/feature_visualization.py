@@ -77,7 +77,7 @@ class Config:
 def run(config: Config, out: Path) -> dict[str, float]:
     """Optimizes images for channels and classes, inverts layers, and writes the report."""
     out.mkdir(parents=True, exist_ok=True)
-    model = feature_network(config.network, out / "network", steps=config.network_steps)
+    model = feature_network(config.network, steps=config.network_steps)
     kind = "textures" if config.network is None else "squeezenet"
     natural = photographs(config)
     channel_sections, above = channels(config, model, kind, natural)

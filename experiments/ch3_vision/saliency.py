@@ -53,7 +53,7 @@ class Config:
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Explains and attacks the network, and writes the report."""
-    model = feature_network(config.network, out / "network", steps=config.network_steps)
+    model = feature_network(config.network, steps=config.network_steps)
     images = jnp.asarray(squares(config))
     logits = _logits(as_argument(model), images)
     labels = np.asarray(jnp.argmax(logits, axis=1))

@@ -133,7 +133,7 @@ def read(config: Config, out: Path) -> Scene:
     """The network and three images of the configured size."""
     if len(config.styles) not in (0, 2):
         raise ValueError(f"--styles: expected two images or none, got {len(config.styles)}.")
-    network = feature_network(config.network, out / "network", steps=config.network_steps)
+    network = feature_network(config.network, steps=config.network_steps)
     images = list(data.photographs("pagoda", "tissue", "dahlia").values())
     if config.content:
         images[0] = decode_image(config.content).astype(np.float32) / 255

@@ -40,7 +40,9 @@ class Splits(NamedTuple):
     instances: bool = False
 
 
-def draw_scenes(key: Key, *, count: int, test_count: int, size: int = 160) -> Splits:
+def draw_scenes(
+    key: Key, *, count: int, test_count: int, size: int = 160, largest: float | None = None
+) -> Splits:
     """Returns scenes of handwritten digits with a class for each pixel; no digit is in both splits.
 
     Args:
@@ -48,9 +50,10 @@ def draw_scenes(key: Key, *, count: int, test_count: int, size: int = 160) -> Sp
         count: scenes to train on.
         test_count: scenes to measure on.
         size: rows and columns of a scene, in pixels.
+        largest: height of the largest digit, in pixels; None: two fifths of a scene, 64 at most.
     """
     keys = jax.random.split(key)
-    largest = min(64.0, 0.4 * size)
+    largest = min(64.0, 0.4 * size) if largest is None else largest
     options: dict[str, Any] = {
         "size": size,
         "masks": True,
