@@ -24,7 +24,7 @@ def test_scenes_of_one_class_differ_from_those_of_ten_in_their_labels_alone():
 
 def test_scenes_are_brought_to_the_size_that_is_asked_for():
     splits = detection_data.draw_scenes(
-        jax.random.key(0), count=1, test_count=1, size=64, image_size=(32, 32), max_digits=1
+        jax.random.key(0), count=1, test_count=1, size=64, image_size=(32, 32), max_digits=3
     )
     assert splits.train[0].image.shape == (32, 32, 3)
     assert splits.train[0].boxes.max() <= 32
