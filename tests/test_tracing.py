@@ -65,6 +65,7 @@ def test_functions_do_what_they_did_and_calls_are_collected():
             assert inner() == 5
             assert Derived().method() == 2
             assert list(Derived.generate(3)) == [0, 1, 2]
+            assert list(inspect.signature(called).parameters) == ["x", "more", "y", "options"]
         assert [bool(code & seen) for code in codes] == [True, True, True, True, False]
         assert [codes_of(value) for value in values] == codes
         assert list(inspect.signature(called).parameters) == ["x", "more", "y", "options"]

@@ -22,6 +22,9 @@ def traced(values: Iterable[Any]) -> Iterator[set[CodeType]]:
     called: set[CodeType] = set()
     functions = {id(f): f for value in values for f in functions_of(value)}.values()
     before = [function.__code__ for function in functions]
+    unsigned = [function for function in functions if "__signature__" not in vars(function)]
+    for function in unsigned:  # whose arguments Flax and others read
+        vars(function)["__signature__"] = inspect.signature(function)
     for function in functions:
         function.__code__ = _noting(function, called)
     try:
@@ -29,6 +32,8 @@ def traced(values: Iterable[Any]) -> Iterator[set[CodeType]]:
     finally:
         for function, code in zip(functions, before, strict=True):
             function.__code__ = code
+        for function in unsigned:
+            del vars(function)["__signature__"]
 
 
 def _noting(function: FunctionType, called: set[CodeType]) -> CodeType:
