@@ -1,4 +1,4 @@
-"""A network that repaints images in one style at once. CPU, 7 min; style reached 0.95.
+"""A network that repaints images in one style at once. CPU, 11 min; style reached 0.95.
 
 By default the loss network is one of textures, which is trained first, and the style a built-in
 photograph of tissue. What is meant is SqueezeNet 1.1 of ImageNet, a painting, and photographs of

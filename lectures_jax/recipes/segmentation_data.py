@@ -50,10 +50,10 @@ def draw_scenes(
         count: scenes to train on.
         test_count: scenes to measure on.
         size: rows and columns of a scene, in pixels.
-        largest: height of the largest digit, in pixels; None: two fifths of a scene, 64 at most.
+        largest: height of the largest digit, in pixels; None: see `largest_digit`.
     """
     keys = jax.random.split(key)
-    largest = min(64.0, 0.4 * size) if largest is None else largest
+    largest = largest_digit(size) if largest is None else largest
     options: dict[str, Any] = {
         "size": size,
         "masks": True,
@@ -64,6 +64,15 @@ def draw_scenes(
     test = data.digit_scenes(keys[1], count=test_count, split="test", **options)
     classes = (BACKGROUND, *train.classes)
     return Splits(_with_class_masks(train, classes), _with_class_masks(test, classes), classes)
+
+
+def largest_digit(size: int) -> float:
+    """Returns the height of the largest digit of a scene: two fifths of it, 64 pixels at most.
+
+    Args:
+        size: rows and columns of the scene, in pixels.
+    """
+    return min(64.0, 0.4 * size)
 
 
 def read_files(
