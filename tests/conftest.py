@@ -25,6 +25,10 @@ settings.register_profile("suite", max_examples=20, deadline=None, derandomize=T
 settings.register_profile("fuzz", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
+# Tracing makes and drops objects by the million, and the collector would look through those that
+# stay each time: at the usual threshold it takes a sixteenth of the suite's time.
+gc.set_threshold(50_000, 20, 50)
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Compilation is most of the suite's time: the workers, later runs and other checkouts share it.
@@ -43,6 +47,8 @@ CHEAPLY_COMPILED = {
 }
 """Folders and files whose tests run programs once: compiling costs them more than running. The
 contract and the properties prove ops, losses and metrics as users compile them."""
+RUN_OFTEN = {"test_inversion.py"}
+"""Files whose programs run hundreds of steps, on images of a usual size."""
 
 
 MAPS, MOST_MAPS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
@@ -80,7 +86,8 @@ def heard():
 @pytest.fixture(autouse=True, scope="module")
 def cheap_compilation(request, monkeypatch_module):
     """Leaves XLA's expensive passes out where no value depends on them."""
-    if not (SMOKE or CHEAPLY_COMPILED & set(request.path.relative_to(ROOT / "tests").parts)):
+    parts = set(request.path.relative_to(ROOT / "tests").parts)
+    if parts & RUN_OFTEN or not (SMOKE or parts & CHEAPLY_COMPILED):
         return
     from lectures_jax.testing._compiling import cheap_options  # after the import hook
 

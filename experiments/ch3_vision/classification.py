@@ -38,6 +38,9 @@ class Config:
     image_size: tuple[int, int] | None = None
     """height and width to which a folder's images are brought; None: their own if they have one
     size, else their median, at most 96 pixels"""
+    mean_of_shifts: bool | None = None
+    """whether the answer to a test image is the mean over itself and its four shifts by a pixel;
+    None: if the training shifts its images"""
     seed: int = 0
     """of parameters, order and augmentation"""
     training: classifier.Settings = field(default_factory=classifier.Settings)
@@ -46,7 +49,10 @@ class Config:
 
 def run(config: Config, out: Path) -> dict[str, float]:
     """Trains, measures on the test split, and writes the report."""
-    config = replace(config, training=classifier.with_defaults(config.training, config.data))
+    training = classifier.with_defaults(config.training, config.data)
+    config = replace(config, training=training)
+    if config.mean_of_shifts is None:
+        config = replace(config, mean_of_shifts=training.augmentation == "shift")
     classes = class_names(lines_of(config.classes), config.classes) if config.classes else None
     splits = data.read_classified(
         config.data, config.root, classes=classes, image_size=config.image_size
@@ -62,20 +68,29 @@ def write_report(
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     images, labels = splits.test["image"], splits.test["labels"]
-    probabilities = classifier.probabilities(trained.model, images)
+    alone = classifier.probabilities(trained.model, images)
+    probabilities = alone
+    if config.mean_of_shifts:
+        probabilities = classifier.probabilities(trained.model, images, mean_of_shifts=True)
     counts = metrics.confusion_matrix(
         jnp.asarray(probabilities.argmax(axis=1)),
         jnp.asarray(labels),
         num_classes=len(splits.classes),
     )
-    accuracy = float(jnp.trace(counts)) / len(labels)
-    confidence = probabilities[np.arange(len(labels)), labels]
+    numbers = measure(probabilities, labels)
+    numbers["accuracy_of_one"] = measure(alone, labels)["accuracy"]
     report.page(
         out / "report.html",
         title=f"Classification of {config.root.name if config.root else 'digits'}",
         summary=f"A network ({config.training.model}) was trained on "
-        f"{len(splits.train['labels'])} images and measured on {len(labels)} that it never saw.",
-        numbers={"accuracy": accuracy, "steps": config.training.steps},
+        f"{len(splits.train['labels'])} images and measured on {len(labels)} that it never saw."
+        + bool(config.mean_of_shifts)
+        * " Its answer is the mean over an image and its four shifts.",
+        numbers={
+            "accuracy": numbers["accuracy"],
+            "without shifts": numbers["accuracy_of_one"],
+            "steps": config.training.steps,
+        },
         sections=[
             report.training(
                 trained.history,
@@ -92,6 +107,13 @@ def write_report(
         ],
         footer=runtime.environment(),
     )
+    return numbers
+
+
+def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """The accuracy, its standard error, and the cross-entropy in nats."""
+    accuracy = float(np.mean(probabilities.argmax(axis=1) == labels))
+    confidence = probabilities[np.arange(len(labels)), labels]
     return {
         "accuracy": accuracy,
         "standard_error": (accuracy * (1 - accuracy) / len(labels)) ** 0.5,

@@ -21,7 +21,8 @@ from lectures_jax.ops.flow import depth_to_space, space_to_depth
 
 CANONICAL = ("NHWC", "HWIO", "NHWC")
 LARGE = 7  # taps along a side from which a convolution to few channels is folded
-FEW = 4  # channels up to which it is
+FEW = 4  # channels up to which it is; and of images, up to which a matrix of their taps is made
+MOST = 49  # taps up to which that matrix is small enough
 LEAST = 1e6  # products below which the gain is not worth the longer compilation
 
 
@@ -142,6 +143,8 @@ def _in_x(x: Array, kernel: Array, window: SlidingWindow) -> Array:
 
 def _in_kernel(x: Array, kernel: Array, window: SlidingWindow) -> Array:
     """Equals `plain`, with the transpose with respect to the kernel in canonical order."""
+    if x.shape[3] <= FEW and math.prod(window.size) <= MOST:
+        return _of_few(x, kernel, window)
     # In the transpose, the gradient is a window of this size that slides over the padded image;
     # larger than the image itself, it would not be taken by the compiled kernel.
     span = [(n - 1) * s + 1 for n, s in zip(window.output, window.stride, strict=True)]
@@ -150,6 +153,20 @@ def _in_kernel(x: Array, kernel: Array, window: SlidingWindow) -> Array:
     order = ("CHWN", "IHWO", "HWNC")
     y = plain(x.transpose(3, 1, 2, 0), kernel.transpose(2, 0, 1, 3), window, order=order)
     return y.transpose(2, 0, 1, 3)
+
+
+def _of_few(x: Array, kernel: Array, window: SlidingWindow) -> Array:
+    """Equals `plain` for images of few channels, as the product with a matrix of all their taps.
+
+    Each of its rows, a tap of a channel, is cut out of the map of that channel in long pieces. The
+    transpose with respect to the kernel is a product with the same matrix, where XLA's own sum over
+    all cells would be made for a few channels at a time.
+    """
+    maps = x.transpose(3, 0, 1, 2)[..., None]
+    rows = jnp.stack([cells for *_, cells in taps(maps, window)])  # [taps, c, n, h, w, 1]
+    rows = rows.reshape(kernel[..., 0].size, -1)
+    y = jnp.einsum("tp,td->pd", rows, kernel.reshape(len(rows), -1))
+    return y.reshape(-1, *window.output, kernel.shape[3])
 
 
 @with_derivatives(in_x=_in_x, in_kernel=_in_kernel)

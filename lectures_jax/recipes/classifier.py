@@ -29,6 +29,9 @@ from lectures_jax.train import fit, predict
 from lectures_jax.train.history import Row
 from lectures_jax.typing import Batch
 
+CORNERS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))
+"""Of the image and its four shifts, in an image with one more pixel on each side."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -208,14 +211,24 @@ def model_settings(settings: Settings, splits: data.Splits) -> dict[str, Any]:
     return {**common, "channels": channels, "dropout": settings.dropout}
 
 
-def probabilities(model: Any, images: np.ndarray) -> np.ndarray:
+def probabilities(model: Any, images: np.ndarray, *, mean_of_shifts: bool = False) -> np.ndarray:
     """Returns the probability of each class for each image, [n, classes].
 
     Args:
         model: in evaluation mode.
         images: float32 [n, h, w, c] in [0, 1].
+        mean_of_shifts: takes the mean over the image and its shifts by a pixel up, down, left and
+            right, filled with 0, in five times the time.
+
+    Source:
+        Krizhevsky et al. (2012), sec. 4.1: a mean over parts of an image at test time.
     """
-    return np.asarray(jax.nn.softmax(predict(model, images)))
+    if not mean_of_shifts:
+        return np.asarray(jax.nn.softmax(predict(model, images)))
+    _, height, width, _ = images.shape
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    shifted = [padded[:, i : i + height, j : j + width] for i, j in CORNERS]
+    return np.mean([probabilities(model, some) for some in shifted], axis=0)
 
 
 def accuracy(model: Any, examples: Batch) -> float:

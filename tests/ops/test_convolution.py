@@ -165,6 +165,8 @@ def test_a_separable_convolution_is_a_convolution_with_a_kernel_of_low_rank():
     ("shape", "options"),
     [
         ((3, 3, 4, 6), {"stride": 2}),
+        ((3, 3, 5, 6), {"stride": 2}),
+        ((5, 3, 1, 6), {"dilation": 2}),
         ((1, 1, 4, 6), {}),
         ((3, 3, 1, 4), {"groups": 4, "stride": 2}),
         ((3, 3, 2, 6), {"groups": 2}),
@@ -173,9 +175,10 @@ def test_a_separable_convolution_is_a_convolution_with_a_kernel_of_low_rank():
 )
 def test_both_platforms_formulations_agree_in_value_and_gradient(shape, options, monkeypatch):
     monkeypatch.setattr(fast, "LEAST", 0)
-    x, kernel, groups = jnp.asarray(X), jnp.asarray(normal(*shape)), options.get("groups", 1)
-    stride, padding = options.get("stride", 1), ((1, 0), (2, 1))
-    window = sliding_window(X.shape, shape[:2], stride=stride, padding=padding, dilation=1)
+    stride, dilation, groups = (options.get(name, 1) for name in ("stride", "dilation", "groups"))
+    x, kernel = (jnp.asarray(normal(*s)) for s in ((2, 9, 8, groups * shape[2]), shape))
+    padding = ((1, 0), (2, 1))
+    window = sliding_window(x.shape, shape[:2], stride=stride, padding=padding, dilation=dilation)
 
     def run(formulation):
         call = partial(formulation, window=window, groups=groups)
@@ -199,13 +202,14 @@ def convolutions(jaxpr) -> list:
     return equations
 
 
-@pytest.mark.parametrize("shape", [(3, 3, 4, 6), (3, 3, 2, 6)])
-def test_on_cpu_a_gradient_holds_canonical_convolutions_of_one_group_only(shape):
-    window = sliding_window(X.shape, (3, 3), stride=2, padding="SAME", dilation=1)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_on_cpu_a_gradient_holds_canonical_convolutions_of_one_group_only(groups):
+    x, kernel = jnp.asarray(normal(2, 5, 7, 5 * groups)), jnp.asarray(normal(3, 3, 5, 6))
+    window = sliding_window(x.shape, (3, 3), stride=2, padding="SAME", dilation=1)
 
     def gradient(formulation):
-        call = partial(formulation, window=window, groups=4 // shape[2])
-        _, pull = jax.vjp(call, jnp.asarray(X), jnp.asarray(normal(*shape)))
+        call = partial(formulation, window=window, groups=groups)
+        _, pull = jax.vjp(call, x, kernel)
         return convolutions(jax.make_jaxpr(pull)(jnp.zeros((2, 3, 4, 6))).jaxpr)
 
     def canonical(params):
@@ -214,8 +218,18 @@ def test_on_cpu_a_gradient_holds_canonical_convolutions_of_one_group_only(shape)
         return order and params["feature_group_count"] == 1
 
     assert all(map(canonical, gradient(fast.convolution)))
-    assert len(gradient(fast.convolution)) == 2 * (4 // shape[2])
+    assert len(gradient(fast.convolution)) == 2 * groups
     assert not all(map(canonical, gradient(fast.plain)))
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_on_cpu_the_gradient_of_a_kernel_of_few_channels_is_one_product(channels):
+    x, kernel = jnp.asarray(normal(2, 7, 6, channels)), jnp.asarray(normal(3, 3, channels, 6))
+    window = sliding_window(x.shape, (3, 3), stride=2, padding="SAME", dilation=1)
+    y, pull = jax.vjp(lambda kernel: fast.convolution(x, kernel, window, 1), kernel)
+    program = jax.make_jaxpr(pull)(y).jaxpr
+    assert not convolutions(program)
+    assert str(program).count("dot_general") == 1
 
 
 def test_no_work_is_done_for_a_gradient_that_nobody_asked_for():

@@ -83,6 +83,17 @@ def test_the_saved_model_is_the_trained_one(splits, trained, run_folder):
     assert saved.settings["channels"] == [[2], [4, 4], [8, 8]]
 
 
+def test_the_mean_over_shifts_is_that_of_five_images(splits, trained):
+    images = splits.test["image"]
+    up, down, left, right = (np.zeros_like(images) for _ in range(4))
+    up[:, :-1], down[:, 1:] = images[:, 1:], images[:, :-1]
+    left[:, :, :-1], right[:, :, 1:] = images[:, :, 1:], images[:, :, :-1]
+    each = [classifier.probabilities(trained.model, x) for x in (images, up, down, left, right)]
+    mean = classifier.probabilities(trained.model, images, mean_of_shifts=True)
+    np.testing.assert_allclose(mean, np.mean(each, axis=0), atol=1e-6)
+    assert not np.allclose(mean, each[0], atol=1e-6)
+
+
 @pytest.mark.parametrize("network", ["cnn", "resnet", "xception"])
 def test_each_network_is_built_from_its_settings(splits, network):
     settings = classifier.model_settings(Settings(model=network), splits)
