@@ -68,17 +68,12 @@ def write_report(
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     images, labels = splits.test["image"], splits.test["labels"]
-    alone = classifier.probabilities(trained.model, images)
-    probabilities = alone
-    if config.mean_of_shifts:
-        probabilities = classifier.probabilities(trained.model, images, mean_of_shifts=True)
+    probabilities, numbers = measure(config, trained, images, labels)
     counts = metrics.confusion_matrix(
         jnp.asarray(probabilities.argmax(axis=1)),
         jnp.asarray(labels),
         num_classes=len(splits.classes),
     )
-    numbers = measure(probabilities, labels)
-    numbers["accuracy_of_one"] = measure(alone, labels)["accuracy"]
     report.page(
         out / "report.html",
         title=f"Classification of {config.root.name if config.root else 'digits'}",
@@ -110,12 +105,19 @@ def write_report(
     return numbers
 
 
-def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The accuracy, its standard error, and the cross-entropy in nats."""
+def measure(
+    config: Config, trained: classifier.Trained, images: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, dict[str, float]]:
+    """The probabilities; the accuracy, its standard error, and the cross-entropy in nats."""
+    alone = classifier.probabilities(trained.model, images)
+    probabilities = alone
+    if config.mean_of_shifts:
+        probabilities = classifier.probabilities(trained.model, images, mean_of_shifts=True)
     accuracy = float(np.mean(probabilities.argmax(axis=1) == labels))
     confidence = probabilities[np.arange(len(labels)), labels]
-    return {
+    return probabilities, {
         "accuracy": accuracy,
+        "accuracy_of_one": float(np.mean(alone.argmax(axis=1) == labels)),
         "standard_error": (accuracy * (1 - accuracy) / len(labels)) ** 0.5,
         "loss": float(-np.mean(np.log(confidence + 1e-12))),
     }
