@@ -78,12 +78,10 @@ def write_report(
         out / "report.html",
         title=f"Classification of {config.root.name if config.root else 'digits'}",
         summary=f"A network ({config.training.model}) was trained on "
-        f"{len(splits.train['labels'])} images and measured on {len(labels)} that it never saw."
-        + bool(config.mean_of_shifts)
-        * " Its answer is the mean over an image and its four shifts.",
+        f"{len(splits.train['labels'])} images and measured on {len(labels)} that it never saw.",
         numbers={
             "accuracy": numbers["accuracy"],
-            "without shifts": numbers["accuracy_of_one"],
+            "without the mean over shifts": numbers["accuracy_of_one"],
             "steps": config.training.steps,
         },
         sections=[
