@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 from jax._src import compiler
 from jaxtyping import install_import_hook
+from xdist.scheduler import LoadScopeScheduling
 
 install_import_hook("lectures_jax", "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -134,7 +135,27 @@ def strict_promotion(request):
         yield
 
 
+LONG = ("test_it_runs_two_steps", "test_contract_holds", "test_a_killed_run")
+
+
+class ByFile(LoadScopeScheduling):
+    """Gives the tests of a file to one worker, which shares what they trace and compile.
+
+    Files of many tests are first; then come the long tests one by one, the longest kind first, so
+    that no worker is left alone for long at the end.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, name = nodeid.partition("::")
+        return nodeid if name.startswith(LONG) else file
+
+
+@pytest.hookimpl(optionalhook=True)  # of xdist, which `-p no:xdist` leaves out
+def pytest_xdist_make_scheduler(config, log):
+    """Takes the place of `--dist`."""
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """Starts the longest tests first, so that no worker is left alone with one at the end."""
-    long = ("test_it_runs_two_steps", "test_contract_holds", "test_a_killed_run")
-    items.sort(key=lambda item: not item.name.startswith(long))
+    """Puts the long tests first, the longest kind before the others."""
+    items.sort(key=lambda item: [not item.name.startswith(kind) for kind in LONG])

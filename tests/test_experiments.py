@@ -12,6 +12,7 @@ from pathlib import Path
 from types import CodeType
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -105,18 +106,22 @@ def run_quickly(tmp_path, monkeypatch):
     advance = Session.advance
     monkeypatch.setattr(Session, "advance", lambda *call: (steps.append(1), advance(*call)))
     monkeypatch.setattr(os, "environ", os.environ | {"LJX_TRACEBACK": "1"})
+    # As for a user: the checks of types, which the tests of each layer have, take an eighth.
+    jaxtyping.config.update("jaxtyping_disable", True)
     for name in ("threaded_convolutions", "keep_memory"):  # which are for a process of its own
         monkeypatch.setattr(runtime, name, lambda: None)
     kept = os.environ.get("LECTURES_JAX_COURSE")
 
     def call(path: Path, *options: str) -> tuple[dict[str, float], Path, list[int]]:
         folder = Path(kept) / path.stem if kept else tmp_path / "run"
-        evaluator.cache_clear()  # as in another process
+        if "--fresh" in options:
+            evaluator.cache_clear()  # as in another process
         steps.clear()
         assert main(["run", str(path), "--quick", "--out", str(folder), *options]) == 0
         return runtime.read_json(folder / "metrics.json"), folder, steps
 
-    return call
+    yield call
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

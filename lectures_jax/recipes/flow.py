@@ -135,9 +135,10 @@ def sample(model: Flow, settings: Mapping[str, Any], key: Key, count: int) -> np
         key: of the draw.
         count: images.
     """
+    size = min(CHUNK, count)
     parts = [
-        _draw(*nnx.split(model), jax.random.fold_in(key, i), None, CHUNK, settings["levels"])
-        for i in range(math.ceil(count / CHUNK))
+        _draw(*nnx.split(model), jax.random.fold_in(key, i), None, size, settings["levels"])
+        for i in range(math.ceil(count / size))
     ]
     return np.concatenate(parts)[:count]
 

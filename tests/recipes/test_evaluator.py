@@ -3,6 +3,7 @@ import pytest
 
 from lectures_jax import data, report
 from lectures_jax.recipes.evaluator import Evaluator, evaluator
+from lectures_jax.train.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +53,13 @@ def test_shares_of_the_classes_add_up_to_one(scorer):
     shares = scorer.class_shares(data.digits(split="test")["image"][:64])
     assert shares.shape == (10,)
     assert shares.sum() == pytest.approx(1)
+
+
+def test_a_folder_keeps_its_training(tmp_path, monkeypatch):
+    """Built again, as another process does, it takes no step and has the same features."""
+    images = data.digits(split="test")["image"][:64]
+    splits = data.read_classified("digits")
+    first = Evaluator(splits, steps=2, most=64, out=tmp_path).features(images)
+    monkeypatch.setattr(Session, "advance", lambda *_: pytest.fail("a step was taken"))
+    again = Evaluator(splits, steps=2, most=64, out=tmp_path).features(images)
+    np.testing.assert_array_equal(again, first)
