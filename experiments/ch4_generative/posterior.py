@@ -35,12 +35,18 @@ EXPECTED = {
     "deviation_of_all": (0.9, 1.15),
     "mean_size_at_most": (None, 0.05),
 }
-TINY = {"steps": 2, "betas": (0.0, 1.0), "seeds": 1, "hidden": 8, "evaluator_steps": 2}
+TINY = {
+    "betas": (0.0, 1.0),
+    "hidden": 8,
+    "steps": 2,
+    "decodings": 1,
+    "evaluator_steps": 2,
+    "seeds": 1,
+}
 DISTANCES: dict[str, dict[str, Any]] = {
     **{f"{size:g} σ": {"size": size} for size in (0.5, 1.0, 2.0, 4.0)},
     "2 σ, any direction": {"size": 2.0, "directed": False},
 }
-DRAWN = 10  # decodings of each image and distance
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class Config:
     """units of the hidden layer of encoder and decoder"""
     steps: int = 2000
     """of each training"""
+    decodings: int = 10
+    """around the code of each image, at each distance"""
     evaluator_steps: int | None = None
     """of the network that names the class of a decoding; None: 500"""
     seeds: int = 3
@@ -81,7 +89,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     table = [measure_codes(*parts) for parts in zip(*by_beta, strict=True)]
     one = config.betas.index(1.0)
     models = [vaes.model(one * config.seeds + i) for i in range(config.seeds)]
-    kept = [measure_areas(model, images, scorer, config.seed) for model in models]
+    kept = [measure_areas(config, model, images, scorer) for model in models]
     shares = {name: np.array([row[name] for row in kept]) for name in kept[0]}
     _, at_1, at_2, at_4, any_direction = (float(values.mean()) for values in shares.values())
     sizes = [row["mean_size"].mean() for row in table]
@@ -151,11 +159,13 @@ def around(
     return mean + size * np.sqrt(variance) * np.asarray(jax.random.normal(key, mean.shape))
 
 
-def measure_areas(model: Vae, images: np.ndarray, scorer: Evaluator, seed: int) -> dict[str, float]:
+def measure_areas(
+    config: Config, model: Vae, images: np.ndarray, scorer: Evaluator
+) -> dict[str, float]:
     """Share of decodings around a code that keep the class of its own."""
     codes = vae.encode(model, images)
-    own = np.tile(scorer.labels(vae.decode(model, codes[0])), DRAWN)
-    keys = jax.random.split(jax.random.key(seed), DRAWN)
+    own = np.tile(scorer.labels(vae.decode(model, codes[0])), config.decodings)
+    keys = jax.random.split(jax.random.key(config.seed), config.decodings)
     kept = {}
     for name, kind in DISTANCES.items():
         drawn = np.concatenate([around(key, *codes, **kind) for key in keys])
