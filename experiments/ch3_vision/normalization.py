@@ -31,7 +31,7 @@ RATE, SCALES = 10**-1.25, (0.5, 2.0)  # of comparisons at one rate; factors of a
 TARGET = 0.9  # validation accuracy to which the steps are counted
 SAME_CLASS = 32  # images of one class that are normalized together
 EXPECTED = {
-    "none_rate": (0.05, 0.4),
+    "none_rate": (0.05, 0.29),
     "batch_rate": (1.5, None),
     "layer_rate": (0.3, 1.2),
     "steps_ratio": (2.5, None),

@@ -35,14 +35,7 @@ EXPECTED = {
     "deviation_of_all": (0.9, 1.15),
     "mean_size_at_most": (None, 0.05),
 }
-TINY = {
-    "betas": (0.0, 1.0),
-    "hidden": 8,
-    "steps": 2,
-    "decodings": 1,
-    "evaluator_steps": 2,
-    "seeds": 1,
-}
+TINY = {"steps": 2, "betas": (0.0, 1.0), "seeds": 1, "decodings": 1, "evaluator_steps": 2}
 DISTANCES: dict[str, dict[str, Any]] = {
     **{f"{size:g} σ": {"size": size} for size in (0.5, 1.0, 2.0, 4.0)},
     "2 σ, any direction": {"size": 2.0, "directed": False},
@@ -89,7 +82,8 @@ def run(config: Config, out: Path) -> dict[str, float]:
     table = [measure_codes(*parts) for parts in zip(*by_beta, strict=True)]
     one = config.betas.index(1.0)
     models = [vaes.model(one * config.seeds + i) for i in range(config.seeds)]
-    kept = [measure_areas(config, model, images, scorer) for model in models]
+    keys = jax.random.split(jax.random.key(config.seed), config.decodings)
+    kept = [measure_areas(model, images, scorer, keys) for model in models]
     shares = {name: np.array([row[name] for row in kept]) for name in kept[0]}
     _, at_1, at_2, at_4, any_direction = (float(values.mean()) for values in shares.values())
     sizes = [row["mean_size"].mean() for row in table]
@@ -159,13 +153,10 @@ def around(
     return mean + size * np.sqrt(variance) * np.asarray(jax.random.normal(key, mean.shape))
 
 
-def measure_areas(
-    config: Config, model: Vae, images: np.ndarray, scorer: Evaluator
-) -> dict[str, float]:
+def measure_areas(model: Vae, images: np.ndarray, scorer: Evaluator, keys: Key) -> dict[str, float]:
     """Share of decodings around a code that keep the class of its own."""
     codes = vae.encode(model, images)
-    own = np.tile(scorer.labels(vae.decode(model, codes[0])), config.decodings)
-    keys = jax.random.split(jax.random.key(config.seed), config.decodings)
+    own = np.tile(scorer.labels(vae.decode(model, codes[0])), len(keys))
     kept = {}
     for name, kind in DISTANCES.items():
         drawn = np.concatenate([around(key, *codes, **kind) for key in keys])
