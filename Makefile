@@ -42,7 +42,7 @@ test: $(VENV)/.test
 
 # The part of the suite that shows whether another Python or JAX works.
 smoke: $(VENV)/.test
-	LECTURES_JAX_SMOKE=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) tests/ops tests/models/test_yolo.py tests/train/test_step.py
+	LECTURES_JAX_SMOKE=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) tests/ops/test_boxes.py tests/ops/test_nms.py tests/ops/test_convolution.py tests/ops/test_normalization.py tests/ops/test_samplers.py tests/models/test_yolo.py tests/train/test_step.py tests/train/test_resume.py
 
 # Searches for inputs that break a law of the ops, losses and metrics: other ones in each run.
 fuzz-ops: $(VENV)/.test
