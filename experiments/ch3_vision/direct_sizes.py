@@ -7,7 +7,7 @@ of the gradient over the training, and average precision.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -32,13 +32,10 @@ SIDE = 96  # rows and columns of a scene
 SIZE = YoloSize(8, 2, (16, 32, 64, 128), (1, 1, 1, 1), (64, 32, 24), 0)
 ANCHOR_IOU = 0.3  # as in the recipe of a detector
 Size = Literal["logarithm", "share of the image", "pixels"]
-UNITS: dict[Size, float | None] = {
-    "logarithm": None,
-    "share of the image": float(SIDE),
-    "pixels": 1.0,
-}
+UNITS: dict[Size, float | None] = {"logarithm": None, "share of the image": SIDE, "pixels": 1.0}
 RATES = {"Adam": 3e-3, "SGD": 1e-3}  # the recipe's, and that of Darknet's configuration
-TINY = {"scenes": 2, "evaluated": 2, "steps": 2, "batch_size": 2, "sizes": ("logarithm", "pixels")}
+TINY = {"sizes": ("logarithm", "pixels"), "steps": 2, "batch_size": 2, "blocks": (0, 0, 0, 0)}
+TINY |= {"scenes": 2, "evaluated": 2}
 EXPECTED = {"Adam_logarithm_mAP50": (0.35, None), "Adam_pixels_mAP50": (None, 0.25)}
 
 
@@ -50,6 +47,8 @@ class Config:
     """predicted of width and height: the logarithm is that of their ratio to the anchor"""
     optimizers: tuple[Literal["Adam", "SGD"], ...] = ("Adam",)
     """by which each is trained: Adam, SGD (with a momentum of 0.9), or both"""
+    blocks: tuple[int, ...] = SIZE.blocks
+    """residual blocks of the network's stages"""
     scenes: int = 1500
     """to train on"""
     evaluated: int = 200
@@ -208,6 +207,12 @@ def scenes(config: Config) -> detection_data.Splits:
     )
 
 
+def untrained(key: Key, anchors: Any, size: YoloSize, unit: float | None) -> Yolo | Direct:
+    """A network that predicts logarithms, or sizes in units of so many pixels."""
+    network = Yolo(1, anchors=anchors, size=size, rngs=nnx.Rngs(key))
+    return network if unit is None else Direct(network, unit)
+
+
 def fit(
     config: Config,
     size: Size,
@@ -220,8 +225,7 @@ def fit(
     """One training, and its precision on the test scenes."""
     key_init, key_train = jax.random.split(jax.random.key(seed))
     unit = UNITS[size]
-    network = Yolo(1, anchors=anchors, size=SIZE, rngs=nnx.Rngs(key_init))
-    model = network if unit is None else Direct(network, unit)
+    model = untrained(key_init, anchors, replace(SIZE, blocks=config.blocks), unit)
     objective = partial(objectives.yolo, anchor_iou=ANCHOR_IOU) if unit is None else direct
     rate = optax.warmup_cosine_decay_schedule(0, RATES[optimizer], config.steps // 5, config.steps)
     update = optax.adam(rate) if optimizer == "Adam" else optax.sgd(rate, momentum=0.9)

@@ -29,12 +29,14 @@ from lectures_jax.report.theme import color, plot
 from lectures_jax.typing import Batch, Key, Metrics
 
 SIDE = 96  # rows and columns of a scene
-SIZE = YoloSize(8, 2, (16, 32, 64, 128), (1, 1, 1, 1), (64, 32, 24), 0)
 Loss = Literal["printed", "version 3"]
 LOSSES = {"printed": losses.yolo_v1_style, "version 3": losses.yolo_v3}
 SCORES = {"mAP50": "mAP50", "mAP50_95": "mAP50-95"}
 CONFIDENT, SHOWN = 0.3, 3  # least score of a box that is drawn, and scenes in the report
-TINY = {"anchor_ious": (0.3,), "scenes": 2, "evaluated": 2, "steps": 1, "batch_size": 2, "seeds": 1}
+TINY = {
+    **{"scenes": 2, "evaluated": 2, "steps": 1, "batch_size": 2, "blocks": (0, 0, 0, 0)},
+    **{"anchor_ious": (0.3,), "seeds": 1},
+}
 EXPECTED = {
     "printed_0.3_mAP50": (0.3, 0.46),
     "version_3_0.3_mAP50": (0.47, None),
@@ -51,6 +53,8 @@ class Config:
     anchor_ious: tuple[float, ...] = (1.0, 0.3)
     """an object is given to its best anchor, and to those whose shape IoU with it is higher than
     this; 1: to the best alone"""
+    blocks: tuple[int, ...] = (1, 1, 1, 1)
+    """residual blocks of the network's stages"""
     scenes: int = 1500
     """of digits, to train on"""
     evaluated: int = 200
@@ -137,7 +141,7 @@ def networks(config: Config, kind: Kind, splits: Splits, anchors: Any) -> list[Y
         0, config.learning_rate, config.steps // 5, config.steps
     )
     return train_seeds(
-        partial(network, splits, anchors),
+        partial(network, config, splits, anchors),
         partial(objective, loss=LOSSES[kind[0]], anchor_iou=kind[1]),
         optax.adam(rate),
         all_of(splits),
@@ -147,9 +151,10 @@ def networks(config: Config, kind: Kind, splits: Splits, anchors: Any) -> list[Y
     )
 
 
-def network(splits: Splits, anchors: Any, rngs: nnx.Rngs) -> Yolo:
+def network(config: Config, splits: Splits, anchors: Any, rngs: nnx.Rngs) -> Yolo:
     """An untrained network."""
-    return Yolo(len(splits.train.classes), anchors=anchors, size=SIZE, rngs=rngs)
+    size = YoloSize(8, 2, (16, 32, 64, 128), config.blocks, (64, 32, 24), 0)
+    return Yolo(len(splits.train.classes), anchors=anchors, size=size, rngs=rngs)
 
 
 def all_of(splits: Splits) -> Batch:
@@ -190,14 +195,15 @@ def targets_of(model: Any, batch: Batch, anchor_iou: float) -> tuple[Any, ...]:
 
 def slots(config: Config, splits: Splits, anchors: Any) -> dict[float, float]:
     """How many slots an object of the training scenes has, by the IoU of similar anchors."""
-    model = nnx.eval_shape(lambda: network(splits, anchors, nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: network(config, splits, anchors, nnx.Rngs(0)))
     batch = all_of(splits)
-    return {
-        iou: float(
-            sum(x.responsible.sum() for x in targets_of(model, batch, iou)) / batch["valid"].sum()
-        )
-        for iou in config.anchor_ious
-    }
+
+    def count(batch: Batch, iou: float) -> Array:
+        return jnp.stack([x.responsible.sum() for x in targets_of(model, batch, iou)]).sum()
+
+    objects = batch["valid"].sum()
+    counts = jax.jit(count, static_argnames="iou")
+    return {iou: float(counts(batch, iou=iou) / objects) for iou in config.anchor_ious}
 
 
 def precision_section(
@@ -231,6 +237,7 @@ def precision_section(
     )
 
 
+@partial(jax.jit, static_argnames="loss")
 def derivatives(loss: Callable[..., Any], logits: Float[Array, " n"]) -> Float[Array, " n"]:
     """The derivative of a loss by the logit of the objectness of a slot that has an object."""
     anchors = jnp.array([[16.0, 16.0]])
@@ -259,7 +266,7 @@ def derivative_section(path: Path) -> Section:
             ax.plot(logits, derivatives(loss, logits), color=color(number), label=name)
         ax.set(xlabel="logit of the objectness", ylabel="derivative of the loss")
         ax.legend()
-    missed = [float(derivatives(loss, logits[:1])[0]) for loss in LOSSES.values()]
+    missed = [float(derivatives(loss, logits)[0]) for loss in LOSSES.values()]
     return Section(
         "A missed object",
         "The derivative of each loss by the objectness of a slot that has an object. Where a "

@@ -73,8 +73,7 @@ def test_training_on_one_batch_makes_the_loss_fall(model):
     assert losses[-1] < 0.3 * losses[0]
 
 
-@pytest.mark.parametrize("size", [90.0, 1e20])
-def test_a_term_without_weight_cannot_reach_the_gradient(size):
+def test_a_term_without_weight_cannot_reach_the_gradient():
     """A box of infinite size, in a slot that is responsible, has no overlap with anything."""
     example = batch()
 
@@ -88,12 +87,14 @@ def test_a_term_without_weight_cannot_reach_the_gradient(size):
             return self.heads
 
     shapes = [(2, 32 // stride, 32 // stride, 7 * len(ANCHORS[0])) for stride in Heads.strides]
-    heads = [jnp.zeros(shape).at[..., 2::7].set(size) for shape in shapes]
 
+    @jax.jit
+    @jax.value_and_grad
     def loss(heads):
         weights = {"box_weight": 0.0, "overlap_weight": 0.0}
         return objectives.yolo(Heads(heads), example, jax.random.key(0), **weights)[0]
 
-    value, grads = jax.jit(jax.value_and_grad(loss))(heads)
-    assert np.isfinite(value)
-    assert all(np.isfinite(g).all() for g in grads)
+    for size in (90.0, 1e20):
+        value, grads = loss([jnp.zeros(shape).at[..., 2::7].set(size) for shape in shapes])
+        assert np.isfinite(value), size
+        assert all(np.isfinite(g).all() for g in grads), size
