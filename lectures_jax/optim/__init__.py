@@ -10,7 +10,7 @@ from lectures_jax.optim.descent import (
     nesterov,
     rmsprop,
 )
-from lectures_jax.optim.kernels import adamw_on_kernels
+from lectures_jax.optim.kernels import adamw_on_kernels, muon_on_kernels
 from lectures_jax.optim.partition import by_path
 from lectures_jax.optim.schedules import burn_in, flat_cosine
 
@@ -26,6 +26,7 @@ __all__ = [
     "gradient_descent",
     "greedy_soup",
     "momentum",
+    "muon_on_kernels",
     "nesterov",
     "rmsprop",
 ]

@@ -14,11 +14,10 @@ import optax
 from flax import nnx
 from jax.tree_util import Partial
 
-from lectures_jax import data, losses, objectives, ops, weights
+from lectures_jax import data, losses, objectives, ops, optim, weights
 from lectures_jax.models.diffusion import Denoiser
 from lectures_jax.nn.parameters import count_parameters
 from lectures_jax.recipes.generator import Generator, Kind, to_unit_range
-from lectures_jax.recipes.optimizers import adam
 from lectures_jax.recipes.settings import fill, require
 from lectures_jax.train import fit
 from lectures_jax.typing import Key
@@ -52,8 +51,8 @@ class Settings:
     """side of the squares of pixels that become one cell; None: 1 for digits, 2 for files"""
     prediction: Prediction = "noise"
     """of the network: the noise, the course's loss, with min-SNR weights; or the velocity"""
-    learning_rate: float = 2e-3
-    """highest of Adam's one-cycle schedule"""
+    learning_rate: float = 5e-3
+    """highest of Muon's one-cycle schedule, reached after a tenth of the steps"""
     ema_decay: float = 0.998
     """of the averaged parameters that sample"""
     class_dropout: float = 0.15
@@ -107,6 +106,7 @@ def train_network(
     """
     key_init, key_train = jax.random.split(jax.random.key(seed))
     steps, sizes = require(settings.steps, "steps"), model_settings(settings, splits)
+    rate = optax.cosine_onecycle_schedule(steps, settings.learning_rate, pct_start=0.1)
     model, history = fit(
         key_train,
         weights.build_model("diffusion", sizes, rngs=nnx.Rngs(key_init)),
@@ -115,7 +115,7 @@ def train_network(
             alpha_bar=signal_ratios(settings.schedule_steps, prediction=settings.prediction),
             class_dropout=settings.class_dropout,
         ),
-        adam(optax.cosine_onecycle_schedule(steps, settings.learning_rate)),
+        optim.muon_on_kernels(rate),
         data.batches(splits.train, batch_size=settings.batch_size, seed=seed),
         steps=steps,
         out=out,

@@ -3,6 +3,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from lectures_jax import weights
 from lectures_jax.recipes import flow
@@ -44,3 +45,19 @@ def test_a_model_that_is_read_back_draws_the_same_images(monkeypatch, tmp_path):
 def test_classes_are_left_out_where_the_flow_has_none():
     assert flow.model_settings(MULTISCALE, tiny.splits(), conditional=False)["classes"] == []
     assert flow.model_settings(MULTISCALE, tiny.splits())["dense"] == flow.DENSE
+
+
+@pytest.mark.parametrize(("count", "calls"), [(3, [3]), (251, [250, 250])])
+def test_no_more_images_are_drawn_than_fill_the_calls(monkeypatch, count, calls):
+    sizes = []
+
+    def draw(structure, arrays, key, labels, size, levels):
+        sizes.append(size)
+        return np.zeros((size, 2, 2, 1), np.float32)
+
+    monkeypatch.setattr(flow, "_draw", draw)
+    network = weights.build_model(
+        "flow", flow.model_settings(SETTINGS, tiny.splits()), rngs=nnx.Rngs(0)
+    )
+    drawn = flow.sample(network, {"levels": 3}, jax.random.key(0), count)
+    assert (len(drawn), sizes) == (count, calls)
