@@ -16,7 +16,7 @@ SETTINGS = diffusion.with_defaults(
 def test_sizes_depend_on_the_data_unless_they_are_chosen():
     small, large = (diffusion.with_defaults(diffusion.Settings(), k) for k in ("digits", "idx"))
     assert (small.steps, small.channels, small.patch) == (800, (32, 64), 1)
-    assert (large.steps, large.channels, large.patch) == (3000, (48, 96), 2)
+    assert (large.steps, large.channels, large.patch) == (2500, (48, 96), 2)
     assert SETTINGS.channels == (8,)
 
 
