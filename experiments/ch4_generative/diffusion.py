@@ -28,7 +28,7 @@ TINY = {
     "training": diffusion.Settings(
         steps=2, batch_size=8, channels=(8,), schedule_steps=21, sampling_steps=2
     ),
-    "samplers": ("Heun", "DPM++(2M)"),
+    "samplers": ("DDPM", "Heun"),
     "evaluator_steps": 2,
     "evaluator_images": 64,
 }
