@@ -33,10 +33,8 @@ Loss = Literal["printed", "version 3"]
 LOSSES = {"printed": losses.yolo_v1_style, "version 3": losses.yolo_v3}
 SCORES = {"mAP50": "mAP50", "mAP50_95": "mAP50-95"}
 CONFIDENT, SHOWN = 0.3, 3  # least score of a box that is drawn, and scenes in the report
-TINY = {
-    **{"scenes": 2, "evaluated": 2, "steps": 1, "batch_size": 2, "blocks": (0, 0, 0, 0)},
-    **{"anchor_ious": (0.3,), "seeds": 1},
-}
+TINY = dict.fromkeys(("scenes", "evaluated", "batch_size"), 2) | {"steps": 1, "seeds": 1}
+TINY |= {"anchor_ious": (0.3,), "blocks": (0, 0, 0, 0)}
 EXPECTED = {
     "printed_0.3_mAP50": (0.3, 0.46),
     "version_3_0.3_mAP50": (0.47, None),

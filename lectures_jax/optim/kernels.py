@@ -62,6 +62,6 @@ def muon_on_kernels(learning_rate: float | optax.Schedule) -> optax.GradientTran
     return muon(learning_rate)
 
 
-def _inputs_and_outputs(kernel: Array) -> contrib.MuonDimensionNumbers | None:
-    *inputs, outputs = range(kernel.ndim) or [0]
-    return contrib.MuonDimensionNumbers(tuple(inputs), outputs) if inputs else None
+def _inputs_and_outputs(parameter: Array) -> contrib.MuonDimensionNumbers | None:
+    last = parameter.ndim - 1
+    return contrib.MuonDimensionNumbers(tuple(range(last)), last) if last > 0 else None

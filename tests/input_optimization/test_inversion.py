@@ -70,7 +70,7 @@ def astronaut():
     return jnp.asarray(np.asarray(small), jnp.float32) / 255
 
 
-@pytest.mark.parametrize(("layer", "least"), [("conv1", 34), ("fire5", 10.5)])
+@pytest.mark.parametrize(("layer", "least"), [("conv1", 34), ("fire2", 21), ("fire5", 10.5)])
 def test_the_deeper_the_layer_the_less_is_left_of_an_astronaut(squeezenet, astronaut, layer, least):
     result = invert_features(KEY, squeezenet.features, astronaut, layer)
     assert decibels(result.image, astronaut) >= least
