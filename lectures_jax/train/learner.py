@@ -155,7 +155,8 @@ def learning_rate(optimizer_state: Any) -> Metrics:
     """Returns the `learning_rate` of the last update, where the optimizer's state keeps it.
 
     Args:
-        optimizer_state: of Optax; `optax.inject_hyperparams` keeps the rate there.
+        optimizer_state: of Optax; `optax.inject_hyperparams` keeps the rate there. Of several rates
+            the first one is returned.
     """
     rates = optax.tree.get_all_with_path(optimizer_state, "learning_rate")
     return {"learning_rate": jnp.asarray(rates[0][1])} if rates else {}

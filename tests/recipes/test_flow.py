@@ -1,12 +1,14 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from lectures_jax import weights
 from lectures_jax.recipes import flow
+from lectures_jax.train.learner import learning_rate
 from tests.recipes import tiny
 
 SETTINGS = flow.with_defaults(flow.Settings(steps=2, hidden=8), "digits")
@@ -24,6 +26,22 @@ def test_small_images_get_histograms_and_larger_ones_scales():
 def test_training_without_the_defaults_is_refused():
     with pytest.raises(ValueError, match="steps must be set"):
         flow.train(flow.Settings(), tiny.splits(), None)
+
+
+def test_muon_moves_convolutions_and_adam_all_else():
+    params = {"convolution": jnp.ones((1, 1, 2, 3)), "dense": jnp.ones((2, 3)), "bias": jnp.ones(3)}
+    settings = dataclasses.replace(SETTINGS, steps=100, learning_rate=0.02, convolution_rate=0.3)
+    optimizer = flow.optimizer(settings)
+    state, small = optimizer.init(params), jax.tree.map(lambda p: 1e-3 * p, params)
+    for _ in range(11):  # the warm-up ends after a tenth of the steps
+        updates, state = optimizer.update(small, state, params)
+    assert learning_rate(state)["learning_rate"] == pytest.approx(0.02)
+    np.testing.assert_allclose(updates["bias"], -0.02, rtol=1e-3)
+    decay = settings.weight_decay * 0.02
+    np.testing.assert_allclose(updates["dense"], -0.02 - decay, rtol=1e-3)
+    # Muon's move of a matrix of rank one: one singular value near 1, times 0.2 √3 of the rate.
+    singular = np.linalg.svd(np.asarray(updates["convolution"]).reshape(2, 3))[1]
+    np.testing.assert_allclose(singular, [0.3 * 0.2 * 3**0.5, 0], rtol=0.4, atol=1e-4)
 
 
 def test_a_model_that_is_read_back_draws_the_same_images(monkeypatch, tmp_path):
