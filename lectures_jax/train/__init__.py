@@ -12,6 +12,7 @@ from lectures_jax.train.learner import (
     split_key,
     update,
 )
+from lectures_jax.train.mesh import make_mesh, use_mesh
 from lectures_jax.train.run import run
 from lectures_jax.train.state import TrainState, assemble, buffers_of, init, rebuild
 from lectures_jax.train.stopping import Stopped
@@ -32,10 +33,12 @@ __all__ = [
     "fit",
     "fit_adversarial",
     "init",
+    "make_mesh",
     "make_step",
     "predict",
     "rebuild",
     "run",
     "split_key",
     "update",
+    "use_mesh",
 ]

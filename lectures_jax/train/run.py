@@ -18,6 +18,7 @@ from lectures_jax.train.checkpoint import Checkpoints, Restored
 from lectures_jax.train.evaluation import Untried, first_batch_only, scalars
 from lectures_jax.train.history import History, Row
 from lectures_jax.train.learner import Learner
+from lectures_jax.train.mesh import begin, place_fixed
 from lectures_jax.train.progress import open_progress
 from lectures_jax.train.session import Schedule, Session
 from lectures_jax.train.state import TrainState, frozen, rebuild
@@ -113,7 +114,7 @@ def run(
     if best is not None and (evaluate is None or out is None):
         raise ValueError(f"best needs evaluate and out, got best={best!r} without.")
     schedule = Schedule(evaluate_every=evaluate_every, save_every=save_every, log_every=log_every)
-    structure, state = learner.init(key, model)
+    structure, state = begin(learner, key, model)
     out = None if out is None else Path(out)
     with ExitStack() as stack:
         # Entered first to be left last: the handlers stay until the last save is complete.
@@ -125,7 +126,7 @@ def run(
             structure=structure,
             learner=learner,
             state=restored.state if restored else state,
-            fixed=frozen(fixed),
+            fixed=place_fixed(frozen(fixed)),
             step=done,
             stream=Stream(batches),
             history=History(out, step=done, last=restored and restored.row),

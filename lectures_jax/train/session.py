@@ -15,6 +15,7 @@ from lectures_jax.train.diagnosis import explain
 from lectures_jax.train.evaluation import mean_row
 from lectures_jax.train.history import RESERVED, History, Row, with_evaluation
 from lectures_jax.train.learner import Learner, guarded
+from lectures_jax.train.mesh import outputs, place_batch
 from lectures_jax.train.progress import Bar, Lines
 from lectures_jax.train.state import TrainState
 from lectures_jax.train.stream import Stream
@@ -81,17 +82,21 @@ class Session:
     failed_batch: Batch | None = None
     _metrics: list[Metrics] = field(default_factory=list)
     _since: float = field(default_factory=perf_counter)
+    _compiled: Any = None
 
     def __post_init__(self):
         self._flushed = self.step
-        self._compiled = jax.jit(self._advance, donate_argnums=(0, 1))
 
     def advance(self, batch: Batch) -> None:
         """Starts a step and does not wait for it."""
         first = self.failed_batch is None
         if first:
             check_batch(batch)
+        batch = place_batch(batch)
+        if first:
             self.failed_batch = _zeros_like(batch, self.state)
+            options = outputs(self.state, batch)
+            self._compiled = jax.jit(self._advance, donate_argnums=(0, 1), **options)
         self.state, self.failed_batch, metrics = self._compiled(
             self.state, self.failed_batch, batch, self.fixed
         )
@@ -186,6 +191,8 @@ def _zeros_like(batch: Batch, state: TrainState) -> Batch:
     The step returns them bound then, and would compile again for what it has returned.
     """
     zeros = jax.tree.map(jnp.zeros_like, batch)
+    if any(isinstance(x, jax.Array) and x.committed for x in jax.tree.leaves(batch)):
+        return jax.tree.map(lambda zero, x: jax.device_put(zero, x.sharding), zeros, batch)
     return jax.device_put(zeros, state.step.sharding) if state.step.committed else zeros
 
 
