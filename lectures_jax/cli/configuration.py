@@ -20,19 +20,20 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     r"ema_decay": ("in [0, 1)", lambda x: 0 <= x < 1),
 }
 """What a number must be, by the field's name; NaN is in no range."""
-OWN = {"out", "fresh", "quick"}
+OWN = {"out", "fresh", "quick", "mesh_data", "mesh_fsdp"}
 """Options of the command itself, which no field may be called."""
 
 
 def parse(module: ModuleType, file: Path, options: Sequence[str], *, name: str) -> Any:
-    """Returns an object with `config`, `out` and `fresh`, from the options of a command.
+    """Returns `config`, `out`, `fresh` and the options of the mesh, from those of a command.
 
     The fields of a nested dataclass are options like those of `Config` itself, without a prefix.
 
     Args:
         module: the experiment.
         file: where it is.
-        options: `--field value`, `--out DIR`, `--fresh`, `--quick`.
+        options: `--field value`, `--out DIR`, `--fresh`, `--quick`, `--mesh.data N`,
+            `--mesh.fsdp N`.
         name: what the user called the experiment.
 
     Raises:
@@ -69,6 +70,12 @@ def _schema(module: ModuleType, file: Path, *, quick: bool) -> type:
     out_help = tyro.conf.arg(metavar="DIR", help="folder of the run")
     fresh_help = tyro.conf.arg(help="delete what an earlier run wrote to DIR, and start anew")
     quick_help = tyro.conf.arg(help="two steps of everything, the smallest sizes: does it run?")
+    data_help = tyro.conf.arg(
+        name="mesh.data", help="groups of devices, each with all parameters; None: of all devices"
+    )
+    fsdp_help = tyro.conf.arg(
+        name="mesh.fsdp", help="devices of a group, over which parameters are split"
+    )
     start = module.Config(**_tiny(module, file)) if quick else module.Config()
     folder = Path("runs") / (f"{file.stem}_quick" if quick else file.stem)
     return dataclasses.make_dataclass(
@@ -82,6 +89,8 @@ def _schema(module: ModuleType, file: Path, *, quick: bool) -> type:
             ("out", Annotated[Path, out_help], folder),
             ("fresh", Annotated[bool, fresh_help, tyro.conf.FlagCreatePairsOff], False),
             ("quick", Annotated[bool, quick_help, tyro.conf.FlagCreatePairsOff], False),
+            ("mesh_data", Annotated[int | None, data_help], None),
+            ("mesh_fsdp", Annotated[int | None, fsdp_help], None),
         ],
     )
 

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,7 +25,8 @@ def run(name: str, options: Sequence[str]) -> int:
         name: path of a file that defines `Config`, a dataclass, and `run(config, out) ->
             dict[str, float]`; or the name of one of the course's, such as `yolo`.
         options: `--field value` for the fields of `Config`; `--out DIR`; `--fresh`; `--quick`,
-            which starts from the fields of the experiment's `TINY`.
+            which starts from the fields of the experiment's `TINY`; `--mesh.data N` and
+            `--mesh.fsdp N`, the devices that train.
 
     Returns:
         The exit code: 0; 1 if a default configuration missed what the experiment's `EXPECTED`
@@ -56,7 +58,18 @@ def run(name: str, options: Sequence[str]) -> int:
             runtime.write_json(out / "config.json", described)
         for note in claimed.notes:
             runtime.say(f"ljx: {note}")
-        return _run(module, config, out, expected)
+        with _mesh(chosen.mesh_data, chosen.mesh_fsdp):
+            return _run(module, config, out, expected)
+
+
+def _mesh(data: int | None, fsdp: int | None) -> AbstractContextManager[None]:
+    """The devices that every training uses: one, if neither option was given."""
+    from lectures_jax.train import make_mesh, use_mesh
+
+    if data is None and fsdp is None:
+        return nullcontext()
+
+    return use_mesh(make_mesh(data=data, fsdp=fsdp or 1))
 
 
 def _run(module: ModuleType, config: Any, out: Path, expected: Bounds) -> int:
