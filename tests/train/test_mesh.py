@@ -1,0 +1,50 @@
+"""Eight simulated devices train as one does, and a checkpoint of a mesh fits any other."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from lectures_jax import train
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory, root):
+    folder = tmp_path_factory.mktemp("meshes")
+    simulated = "--xla_force_host_platform_device_count=8"
+    # With few threads and many queued steps the simulated devices of JAX 0.10 wait for each other.
+    environment = os.environ | {"XLA_FLAGS": simulated, "NPROC": "16"}
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    command = [sys.executable, "-m", "tests.train.on_devices", str(folder)]
+    subprocess.run(command, check=True, cwd=root, env=environment, timeout=600)
+    with np.load(folder / "results.npz") as file:
+        return dict(file)
+
+
+TRAINED = [("descent", "8x1"), ("descent", "4x2"), ("adversarial", "4x2"), ("odd", "4x2")]
+RESUMED = [("resumed", "1"), ("resumed", "4x2"), ("resumed", "8x1")]
+
+
+@pytest.mark.parametrize(("case", "name"), TRAINED + RESUMED)
+def test_a_mesh_trains_as_one_device(results, case, name):
+    expected = "descent" if case == "resumed" else case
+    for part in ("losses", "parameters"):
+        there, here = results[f"{case} {name} {part}"], results[f"{expected} 1 {part}"]
+        # Not bit for bit: sums over a batch are those of the devices, in another order.
+        assert np.linalg.norm(there - here) < 1e-5 * np.linalg.norm(here)
+
+
+def test_large_parameters_are_split_over_fsdp_alone(results):
+    split = {name: results[f"descent {name} split"] for name in ("1", "8x1", "4x2")}
+    assert split == {"1": 0, "8x1": 0, "4x2": 1}
+
+
+def test_a_mesh_that_cannot_be_made_is_refused():
+    count = jax.device_count()
+    with pytest.raises(ValueError, match=f"must be {count}, the devices, got {count + 1} · 1"):
+        train.make_mesh(data=count + 1)
+    with pytest.raises(ValueError, match="at least 1, got 1 and 0"):
+        train.make_mesh(data=1, fsdp=0)
