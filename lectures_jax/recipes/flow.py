@@ -45,7 +45,7 @@ class Settings:
     learning_rate: float | None = None
     """of Adam, falling as a cosine; None: 0.002 for digits, 0.001 for files"""
     convolution_rate: float = 1e-2
-    """of Muon, which moves the kernels of convolutions, falling likewise"""
+    """of Muon, which moves the kernels of convolutions, falling as a cosine"""
     weight_decay: float = 0.01
     """decoupled, on the kernels of dense layers"""
     ema_decay: float = 0.998
