@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import grain
@@ -36,14 +37,16 @@ def loader(
     `mask` int32 [b, h, w].
 
     With `repeat` the stream is endless, each epoch in another order, and batches cross from one
-    epoch to the next, so nothing is dropped. Without it every example comes exactly once. With
-    several JAX processes each reads its own part: together one step's batches hold the same
-    examples however many processes there are.
+    epoch to the next, so nothing is dropped. Without it every example comes exactly once.
+
+    The batches are the same however many JAX processes there are. With `repeat`, for training, each
+    reads only its own part of a batch: the rows of the others are empty there. A mesh puts
+    each process's rows on its devices (see `train.use_mesh`). An evaluation reads all of them.
 
     Args:
         dataset: records; images that are files are decoded on each pass (see `in_memory`).
         image_size: height and width of the canvas.
-        batch_size: examples per batch and process.
+        batch_size: examples per batch, of all processes together.
         max_boxes: rows for boxes; at least the largest number in a record.
         seed: for the order, at least 0.
         shuffle: draws a new order for each epoch; otherwise the records keep their order.
@@ -55,8 +58,8 @@ def loader(
         An iterator with `get_state` and `set_state`, which Orbax saves as it is.
 
     Raises:
-        ValueError: if the data set is empty, a record holds more than `max_boxes` boxes, or `seed`
-            is below 0.
+        ValueError: if the data set is empty, a record holds more than `max_boxes` boxes, `seed`
+            is below 0, or the processes cannot share a batch equally.
     """
     n = len(dataset)
     if not n:
@@ -69,14 +72,32 @@ def loader(
     make = _ExampleMaker(dataset, image_size, max_boxes)
     order = Order(n, seed=seed if shuffle else None)
     if repeat:
-        index = grain.MapDataset.source(order)
+        index = grain.MapDataset.source(_Share(order, batch_size))
     else:
-        fill = -n % (batch_size * jax.process_count())
-        index = grain.MapDataset.source(order.span(0, n).tolist() + [-1] * fill)
-    index = index.slice(slice(jax.process_index(), None, jax.process_count()))
+        index = grain.MapDataset.source(order.span(0, n).tolist() + [-1] * (-n % batch_size))
     batches = index.map(make).batch(batch_size, drop_remainder=True, batch_fn=_stack)
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
     return iter(batches.to_iter_dataset(options))
+
+
+class _Share:
+    """An order, with -1 where a row of a batch belongs to another process."""
+
+    def __init__(self, order: Order, batch_size: int):
+        count = jax.process_count()
+        if batch_size % count:
+            raise ValueError(
+                f"batch_size must be a multiple of {count} processes, got {batch_size}."
+            )
+        self.order, self.batch_size = order, batch_size
+        first, size = jax.process_index() * batch_size // count, batch_size // count
+        self.rows = range(first, first + size)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, position: int) -> int:
+        return self.order[position] if position % self.batch_size in self.rows else -1
 
 
 class _ExampleMaker:
@@ -87,11 +108,17 @@ class _ExampleMaker:
         self.classified = all(len(r.labels) == 1 and not len(r.boxes) for r in dataset)
         self.masked = all(r.mask is not None for r in dataset)
 
+    @cached_property
+    def empty(self) -> Batch:
+        """An example of zeros."""
+        return {name: np.zeros_like(value) for name, value in self(0).items()}
+
     def __call__(self, index: int) -> Batch:
-        record = self.dataset[max(index, 0)]
-        present = index >= 0
+        if index < 0:
+            return self.empty
+        record = self.dataset[index]
         image, transform = letterbox(_image(record), image_size=self.image_size)
-        example = {"image": image, "present": np.bool_(present)}
+        example = {"image": image, "present": np.bool_(True)}
         mask = _mask(record) if self.masked else None
         if mask is not None:
             mask = letterbox_mask(mask, image_size=self.image_size)
@@ -103,8 +130,6 @@ class _ExampleMaker:
             example["labels"] = self.padded(record.labels)
             example["valid"] = np.arange(self.max_boxes) < len(record.boxes)
             example["crowd"] = self.padded(record.crowd)
-        if not present:
-            example = {name: np.zeros_like(value) for name, value in example.items()}
         return example
 
     def padded(self, rows: np.ndarray) -> np.ndarray:

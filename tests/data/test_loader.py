@@ -1,3 +1,4 @@
+import importlib
 import json
 
 import jax
@@ -129,26 +130,48 @@ def as_process(monkeypatch, index, count):
     monkeypatch.setattr(jax, "process_count", lambda: count)
 
 
-def test_two_processes_share_out_each_global_batch(monkeypatch):
+def test_each_process_reads_its_rows_of_the_batches_of_one(monkeypatch):
     whole = batches(numbered(7), batch_size=4)
-    expected = [sorted(numbers(next(whole))) for _ in range(5)]
-    shares = []
+    expected = [next(whole) for _ in range(5)]
     for index in range(2):
         as_process(monkeypatch, index, 2)
-        part = batches(numbered(7), batch_size=2)
-        shares.append([numbers(next(part)) for _ in range(5)])
-    assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == expected
+        part, mine = batches(numbered(7), batch_size=4), slice(2 * index, 2 * index + 2)
+        for batch in expected:
+            read = next(part)
+            rows = np.zeros(4, bool)
+            rows[mine] = True
+            np.testing.assert_array_equal(read["present"], rows)
+            for name, value in batch.items():
+                np.testing.assert_array_equal(read[name][mine], value[mine])
+                assert not read[name][~rows].any()
 
 
-def test_processes_evaluate_equally_many_batches_and_every_example_once(monkeypatch):
-    seen, lengths = [], []
-    for index in range(3):
-        as_process(monkeypatch, index, 3)
-        part = list(batches(numbered(7), repeat=False))
-        lengths.append(len(part))
-        seen += [n for b in part for n in np.array(numbers(b))[b["present"]]]
+def test_other_processes_images_are_not_decoded(monkeypatch):
+    decoded, module = [], importlib.import_module("lectures_jax.data.loader")
+    original = module.letterbox
+
+    def letterbox(image, **options):
+        decoded.append(int(image.max()))
+        return original(image, **options)
+
+    as_process(monkeypatch, 1, 2)
+    monkeypatch.setattr(module, "letterbox", letterbox)
+    next(batches(numbered(7), batch_size=4, shuffle=False))
+    assert sorted(decoded) == [0, 2, 3]  # the first one for the shape of an empty example
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch):
+    as_process(monkeypatch, 1, 3)
+    with pytest.raises(ValueError, match="multiple of 3 processes, got 4"):
+        batches(numbered(7), batch_size=4)
+
+
+def test_every_process_evaluates_every_example_once(monkeypatch):
+    as_process(monkeypatch, 1, 3)
+    seen = [
+        n for b in batches(numbered(7), repeat=False) for n in np.array(numbers(b))[b["present"]]
+    ]
     assert sorted(seen) == list(range(7))
-    assert lengths == [2, 2, 2]
 
 
 def test_classified_images_have_one_label_each():
