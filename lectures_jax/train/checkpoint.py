@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lectures_jax.runtime import sync
+from lectures_jax.runtime import from_first, is_first, on_any, sync
 from lectures_jax.train import arrays
 from lectures_jax.train.history import Row, with_evaluation
 from lectures_jax.train.manifest import (
@@ -71,8 +71,7 @@ class Checkpoints:
             OSError: if the folder cannot be made.
         """
         self._folder, self._best, self._key = folder.absolute(), best, key
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._remove_unfinished()
+        from_first(self._prepare)
         self.newest: int | None = None
         self._sound, self._scores = list[int](), dict[int, float]()
         self._thread = ThreadPoolExecutor(max_workers=1)
@@ -92,7 +91,7 @@ class Checkpoints:
             ValueError: if a checkpoint is of another model or optimizer.
             RuntimeError: if there are checkpoints and none is sound.
         """
-        restored, steps = None, self._steps()
+        restored, steps = None, from_first(self._steps)
         for step in reversed(steps):
             if restored is None:
                 restored = sound = self._read(step, like)
@@ -171,8 +170,9 @@ class Checkpoints:
         self.wait()
         if self._manifest is None or self._manifest.step != step:
             raise ValueError(f"step must be that of the last checkpoint, got {step}.")
+        manifest = self._manifest._replace(evaluation=evaluation)
         try:
-            write_manifest(self._path(step), self._manifest._replace(evaluation=evaluation))
+            from_first(lambda: write_manifest(self._path(step), manifest))
         except OSError as error:
             raise self._unwritable(step, error) from error
         self._note(step, evaluation)
@@ -185,13 +185,18 @@ class Checkpoints:
             OSError: if it cannot be written.
         """
         pending, self._pending = self._pending, None
-        if pending:
-            pending.result()
+        if pending is None:
+            return
+        error = pending.exception()
+        if on_any(error is not None):
+            raise error or OSError("another process could not save its part of a checkpoint.")
 
     def close(self) -> None:
         """Waits and ends the thread."""
+        pending, self._pending = self._pending, None
         try:
-            self.wait()
+            if pending:
+                pending.result()
         finally:
             self._thread.shutdown()
             threading.excepthook = self._hook
@@ -205,24 +210,31 @@ class Checkpoints:
         keep: set[int],
     ) -> None:
         """Completes a save, and only then removes what it makes superfluous."""
-        final = self._path(manifest.step)
         try:
             write()
-            manifest = write_checkpoint_files(scratch, progress, manifest)
-            if final.is_dir() and not final.is_symlink():
-                shutil.rmtree(final)
-            else:
-                final.unlink(missing_ok=True)
-            os.replace(scratch, final)
-            sync(self._folder)
+            if is_first():
+                manifest = self._publish(scratch, progress, manifest)
         except Exception as error:
             raise self._unwritable(manifest.step, error) from error
         self.newest, self._manifest = manifest.step, manifest
         self._remove_all_but(keep)
 
+    def _publish(self, scratch: Path, progress: Progress, manifest: Manifest) -> Manifest:
+        """Gives a folder whose arrays are written its name."""
+        final = self._path(manifest.step)
+        manifest = write_checkpoint_files(scratch, progress, manifest)
+        if final.is_dir() and not final.is_symlink():
+            shutil.rmtree(final)
+        else:
+            final.unlink(missing_ok=True)
+        os.replace(scratch, final)
+        sync(self._folder)
+        return manifest
+
     def _unwritable(self, step: int, error: Exception) -> OSError:
         with suppress(OSError):  # what stopped the save may stop this
-            self._remove_unfinished()
+            if is_first():
+                self._remove_unfinished()
         cause = arrays.cause(error)
         return OSError(f"{cause}: the checkpoint {self._path(step)} cannot be written.")
 
@@ -235,7 +247,13 @@ class Checkpoints:
         self._scores = {step: score for step, score in self._scores.items() if step in keep}
         return keep
 
+    def _prepare(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._remove_unfinished()
+
     def _remove_all_but(self, keep: set[int]) -> None:
+        if not is_first():
+            return
         for old in set(self._steps()) - keep:
             shutil.rmtree(self._path(old), ignore_errors=True)
 
@@ -263,11 +281,17 @@ class Checkpoints:
 
     def _checked(self, step: int) -> tuple[Manifest, Progress] | None:
         """Returns what is known about a sound checkpoint, and notes its score."""
-        try:
-            manifest, progress = read_checkpoint_files(self._path(step), step)
-        except Damaged as damage:
-            _LOG.warning("checkpoint of step %d left out: %s.", step, damage)
+
+        def read() -> tuple[Manifest, Progress] | None:
+            try:
+                return read_checkpoint_files(self._path(step), step)
+            except Damaged as damage:
+                _LOG.warning("checkpoint of step %d left out: %s.", step, damage)
+                return None
+
+        if (content := from_first(read)) is None:
             return None
+        manifest, progress = Manifest(*content[0]), Progress(*content[1])
         self._note(step, manifest.evaluation)
         return manifest, progress
 

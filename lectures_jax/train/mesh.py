@@ -1,11 +1,14 @@
 """Where a training's arrays lie: the only place that knows of more than one device."""
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -88,7 +91,7 @@ def begin(learner: Learner, key: Key, model: Any) -> tuple[nnx.GraphDef, TrainSt
 
     mesh = _in_use.get()
     where = mesh and _of_state(mesh, jax.eval_shape(init, key, arrays))
-    state = jax.jit(init, out_shardings=where)(key, arrays)
+    state = jax.jit(init, out_shardings=where)(*place_everywhere((key, arrays)))
     return structures[0], state
 
 
@@ -98,25 +101,79 @@ def place_batch(batch: Batch) -> Batch:
     Where their number is no multiple of the devices', each device has them all.
 
     Args:
-        batch: arrays whose first axis is the examples.
+        batch: arrays whose first axis is the examples. Every process gives the whole batch, and may
+            leave rows empty that are not its own.
+
+    Raises:
+        ValueError: if several processes cannot share the examples.
     """
     mesh = _in_use.get()
     if mesh is None:
         return batch
-    sharding = _of_batch(mesh, batch)
-    return jax.tree.map(lambda x: jax.device_put(x, sharding), batch)
+    sharding, rows = _of_batch(mesh, batch), len(jax.tree.leaves(batch)[0])
+    if jax.process_count() == 1:
+        return jax.tree.map(lambda x: jax.device_put(x, sharding), batch)
+    if rows % mesh.size:
+        raise ValueError(f"a batch must have a multiple of {mesh.size} examples, got {rows}.")
+    return jax.tree.map(
+        lambda x: jax.make_array_from_callback(x.shape, sharding, np.asarray(x).__getitem__), batch
+    )
 
 
-def place_fixed(fixed: Tree) -> Tree:
+def place_everywhere(tree: Tree) -> Tree:
     """Returns arrays with a copy on each device of the mesh in use.
 
     Args:
-        fixed: any tree of arrays.
+        tree: of arrays, the same in every process.
     """
     mesh = _in_use.get()
     if mesh is None:
-        return fixed
-    return jax.device_put(fixed, NamedSharding(mesh, PartitionSpec()))
+        return tree
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    if jax.process_count() == 1:
+        return jax.device_put(tree, everywhere)
+
+    def place(x: Any) -> jax.Array:
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(
+                place(jax.random.key_data(x)), impl=jax.random.key_impl(x)
+            )
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, everywhere, x.__getitem__)
+
+    return jax.tree.map(place, tree)
+
+
+def gather(tree: Tree) -> Tree:
+    """Returns arrays whole on a device of this process, where several processes share them.
+
+    What one process does with them no other has to do at the same time.
+
+    Args:
+        tree: of arrays.
+    """
+    mesh = _in_use.get()
+    if mesh is None or jax.process_count() == 1:
+        return tree
+    whole = jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, PartitionSpec()))(tree)
+    return jax.tree.map(lambda x: jnp.asarray(x.addressable_data(0)), whole)
+
+
+def zeros_like(batch: Batch, state: TrainState) -> Batch:
+    """Returns zeros that lie where the batch does, or are bound to the state's device if it is.
+
+    A step returns them so then, and would compile again for what it has returned.
+
+    Args:
+        batch: as `place_batch` returned it.
+        state: of the step; a restored one is bound to its device.
+    """
+    mesh = _in_use.get()
+    if mesh is not None:
+        zeros = partial(jax.tree.map, jnp.zeros_like)
+        return jax.jit(zeros, out_shardings=_of_batch(mesh, batch))(batch)
+    zeros = jax.tree.map(jnp.zeros_like, batch)
+    return jax.device_put(zeros, state.step.sharding) if state.step.committed else zeros
 
 
 def outputs(state: TrainState, batch: Batch) -> dict[str, Any]:
@@ -150,3 +207,37 @@ def _of_state(mesh: Mesh, shapes: Tree) -> Tree:
 def _of_batch(mesh: Mesh, batch: Batch) -> NamedSharding:
     rows = np.shape(jax.tree.leaves(batch)[0])[0]
     return NamedSharding(mesh, PartitionSpec((DATA, FSDP) if rows % mesh.size == 0 else None))
+
+
+class Vote:
+    """Whether any process was asked to stop, which all learn after the same step.
+
+    The answer comes some steps late, so that no process waits for the devices.
+    """
+
+    LATE = 2
+
+    def __init__(self):
+        self._asked = deque()
+
+    def __call__(self, arrived: str, *, last: bool = False) -> str:
+        """Returns what arrived here or elsewhere, empty if nothing did.
+
+        Args:
+            arrived: the name of this process's signal, or empty.
+            last: whether the answer is due now.
+        """
+        mesh = _in_use.get()
+        if mesh is None or jax.process_count() == 1:
+            return arrived
+        sharding = NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
+        own = np.full(mesh.size, bool(arrived))
+        flags = jax.make_array_from_callback(own.shape, sharding, own.__getitem__)
+        self._asked.append(_any(flags))
+        if not last and len(self._asked) <= self.LATE:
+            return ""
+        answers = [self._asked.popleft() for _ in range(len(self._asked) if last else 1)]
+        return arrived or "a signal to another process" if any(map(bool, answers)) else ""
+
+
+_any = jax.jit(jnp.any)

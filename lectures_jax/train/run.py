@@ -12,13 +12,20 @@ import jax
 import numpy as np
 from flax import nnx
 
-from lectures_jax.runtime import StopRequest, current_request, folder_lock, stop_request
+from lectures_jax.runtime import (
+    StopRequest,
+    current_request,
+    folder_lock,
+    from_first,
+    is_first,
+    stop_request,
+)
 from lectures_jax.train.arguments import check_run
 from lectures_jax.train.checkpoint import Checkpoints, Restored
 from lectures_jax.train.evaluation import Untried, first_batch_only, scalars
 from lectures_jax.train.history import History, Row
 from lectures_jax.train.learner import Learner
-from lectures_jax.train.mesh import begin, place_fixed
+from lectures_jax.train.mesh import Vote, begin, gather, place_everywhere
 from lectures_jax.train.progress import open_progress
 from lectures_jax.train.session import Schedule, Session
 from lectures_jax.train.state import TrainState, frozen, rebuild
@@ -115,7 +122,8 @@ def run(
         raise ValueError(f"best needs evaluate and out, got best={best!r} without.")
     schedule = Schedule(evaluate_every=evaluate_every, save_every=save_every, log_every=log_every)
     structure, state = begin(learner, key, model)
-    out = None if out is None else Path(out)
+    # Where several processes write together, the first one says where.
+    out = None if out is None else Path(from_first(lambda: str(Path(out).absolute())))
     with ExitStack() as stack:
         # Entered first to be left last: the handlers stay until the last save is complete.
         stop = stack.enter_context(stop_request()) if out is not None else current_request()
@@ -126,10 +134,10 @@ def run(
             structure=structure,
             learner=learner,
             state=restored.state if restored else state,
-            fixed=place_fixed(frozen(fixed)),
+            fixed=place_everywhere(frozen(fixed)),
             step=done,
             stream=Stream(batches),
-            history=History(out, step=done, last=restored and restored.row),
+            history=History(out if is_first() else None, step=done, last=restored and restored.row),
             progress=open_progress(steps, done),
             checkpoints=checkpoints,
             evaluate=partial(_evaluate, structure, evaluate, best) if evaluate else None,
@@ -141,11 +149,11 @@ def run(
         _run_loop(session, schedule, steps, stop)
         if checkpoints and best and (chosen := checkpoints.restore_best(session.state)):
             session.state = chosen.state
-    return rebuild(structure, session.state), session.history.rows
+    return rebuild(structure, gather(session.state)), from_first(lambda: session.history.rows)
 
 
 def _evaluate(structure: nnx.GraphDef, evaluate: Evaluate, best: str | None, state: Any) -> Row:
-    row = scalars(evaluate(rebuild(structure, state)))
+    row = scalars(evaluate(rebuild(structure, gather(state))))
     if best is not None and best not in row:
         raise ValueError(f"best must be one of {sorted(row)}, got {best!r}.")
     return row
@@ -154,14 +162,17 @@ def _evaluate(structure: nnx.GraphDef, evaluate: Evaluate, best: str | None, sta
 def _open_folder(stack: ExitStack, out: Path, key: Key, best: str | None) -> Checkpoints:
     """Makes a run's folder this process's own, and opens the checkpoints there."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        if jax.process_index() == 0:
-            stack.enter_context(folder_lock(out))
+        from_first(lambda: _claim(stack, out))
         checkpoints = Checkpoints(out / "checkpoints", best=best, key=_fingerprint(key))
     except OSError as error:
         raise OSError(f"out must be a writable folder, got {out}: {error}") from error
     stack.enter_context(_naming(checkpoints, out))
     return stack.enter_context(closing(checkpoints))
+
+
+def _claim(stack: ExitStack, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    stack.enter_context(folder_lock(out))
 
 
 def _fingerprint(key: Key) -> str:
@@ -207,6 +218,7 @@ def _resume(session: Session, restored: Restored, steps: int | None, key: Key) -
 def _run_loop(session: Session, schedule: Schedule, steps: int | None, stop: StopRequest) -> None:
     """Steps through the batches, with a flush where something is due, and one at the end."""
     check(stop)
+    vote = Vote()
     if session.step == 0:
         _try_out(session)
     elif session.step == steps or "evaluate" in schedule.due(session.step):
@@ -215,21 +227,22 @@ def _run_loop(session: Session, schedule: Schedule, steps: int | None, stop: Sto
         session.advance(batch)
         if session.step == steps:
             break
-        if stop.arrived:
+        if asked := vote(stop.arrived):
             session.flush(evaluate=False, save=True)
-            raise Stopped(_stopped(session, stop))
+            raise Stopped(_stopped(session, asked))
         if due := schedule.due(session.step):
             session.flush(evaluate="evaluate" in due, save="save" in due)
     short = steps is not None and session.step < steps
-    session.flush(evaluate=not (short or stop.arrived), save=True)
+    asked = vote(stop.arrived, last=True)
+    session.flush(evaluate=not (short or asked), save=True)
     if short or not session.step:
         raise ValueError(f"batches must last for steps={steps or 1}, got {session.step}.")
-    if stop.arrived and session.evaluate and session.evaluated != session.step:
-        raise Stopped(_stopped(session, stop))
+    if asked and session.evaluate and session.evaluated != session.step:
+        raise Stopped(_stopped(session, asked))
 
 
-def _stopped(session: Session, stop: StopRequest) -> str:
-    return f"stopped by {stop.arrived} after step {session.step}; run again to resume."
+def _stopped(session: Session, asked: str) -> str:
+    return f"stopped by {asked} after step {session.step}; run again to resume."
 
 
 def _try_out(session: Session) -> None:

@@ -6,7 +6,6 @@ from time import perf_counter
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from lectures_jax.train.arguments import check_batch
@@ -15,7 +14,7 @@ from lectures_jax.train.diagnosis import explain
 from lectures_jax.train.evaluation import mean_row
 from lectures_jax.train.history import RESERVED, History, Row, with_evaluation
 from lectures_jax.train.learner import Learner, guarded
-from lectures_jax.train.mesh import outputs, place_batch
+from lectures_jax.train.mesh import gather, outputs, place_batch, zeros_like
 from lectures_jax.train.progress import Bar, Lines
 from lectures_jax.train.state import TrainState
 from lectures_jax.train.stream import Stream
@@ -94,7 +93,7 @@ class Session:
             check_batch(batch)
         batch = place_batch(batch)
         if first:
-            self.failed_batch = _zeros_like(batch, self.state)
+            self.failed_batch = zeros_like(batch, self.state)
             options = outputs(self.state, batch)
             self._compiled = jax.jit(self._advance, donate_argnums=(0, 1), **options)
         self.state, self.failed_batch, metrics = self._compiled(
@@ -173,9 +172,8 @@ class Session:
         if failed:
             # The state rests at the last good step: its number points at the one after it.
             failure = metrics[int(good) - self._flushed]
-            raise explain(
-                self.structure, self.learner, self.state, self.failed_batch, self.fixed, failure
-            )
+            arrays = gather((self.state, self.failed_batch, self.fixed))
+            raise explain(self.structure, self.learner, *arrays, failure)
         row: Row = {"step": self.step}
         if metrics:
             row |= mean_row(metrics)
@@ -183,17 +181,6 @@ class Session:
             row["steps_per_second"] = len(metrics) / seconds
             row["data_wait"] = self.stream.waited / seconds
         return row
-
-
-def _zeros_like(batch: Batch, state: TrainState) -> Batch:
-    """Returns zeros that are bound to the state's device if it is, as restored arrays are.
-
-    The step returns them bound then, and would compile again for what it has returned.
-    """
-    zeros = jax.tree.map(jnp.zeros_like, batch)
-    if any(isinstance(x, jax.Array) and x.committed for x in jax.tree.leaves(batch)):
-        return jax.tree.map(lambda zero, x: jax.device_put(zero, x.sharding), zeros, batch)
-    return jax.device_put(zeros, state.step.sharding) if state.step.committed else zeros
 
 
 def _check_shapes(first: Batch, batch: Batch) -> None:
