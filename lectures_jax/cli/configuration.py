@@ -20,20 +20,22 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     r"ema_decay": ("in [0, 1)", lambda x: 0 <= x < 1),
 }
 """What a number must be, by the field's name; NaN is in no range."""
-OWN = {"out", "fresh", "quick", "mesh_data", "mesh_fsdp"}
+OWN = {
+    *("out", "fresh", "quick", "mesh_data", "mesh_fsdp"),
+    *("coordinator", "processes", "process", "distributed"),
+}
 """Options of the command itself, which no field may be called."""
 
 
 def parse(module: ModuleType, file: Path, options: Sequence[str], *, name: str) -> Any:
-    """Returns `config`, `out`, `fresh` and the options of the mesh, from those of a command.
+    """Returns an object with `config` and the command's own options, from those of a command.
 
     The fields of a nested dataclass are options like those of `Config` itself, without a prefix.
 
     Args:
         module: the experiment.
         file: where it is.
-        options: `--field value`, `--out DIR`, `--fresh`, `--quick`, `--mesh.data N`,
-            `--mesh.fsdp N`.
+        options: `--field value`, and those of `ljx run` itself.
         name: what the user called the experiment.
 
     Raises:
@@ -76,6 +78,12 @@ def _schema(module: ModuleType, file: Path, *, quick: bool) -> type:
     fsdp_help = tyro.conf.arg(
         name="mesh.fsdp", help="devices of a group, over which parameters are split"
     )
+    coordinator_help = tyro.conf.arg(
+        metavar="HOST:PORT", help="of the first of several processes that run this command together"
+    )
+    distributed_help = tyro.conf.arg(
+        help="one of several processes, as Slurm, Open MPI, Kubernetes or Cloud TPU says"
+    )
     start = module.Config(**_tiny(module, file)) if quick else module.Config()
     folder = Path("runs") / (f"{file.stem}_quick" if quick else file.stem)
     return dataclasses.make_dataclass(
@@ -91,6 +99,10 @@ def _schema(module: ModuleType, file: Path, *, quick: bool) -> type:
             ("quick", Annotated[bool, quick_help, tyro.conf.FlagCreatePairsOff], False),
             ("mesh_data", Annotated[int | None, data_help], None),
             ("mesh_fsdp", Annotated[int | None, fsdp_help], None),
+            ("coordinator", Annotated[str | None, coordinator_help], None),
+            ("processes", Annotated[int | None, tyro.conf.arg(help="how many run")], None),
+            ("process", Annotated[int | None, tyro.conf.arg(help="which one, from 0")], None),
+            ("distributed", Annotated[bool, distributed_help, tyro.conf.FlagCreatePairsOff], False),
         ],
     )
 

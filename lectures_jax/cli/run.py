@@ -6,8 +6,9 @@ import importlib.util
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
@@ -46,29 +47,48 @@ def run(name: str, options: Sequence[str]) -> int:
     runtime.keep_memory()  # before a device starts: its threads would have arenas of their own
     if getattr(module, "THREADED_CONVOLUTIONS", False):
         runtime.threaded_convolutions()
+    several = chosen.distributed or any(
+        value is not None for value in (chosen.coordinator, chosen.processes, chosen.process)
+    )
+    if several:
+        runtime.join(chosen.coordinator, chosen.processes, chosen.process)
     digest = hashlib.sha256(source.encode()).hexdigest()
     described = {"experiment": file.name, "source": digest}
-    with (
-        runtime.stop_request(),
-        folder.claim(out, **described, config=config, fresh=chosen.fresh) as claimed,
-    ):
-        if claimed.new:
-            described |= {"config": as_json(config), "command": ["ljx", "run", name, *options]}
-            described["environment"] = runtime.environment()
-            runtime.write_json(out / "config.json", described)
-        for note in claimed.notes:
-            runtime.say(f"ljx: {note}")
-        with _mesh(chosen.mesh_data, chosen.mesh_fsdp):
-            return _run(module, config, out, expected)
+    with ExitStack() as stack:
+        stack.enter_context(runtime.stop_request())
+
+        def claim() -> None:
+            found = folder.claim(out, **described, config=config, fresh=chosen.fresh)
+            claimed = stack.enter_context(found)
+            if claimed.new:
+                told = described | {"config": as_json(config), "command": ["ljx", "run", name]}
+                told["command"] += options
+                runtime.write_json(out / "config.json", told | _environment())
+            for note in claimed.notes:
+                runtime.say(f"ljx: {note}")
+
+        if not several:
+            claim()
+        else:
+            runtime.from_first(claim)
+            if not runtime.is_first():  # whose reports nobody reads
+                out = Path(stack.enter_context(TemporaryDirectory()))
+        stack.enter_context(_mesh(chosen.mesh_data, chosen.mesh_fsdp, several=several))
+        return _run(module, config, out, expected)
 
 
-def _mesh(data: int | None, fsdp: int | None) -> AbstractContextManager[None]:
-    """The devices that every training uses: one, if neither option was given."""
+def _environment() -> dict[str, Any]:
+    from lectures_jax import runtime
+
+    return {"environment": runtime.environment()}
+
+
+def _mesh(data: int | None, fsdp: int | None, *, several: bool) -> AbstractContextManager[None]:
+    """The devices that every training uses: one, unless there are options or processes."""
     from lectures_jax.train import make_mesh, use_mesh
 
-    if data is None and fsdp is None:
+    if data is None and fsdp is None and not several:
         return nullcontext()
-
     return use_mesh(make_mesh(data=data, fsdp=fsdp or 1))
 
 
@@ -90,7 +110,8 @@ def _run(module: ModuleType, config: Any, out: Path, expected: Bounds) -> int:
     except Exception as error:
         return tell(error, log=out / "error.log")
     with runtime.optional_output():
-        _show(numbers, out)
+        if runtime.is_first():
+            _show(numbers, out)
     missed = violations(expected, numbers) if is_default(config) else {}
     for line in missed.values():
         runtime.say(f"ljx: {Path(str(module.__file__)).name}: {line}")

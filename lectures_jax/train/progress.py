@@ -15,12 +15,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from lectures_jax.runtime import say
+from lectures_jax.runtime import is_first, say
 from lectures_jax.train.history import Row
 
 
 def open_progress(total: int | None, done: int) -> "Lines | Bar":
-    """Returns a bar if the standard error is a terminal, or plain lines."""
+    """Returns a bar if the standard error is a terminal, or plain lines, of the first process."""
+    if not is_first():
+        return Lines(total, shown=False)
     with suppress(OSError, ValueError):
         if sys.stderr is not None and sys.stderr.isatty():
             return Bar(total, done)
@@ -28,21 +30,21 @@ def open_progress(total: int | None, done: int) -> "Lines | Bar":
 
 
 class Lines:
-    """One line per row."""
+    """One line per row, where they are shown."""
 
-    def __init__(self, total: int | None):
-        self._total = total
+    def __init__(self, total: int | None, *, shown: bool = True):
+        self._total, self._say = total, say if shown else lambda text: None
 
     def advance(self) -> None:
         """Counts a step: nothing to show."""
 
     def show(self, row: Row, *, evaluated: bool) -> None:
         """Prints a row, whether `evaluated` or not."""
-        say(_describe(row, self._total))
+        self._say(_describe(row, self._total))
 
     def note(self, step: int, text: str) -> None:
         """Prints a line about a step."""
-        say(_about(step, self._total, text))
+        self._say(_about(step, self._total, text))
 
     def close(self) -> None:
         """Leaves the lines as they are."""
