@@ -63,23 +63,29 @@ def mesh_of(name):
     return sizes and train.make_mesh(data=sizes[0], fsdp=sizes[1])
 
 
-def descend(name, *, steps=STEPS, size=8, **options):
-    with train.use_mesh(mesh_of(name)):
+def descend(mesh, *, steps=STEPS, size=8, batches=None, **options):
+    with train.use_mesh(mesh):
         return train.fit(
             *(jax.random.key(1), Wide(rngs=nnx.Rngs(0)), squared, OPTIMIZER),
-            images(steps, size=size),
+            batches or images(steps, size=size),
             **{"steps": steps, "ema_decay": 0.9, "log_every": 5, "save_every": 10, **options},
         )
 
 
-def contend(name):
+def contend(mesh):
     player = (train.Player(f, OPTIMIZER) for f in (of_discriminator, of_generator))
-    with train.use_mesh(mesh_of(name)):
+    with train.use_mesh(mesh):
         return train.fit_adversarial(
             *(jax.random.key(1), Pair(rngs=nnx.Rngs(0)), *player),
             images(STEPS, size=16),
             **{"steps": STEPS, "ema_decay": 0.9, "log_every": 5, "discriminator_steps": 2},
         )
+
+
+def parameters(model):
+    """All parameters in a row."""
+    leaves = jax.tree.leaves(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
+    return np.concatenate([np.ravel(x) for x in leaves])
 
 
 def main(folder):
@@ -88,19 +94,20 @@ def main(folder):
     def note(case, name, trained):
         model, rows = trained
         results[f"{case} {name} losses"] = [row["loss"] for row in rows]
-        leaves = jax.tree.leaves(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
-        results[f"{case} {name} parameters"] = np.concatenate([np.ravel(x) for x in leaves])
-        shared = [x.sharding.shard_shape(x.shape) != x.shape for x in leaves]
-        results[f"{case} {name} split"] = sum(shared)
+        results[f"{case} {name} parameters"] = parameters(model)
+        leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
+        results[f"{case} {name} split"] = sum(
+            x.sharding.shard_shape(x.shape) != x.shape for x in leaves
+        )
 
     for name in MESHES:
-        note("descent", name, descend(name))
+        note("descent", name, descend(mesh_of(name)))
     for name in ("1", "4x2"):
-        note("adversarial", name, contend(name))
-        note("odd", name, descend(name, size=5))
+        note("adversarial", name, contend(mesh_of(name)))
+        note("odd", name, descend(mesh_of(name), size=5))
     for before, name in (("4x2", "1"), ("1", "4x2"), ("4x2", "8x1")):
-        descend(before, steps=10, out=folder / name)
-        note("resumed", name, descend(name, out=folder / name))
+        descend(mesh_of(before), steps=10, out=folder / name)
+        note("resumed", name, descend(mesh_of(name), out=folder / name))
     np.savez(folder / "results.npz", **results)
 
 
