@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import tables
 from lectures_jax.cli import main
-from lectures_jax.cli.configuration import default_fields
+from lectures_jax.cli.configuration import OWN, default_fields
 from lectures_jax.cli.experiments import find_experiment
 from tests.test_experiments import load
 
@@ -85,14 +85,15 @@ def test_a_link_leads_somewhere(page, link):
 def experiment_options(text: str) -> list[tuple[str, str]]:
     """Each field that a command sets, with the experiment's name."""
     lines = re.findall(r"ljx run ([\w./]*[a-z][\w./]*)([^\n#]*)", text)
-    return [(name, option) for name, rest in lines for option in re.findall(r"--([\w-]+)", rest)]
+    return [(name, option) for name, rest in lines for option in re.findall(r"--([\w.-]+)", rest)]
 
 
 def fields(name: str) -> set[str]:
     """What `ljx run NAME` takes: the fields of its `Config`, and the command's own options."""
     file = find_experiment(name)
     names = default_fields(load(file).Config, file)
-    return {field.replace("_", "-") for field in names} | {"out", "fresh", "help"}
+    own = {option.replace("mesh_", "mesh.") for option in OWN}
+    return {field.replace("_", "-") for field in names} | own | {"help"}
 
 
 @pytest.mark.parametrize(

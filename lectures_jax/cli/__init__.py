@@ -119,7 +119,8 @@ def _parser() -> argparse.ArgumentParser:
         help="run an experiment, or resume it",
         description="Runs an experiment; the same command again resumes it. "
         "`ljx run EXPERIMENT --help` shows the fields that it has.",
-        usage="ljx run EXPERIMENT [--field value ...] [--out DIR] [--fresh] [--quick]",
+        usage="ljx run EXPERIMENT [--field value ...] [--out DIR] [--fresh] [--quick] "
+        "[--mesh.data N] [--mesh.fsdp N]",
     )
     run.add_argument(
         "experiment",

@@ -52,6 +52,7 @@ def run(name: str, options: Sequence[str]) -> int:
     )
     if several:
         runtime.join(chosen.coordinator, chosen.processes, chosen.process)
+    mesh = _mesh(chosen.mesh_data, chosen.mesh_fsdp, several=several)
     digest = hashlib.sha256(source.encode()).hexdigest()
     described = {"experiment": file.name, "source": digest}
     with ExitStack() as stack:
@@ -73,7 +74,7 @@ def run(name: str, options: Sequence[str]) -> int:
             runtime.from_first(claim)
             if not runtime.is_first():  # whose reports nobody reads
                 out = Path(stack.enter_context(TemporaryDirectory()))
-        stack.enter_context(_mesh(chosen.mesh_data, chosen.mesh_fsdp, several=several))
+        stack.enter_context(mesh)
         return _run(module, config, out, expected)
 
 
@@ -89,7 +90,7 @@ def _mesh(data: int | None, fsdp: int | None, *, several: bool) -> AbstractConte
 
     if data is None and fsdp is None and not several:
         return nullcontext()
-    return use_mesh(make_mesh(data=data, fsdp=fsdp or 1))
+    return use_mesh(make_mesh(data=data, fsdp=1 if fsdp is None else fsdp))
 
 
 def _run(module: ModuleType, config: Any, out: Path, expected: Bounds) -> int:

@@ -53,6 +53,12 @@ def test_a_run_leaves_its_configuration_and_its_metrics(toy, capsys):
     assert "report: runs/toy/report.html" in shown
 
 
+def test_a_mesh_is_in_use_while_an_experiment_runs(toy):
+    line = "from lectures_jax.train import mesh; assert mesh._in_use.get() is not None"
+    assert main(["run", toy(line), "--mesh.data", "1"]) == 0
+    assert main(["run", toy(line), "--out", "alone"]) == 1
+
+
 def test_the_same_command_again_resumes(toy):
     file = toy()
     for _ in range(2):
@@ -259,6 +265,10 @@ FIELDS = """
         (["--learning-rate", "0"], "--learning-rate: expected a positive number, got 0.0."),
         (["--sides"], "--sides: expected at least one value, got none."),
         (["--root", "x"], "--root: expected --data with the kind of the files in x beside it"),
+        (["--mesh.data", "99"], "the devices, got 99 · 1."),
+        (["--mesh.fsdp", "0"], "data and fsdp must be at least 1"),
+        (["--process", "0"], "coordinator, processes and process must be given together"),
+        (["--coordinator", "x:1", "--processes", "2", "--process", "2"], "one of 2 from 0, got 2."),
     ],
 )
 def test_a_number_out_of_range_is_named_by_its_field_before_anything_runs(
