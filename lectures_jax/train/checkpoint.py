@@ -1,7 +1,6 @@
 """Checkpoints that are checked: Orbax writes them, a manifest of hashes proves them."""
 
 import logging
-import math
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ from lectures_jax.train.manifest import (
     write_checkpoint_files,
     write_manifest,
 )
+from lectures_jax.train.retention import Retention
 from lectures_jax.train.state import TrainState
 
 _LOG = logging.getLogger(__name__)
@@ -70,10 +70,9 @@ class Checkpoints:
         Raises:
             OSError: if the folder cannot be made.
         """
-        self._folder, self._best, self._key = folder.absolute(), best, key
+        self._folder, self._key, self._kept = folder.absolute(), key, Retention(best)
         from_first(self._prepare)
         self.newest: int | None = None
-        self._sound, self._scores = list[int](), dict[int, float]()
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._pending: Future[None] | None = None
         self._manifest: Manifest | None = None
@@ -98,7 +97,7 @@ class Checkpoints:
             else:
                 sound = self._checked(step)
             if sound is not None:
-                self._sound.insert(0, step)
+                self._kept.found(step)
         if steps and restored is None:
             raise RuntimeError(
                 f"no checkpoint in {self._folder} is sound; remove the folder to start again."
@@ -109,16 +108,14 @@ class Checkpoints:
     def restore_best(self, like: TrainState) -> Restored | None:
         """Returns the sound checkpoint with the highest metric, or None."""
         self.wait()
-        for step in sorted(self._scores, key=self._rank, reverse=True):
+        for step in self._kept.by_score():
             if (restored := self._read(step, like)) is not None:
                 return restored
         return None
 
     def improves(self, evaluation: Row) -> bool:
         """Returns whether an evaluation's metric is above that of every checkpoint."""
-        if self._best is None:
-            return False
-        return not self._scores or _score(evaluation[self._best]) > max(self._scores.values())
+        return self._kept.improves(evaluation)
 
     def save(
         self,
@@ -142,10 +139,9 @@ class Checkpoints:
             OSError: if this save or the one before it cannot be written.
         """
         self.wait()
-        self._sound = [*[old for old in self._sound if old < step], step]
-        self._scores.pop(step, None)
-        self._note(step, evaluation)
-        keep = self._keep()
+        self._kept.saved(step)
+        self._kept.evaluated(step, evaluation)
+        keep = self._kept.keep()
         progress = Progress(step, position, arrays.describe(state), self._key)
         manifest = Manifest(step, row, evaluation, {})
         scratch = self._folder / f"saving-{step:08d}"
@@ -175,8 +171,8 @@ class Checkpoints:
             from_first(lambda: write_manifest(self._path(step), manifest))
         except OSError as error:
             raise self._unwritable(step, error) from error
-        self._note(step, evaluation)
-        self._remove_all_but(self._keep())
+        self._kept.evaluated(step, evaluation)
+        self._remove_all_but(self._kept.keep())
 
     def wait(self) -> None:
         """Waits until the last save is complete.
@@ -238,15 +234,6 @@ class Checkpoints:
         cause = arrays.cause(error)
         return OSError(f"{cause}: the checkpoint {self._path(step)} cannot be written.")
 
-    def _keep(self) -> set[int]:
-        """Returns the steps to keep: sound ones only, and at most three."""
-        keep = set(self._sound[-2:])
-        if self._scores:
-            keep.add(max(self._scores, key=self._rank))
-        self._sound = [step for step in self._sound if step in keep]
-        self._scores = {step: score for step, score in self._scores.items() if step in keep}
-        return keep
-
     def _prepare(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._remove_unfinished()
@@ -260,13 +247,6 @@ class Checkpoints:
     def _remove_unfinished(self) -> None:
         for leftover in self._folders(r"saving-\d{8,}(\.orbax-checkpoint-tmp.*)?"):
             shutil.rmtree(leftover, ignore_errors=True)
-
-    def _note(self, step: int, evaluation: Row | None) -> None:
-        if evaluation and self._best in evaluation:
-            self._scores[step] = _score(evaluation[self._best])
-
-    def _rank(self, step: int) -> tuple[float, int]:
-        return self._scores[step], -step
 
     def _path(self, step: int) -> Path:
         return self._folder / f"{step:08d}"
@@ -292,7 +272,7 @@ class Checkpoints:
         if (content := from_first(read)) is None:
             return None
         manifest, progress = Manifest(*content[0]), Progress(*content[1])
-        self._note(step, manifest.evaluation)
+        self._kept.evaluated(step, manifest.evaluation)
         return manifest, progress
 
     def _read(self, step: int, like: TrainState) -> Restored | None:
@@ -318,7 +298,3 @@ class Checkpoints:
         row = with_evaluation(manifest.row, manifest.evaluation or {})
         evaluated = manifest.evaluation is not None
         return Restored(state, step, progress.position, row, evaluated, progress.key)
-
-
-def _score(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
