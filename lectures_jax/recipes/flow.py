@@ -225,12 +225,11 @@ def optimizer(settings: Settings) -> optax.GradientTransformation:
         optax.warmup_cosine_decay_schedule, 0, warmup_steps=min(100, steps // 10), decay_steps=steps
     )
     rate = falling(require(settings.learning_rate, "learning_rate"))
-    parts = {
-        "adam": optim.adamw_on_kernels(rate, weight_decay=settings.weight_decay),
-        "muon": optim.muon_on_kernels(falling(settings.convolution_rate)),
-    }
+    adam = optim.adamw_on_kernels(rate, weight_decay=settings.weight_decay)
+    muon = optim.muon_on_kernels(falling(settings.convolution_rate))
     labels = partial(jax.tree.map, lambda parameter: "muon" if parameter.ndim == 4 else "adam")
-    return optax.chain(optax.clip_by_global_norm(5.0), optax.partition(parts, labels))
+    parts = optax.partition({"adam": adam, "muon": muon}, labels)
+    return optax.chain(optax.clip_by_global_norm(5.0), parts)
 
 
 def bits_per_dim(model: Flow, examples: Batch, levels: int) -> float:
