@@ -62,9 +62,9 @@ def run(name: str, options: Sequence[str]) -> int:
             found = folder.claim(out, **described, config=config, fresh=chosen.fresh)
             claimed = stack.enter_context(found)
             if claimed.new:
-                told = described | {"config": as_json(config), "command": ["ljx", "run", name]}
-                told["command"] += options
-                runtime.write_json(out / "config.json", told | _environment())
+                told = {"config": as_json(config), "command": ["ljx", "run", name, *options]}
+                told |= {"environment": runtime.environment()}
+                runtime.write_json(out / "config.json", described | told)
             for note in claimed.notes:
                 runtime.say(f"ljx: {note}")
 
@@ -76,12 +76,6 @@ def run(name: str, options: Sequence[str]) -> int:
                 out = Path(stack.enter_context(TemporaryDirectory()))
         stack.enter_context(mesh)
         return _run(module, config, out, expected)
-
-
-def _environment() -> dict[str, Any]:
-    from lectures_jax import runtime
-
-    return {"environment": runtime.environment()}
 
 
 def _mesh(data: int | None, fsdp: int | None, *, several: bool) -> AbstractContextManager[None]:

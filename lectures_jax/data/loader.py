@@ -96,8 +96,8 @@ class _Share:
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, position: int) -> int:
-        return self.order[position] if position % self.batch_size in self.rows else -1
+    def __getitem__(self, index: int) -> int:
+        return self.order[index] if index % self.batch_size in self.rows else -1
 
 
 class _ExampleMaker:

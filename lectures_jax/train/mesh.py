@@ -15,7 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from lectures_jax.train.learner import Learner
 from lectures_jax.train.state import TrainState
-from lectures_jax.typing import Batch, Key
+from lectures_jax.typing import Batch, Key, is_typed_key
 
 Tree = TypeVar("Tree")
 
@@ -134,7 +134,7 @@ def place_everywhere(tree: Tree) -> Tree:
         return jax.device_put(tree, everywhere)
 
     def place(x: Any) -> jax.Array:
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        if is_typed_key(x):
             return jax.random.wrap_key_data(
                 place(jax.random.key_data(x)), impl=jax.random.key_impl(x)
             )

@@ -122,8 +122,7 @@ def run(
         raise ValueError(f"best needs evaluate and out, got best={best!r} without.")
     schedule = Schedule(evaluate_every=evaluate_every, save_every=save_every, log_every=log_every)
     structure, state = begin(learner, key, model)
-    # Where several processes write together, the first one says where.
-    out = None if out is None else Path(from_first(lambda: str(Path(out).absolute())))
+    out = None if out is None else _folder_of_all(out)
     with ExitStack() as stack:
         # Entered first to be left last: the handlers stay until the last save is complete.
         stop = stack.enter_context(stop_request()) if out is not None else current_request()
@@ -168,6 +167,11 @@ def _open_folder(stack: ExitStack, out: Path, key: Key, best: str | None) -> Che
         raise OSError(f"out must be a writable folder, got {out}: {error}") from error
     stack.enter_context(_naming(checkpoints, out))
     return stack.enter_context(closing(checkpoints))
+
+
+def _folder_of_all(out: Path | str) -> Path:
+    """Where several processes write together, the first one says where."""
+    return Path(from_first(lambda: str(out)))
 
 
 def _claim(stack: ExitStack, out: Path) -> None:
