@@ -74,13 +74,16 @@ def use_mesh(mesh: Mesh | None) -> Iterator[None]:
 
 
 def begin(learner: Learner, key: Key, model: Any) -> tuple[nnx.GraphDef, TrainState]:
-    """Returns a learner's beginning, made where the mesh in use has its arrays, by one program.
+    """Returns a learner's beginning, made where the mesh in use has its arrays.
 
     Args:
         learner: whose `init` is called.
         key: of the run.
         model: left as it is.
     """
+    mesh = _in_use.get()
+    if mesh is None:
+        return learner.init(key, model)
     graph, arrays = nnx.split(model)
     structures = []
 
@@ -89,8 +92,7 @@ def begin(learner: Learner, key: Key, model: Any) -> tuple[nnx.GraphDef, TrainSt
         structures.append(structure)
         return state
 
-    mesh = _in_use.get()
-    where = mesh and _of_state(mesh, jax.eval_shape(init, key, arrays))
+    where = _of_state(mesh, jax.eval_shape(init, key, arrays))
     state = jax.jit(init, out_shardings=where)(*place_everywhere((key, arrays)))
     return structures[0], state
 
