@@ -59,21 +59,18 @@ def run(name: str, options: Sequence[str]) -> int:
         stack.enter_context(runtime.stop_request())
 
         def claim() -> None:
-            found = folder.claim(out, **described, config=config, fresh=chosen.fresh)
-            claimed = stack.enter_context(found)
+            claiming = folder.claim(out, **described, config=config, fresh=chosen.fresh)
+            claimed = stack.enter_context(claiming)
             if claimed.new:
-                told = {"config": as_json(config), "command": ["ljx", "run", name, *options]}
-                told |= {"environment": runtime.environment()}
-                runtime.write_json(out / "config.json", described | told)
+                description = {"config": as_json(config), "command": ["ljx", "run", name, *options]}
+                description |= {"environment": runtime.environment()}
+                runtime.write_json(out / "config.json", described | description)
             for note in claimed.notes:
                 runtime.say(f"ljx: {note}")
 
-        if not several:
-            claim()
-        else:
-            runtime.from_first(claim)
-            if not runtime.is_first():  # whose reports nobody reads
-                out = Path(stack.enter_context(TemporaryDirectory()))
+        runtime.from_first(claim)
+        if not runtime.is_first():  # whose reports nobody reads
+            out = Path(stack.enter_context(TemporaryDirectory()))
         stack.enter_context(mesh)
         return _run(module, config, out, expected)
 

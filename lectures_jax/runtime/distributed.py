@@ -53,22 +53,22 @@ def from_first(make: Callable[[], Any]) -> Any:
     """
     if jax.process_count() == 1:
         return make()
-    told, error = {}, None
+    content, error = {}, None
     if is_first():
         try:
-            told = {"value": make()}
+            content = {"value": make()}
         except Exception as caught:
             kind = "OSError" if isinstance(caught, OSError) else type(caught).__name__
-            told, error = {"kind": kind, "message": str(caught)}, caught
-    text = np.frombuffer(json.dumps(told).encode(), np.uint8)
+            content, error = {"kind": kind, "message": str(caught)}, caught
+    text = np.frombuffer(json.dumps(content).encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(text.size)))
     text = multihost_utils.broadcast_one_to_all(np.resize(text, size))
     if error is not None:
         raise error
-    told = json.loads(np.asarray(text).tobytes())
-    if "kind" in told:
-        raise ERRORS.get(told["kind"], RuntimeError)(told["message"])
-    return told["value"]
+    content = json.loads(np.asarray(text).tobytes())
+    if "kind" in content:
+        raise ERRORS.get(content["kind"], RuntimeError)(content["message"])
+    return content["value"]
 
 
 def on_any(flag: bool) -> bool:

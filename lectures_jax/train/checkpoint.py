@@ -97,7 +97,7 @@ class Checkpoints:
             else:
                 sound = self._checked(step)
             if sound is not None:
-                self._kept.found(step)
+                self._kept.add_older(step)
         if steps and restored is None:
             raise RuntimeError(
                 f"no checkpoint in {self._folder} is sound; remove the folder to start again."

@@ -135,15 +135,15 @@ def place_everywhere(tree: Tree) -> Tree:
     if jax.process_count() == 1:
         return jax.device_put(tree, everywhere)
 
-    def place(x: Any) -> jax.Array:
+    def put(x: Any) -> jax.Array:
         if is_typed_key(x):
             return jax.random.wrap_key_data(
-                place(jax.random.key_data(x)), impl=jax.random.key_impl(x)
+                put(jax.random.key_data(x)), impl=jax.random.key_impl(x)
             )
         x = np.asarray(x)
         return jax.make_array_from_callback(x.shape, everywhere, x.__getitem__)
 
-    return jax.tree.map(place, tree)
+    return jax.tree.map(put, tree)
 
 
 def gather(tree: Tree) -> Tree:
@@ -212,7 +212,7 @@ def _of_batch(mesh: Mesh, batch: Batch) -> NamedSharding:
 
 
 class Vote:
-    """Whether any process was asked to stop, which all learn after the same step.
+    """Whether any process was asked to stop, which all know after the same step.
 
     The answer comes some steps late, so that no process waits for the devices.
     """

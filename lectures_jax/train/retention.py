@@ -16,7 +16,7 @@ class Retention:
         self._best = best
         self._sound, self._scores = list[int](), dict[int, float]()
 
-    def found(self, step: int) -> None:
+    def add_older(self, step: int) -> None:
         """Adds a sound checkpoint that is older than all known ones.
 
         Args:

@@ -72,8 +72,8 @@ def assert_close(there, expected, names=("parameters", "losses")):
 def test_four_processes_train_as_one_and_one_goes_on_from_their_checkpoint(
     tmp_path, start, expected
 ):
-    said, codes = ends(tmp_path, start(tmp_path, 4))
-    assert codes == [0] * 4, said
+    logs, codes = ends(tmp_path, start(tmp_path, 4))
+    assert codes == [0] * 4, logs
     results = [result(tmp_path, f"4-{process}") for process in range(4)]
     for there in results:
         assert_close(there, expected)
@@ -90,13 +90,13 @@ def test_a_signal_to_one_stops_both_and_they_resume(tmp_path, start, expected):
     processes = start(tmp_path, 2, 0.3)
     first_rows(tmp_path, processes)
     processes[1].send_signal(signal.SIGTERM)
-    said, codes = ends(tmp_path, processes)
-    assert codes == [75, 75], said
-    assert "stopped by a signal to another process after step" in said[0]
-    assert "stopped by SIGTERM after step" in said[1]
-    said, codes = ends(tmp_path, start(tmp_path, 2))
-    assert codes == [0, 0], said
-    assert "resuming at step" in said[0]
+    logs, codes = ends(tmp_path, processes)
+    assert codes == [75, 75], logs
+    assert "stopped by a signal to another process after step" in logs[0]
+    assert "stopped by SIGTERM after step" in logs[1]
+    logs, codes = ends(tmp_path, start(tmp_path, 2))
+    assert codes == [0, 0], logs
+    assert "resuming at step" in logs[0]
     assert_close(result(tmp_path, "2-1"), expected, ["parameters"])
 
 
@@ -104,9 +104,9 @@ def test_when_one_dies_the_other_ends_with_a_message_and_both_resume(tmp_path, s
     processes = start(tmp_path, 2, 0.3)
     first_rows(tmp_path, processes)
     processes[1].kill()
-    (said,), (code,) = ends(tmp_path, processes[:1], timeout=120)
+    (log,), (code,) = ends(tmp_path, processes[:1], timeout=120)
     assert code != 0
-    assert "another task died" in said
-    said, codes = ends(tmp_path, start(tmp_path, 2))
-    assert codes == [0, 0], said
+    assert "another task died" in log
+    logs, codes = ends(tmp_path, start(tmp_path, 2))
+    assert codes == [0, 0], logs
     assert_close(result(tmp_path, "2-0"), expected)
