@@ -1,5 +1,6 @@
 """Curves of numbers: a training's history, and precision over recall."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ MetricRows = Sequence[Mapping[str, float | int | None]]
 
 EVALUATED = ("test_", "validation_", "held_out_", "evaluation_")
 """Prefixes of what is measured on other data, after which the name of training's metric follows."""
+
+LETTERS = 62  # that a line of a legend has room for, with five for each handle
 
 
 def trained_name(name: str) -> str | None:
@@ -79,7 +82,8 @@ def curves(
         for ax, panel in zip(axes, panels, strict=True):
             for name in panel:
                 _line(ax, history, name, label=name)
-            ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if len(panel) == 4 else 3)
+            labels = ax.get_legend_handles_labels()[1]
+            ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=_columns(labels))
             ax.set_yscale("log" if log else "linear")
             ax.margins(x=0.01)
         axes[-1].set_xlabel("step")
@@ -169,6 +173,16 @@ def precision_recall_curves(curves: Mapping[str, Num[np.ndarray, " r"]], path: P
         ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
         beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "alignment": "left"}
         ax.legend(title="average\nprecision", fontsize=8, title_fontsize=8, **beside)
+
+
+def _columns(labels: Sequence[str]) -> int:
+    """How many columns of a legend fit beside each other: of four labels two, else up to three."""
+    for columns in (2,) if len(labels) == 4 else (3, 2):
+        rows = math.ceil(len(labels) / columns)
+        parts = [labels[start : start + rows] for start in range(0, len(labels), rows)]
+        if sum(max(map(len, part)) + 5 for part in parts) <= LETTERS:
+            return columns
+    return 1
 
 
 def _plain(name: str) -> str:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lectures_jax import report
 from lectures_jax.report.theme import DARK, INK, PALETTE, font_for
@@ -76,6 +77,15 @@ def test_a_loss_and_its_evaluation_share_a_panel(tmp_path):
     rows = [{"step": 1, "test_loss": 1.0, "accuracy": 0.5, "loss": 2.0, "score": 1.0}]
     report.curves(rows, tmp_path / "a.svg")
     assert (tmp_path / "a.svg").read_text().count('id="axes_') == 3
+
+
+def test_long_names_stay_within_the_figure(tmp_path):
+    names = ["discriminator_learning_rate", "generator_learning_rate", "short", "loss"]
+    rows = [{"step": i} | dict.fromkeys(names, 0.001234 * i) for i in range(3)]
+    for panel in (names[:2], names[:3], names, names[2:]):
+        report.curves(rows, tmp_path / "a.png", panels=[panel])
+        image = np.asarray(Image.open(tmp_path / "a.png").convert("L"), float)
+        assert np.ptp(image[:, -3:]) == 0  # the background's one color
 
 
 def test_names_are_no_formulas(tmp_path):
