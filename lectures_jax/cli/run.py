@@ -77,10 +77,10 @@ def run(name: str, options: Sequence[str]) -> int:
 
 def _mesh(data: int | None, fsdp: int | None, *, several: bool) -> AbstractContextManager[None]:
     """The devices that every training uses: one, unless there are options or processes."""
-    from lectures_jax.train import make_mesh, use_mesh
-
     if data is None and fsdp is None and not several:
         return nullcontext()
+    from lectures_jax.train import make_mesh, use_mesh
+
     return use_mesh(make_mesh(data=data, fsdp=1 if fsdp is None else fsdp))
 
 
@@ -101,10 +101,11 @@ def _run(module: ModuleType, config: Any, out: Path, expected: Bounds) -> int:
         return 75
     except Exception as error:
         return tell(error, log=out / "error.log")
-    with runtime.optional_output():
-        if runtime.is_first():
-            _show(numbers, out)
     missed = violations(expected, numbers) if is_default(config) else {}
+    if not runtime.is_first():
+        return 1 if missed else 0
+    with runtime.optional_output():
+        _show(numbers, out)
     for line in missed.values():
         runtime.say(f"ljx: {Path(str(module.__file__)).name}: {line}")
     return 1 if missed else 0

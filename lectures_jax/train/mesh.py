@@ -59,9 +59,9 @@ def use_mesh(mesh: Mesh | None) -> Iterator[None]:
     """Lets every training in the block use the mesh: `fit`, `fit_adversarial` and `run`.
 
     The examples of a batch are split over all its devices; parameters, averages and the optimizer's
-    state over `fsdp`, each array along its longest axis that this divides. Statistics of a
-    batch, such as batch normalization's, are of the whole batch, and the numbers those of one
-    device but for the order in which floats are added.
+    state over `fsdp`, each array of more than 4096 entries along its longest axis that this
+    divides. Statistics of a batch, such as batch normalization's, are of the whole batch, and the
+    numbers those of one device but for the order in which floats are added.
 
     Args:
         mesh: as `make_mesh` returns it; None trains on one device.
@@ -80,9 +80,15 @@ def begin(learner: Learner, key: Key, model: Any) -> tuple[nnx.GraphDef, TrainSt
         learner: whose `init` is called.
         key: of the run.
         model: left as it is.
+
+    Raises:
+        ValueError: if several processes have no mesh: each would train by itself, on batches in
+            which the rows of the others are empty.
     """
     mesh = _in_use.get()
     if mesh is None:
+        if jax.process_count() > 1:
+            raise ValueError("several processes need a mesh: train within use_mesh(make_mesh()).")
         return learner.init(key, model)
     graph, arrays = nnx.split(model)
     structures = []

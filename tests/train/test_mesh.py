@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lectures_jax import train
+from tests.train.on_devices import descend
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,12 @@ def test_a_mesh_trains_as_one_device(results, case, name):
 def test_large_parameters_are_split_over_fsdp_alone(results):
     split = {name: results[f"descent {name} split"] for name in ("1", "8x1", "4x2")}
     assert split == {"1": 0, "8x1": 0, "4x2": 1}
+
+
+def test_several_processes_without_a_mesh_are_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match="several processes need a mesh"):
+        descend(None)
 
 
 def test_a_mesh_that_cannot_be_made_is_refused():
