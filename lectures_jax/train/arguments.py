@@ -1,5 +1,6 @@
 """Arguments of a training that are of another kind: refused in one line, before the first step."""
 
+import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def check_run(key: Any, model: Any, batches: Any, *, steps: Any, evaluate: Any, 
 
     Args:
         key: a PRNG key.
-        model: an `nnx` module.
+        model: an `nnx` module, or a function that makes one.
         batches: an iterable of dictionaries.
         steps: at least 1, or None.
         evaluate: a function, or None.
@@ -29,9 +30,10 @@ def check_run(key: Any, model: Any, batches: Any, *, steps: Any, evaluate: Any, 
     """
     if not (_is_array(key) and (is_typed_key(key) or key.shape == (2,))):
         raise ValueError(f"key must be a PRNG key such as jax.random.key(0), got {_kind(key)}.")
-    if not isinstance(model, nnx.Module):
-        linen = _LINEN if any("linen" in base.__module__ for base in type(model).__mro__) else ""
-        raise ValueError(f"model must be an nnx.Module, got {_kind(model)}{linen}.")
+    linen = _LINEN if any("linen" in base.__module__ for base in type(model).__mro__) else ""
+    if not isinstance(model, nnx.Module) and (linen or not _makes(model)):
+        wanted = "an nnx.Module or a function without arguments that makes one"
+        raise ValueError(f"model must be {wanted}, got {_kind(model)}{linen}.")
     if isinstance(batches, (Mapping, str)) or not isinstance(batches, Iterable):
         raise ValueError(
             "batches must be an iterable of dictionaries of arrays, such as a list of them, got "
@@ -103,6 +105,17 @@ def loss_and_metrics(result: Any) -> tuple[Any, Any]:
     if np.shape(loss) != ():
         raise ValueError(f"{wanted}, got a loss of shape {np.shape(loss)}; take its mean.")
     return loss, metrics
+
+
+def _makes(model: Any) -> bool:
+    """Whether it is a function without arguments; a class of Flax's needs `rngs`."""
+    if isinstance(model, type):
+        return False
+    try:
+        inspect.signature(model).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _is_array(x: Any) -> bool:

@@ -1,6 +1,6 @@
 """The two usual trainings: of one network, and of two against each other."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Unpack
 
 import optax
@@ -16,7 +16,7 @@ from lectures_jax.typing import Batch, Key, Objective
 
 def fit(
     key: Key,
-    model: Model,
+    model: Model | Callable[[], Model],
     objective: Objective,
     optimizer: optax.GradientTransformation,
     batches: Iterable[Batch],
@@ -34,7 +34,8 @@ def fit(
 
     Args:
         key: source of the run's random numbers.
-        model: an `nnx` module, left as it is.
+        model: an `nnx` module, left as it is; or a function that makes one, which a mesh then has
+            on no device as a whole (see `use_mesh`).
         objective: `(model, batch, key) -> (scalar to minimize, metrics)`.
         optimizer: an Optax transformation.
         batches: dictionaries of arrays, all of the same shapes (see `run`).
@@ -71,7 +72,7 @@ def fit(
 
 def fit_adversarial(
     key: Key,
-    model: Model,
+    model: Model | Callable[[], Model],
     discriminator: Player,
     generator: Player,
     batches: Iterable[Batch],

@@ -1,7 +1,7 @@
 """Where a training's arrays lie: the only place that knows of more than one device."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -63,6 +63,9 @@ def use_mesh(mesh: Mesh | None) -> Iterator[None]:
     divides. Statistics of a batch, such as batch normalization's, are of the whole batch, and the
     numbers those of one device but for the order in which floats are added.
 
+    A model that is larger than a device begins as a function, with random numbers of its own:
+    `fit(key, lambda: Unet(..., rngs=nnx.Rngs(0)), ...)`.
+
     Args:
         mesh: as `make_mesh` returns it; None trains on one device.
     """
@@ -79,28 +82,40 @@ def begin(learner: Learner, key: Key, model: Any) -> tuple[nnx.GraphDef, TrainSt
     Args:
         learner: whose `init` is called.
         key: of the run.
-        model: left as it is.
+        model: an `nnx` module, left as it is, or a function that makes one.
 
     Raises:
-        ValueError: if several processes have no mesh: each would train by itself, on batches in
-            which the rows of the others are empty.
+        ValueError: if the function makes something else; or if several processes have no mesh: each
+            would train by itself, on batches in which the rows of the others are empty.
     """
     mesh = _in_use.get()
     if mesh is None:
         if jax.process_count() > 1:
             raise ValueError("several processes need a mesh: train within use_mesh(make_mesh()).")
-        return learner.init(key, model)
-    graph, arrays = nnx.split(model)
+        return learner.init(key, model if isinstance(model, nnx.Module) else _made(model))
+    if isinstance(model, nnx.Module):
+        graph, *arrays = nnx.split(model)
+        build = partial(nnx.merge, graph)
+    else:
+        arrays = ()
+        build = partial(_made, model)
     structures = []
 
     def init(key: Key, arrays: Any) -> TrainState:
-        structure, state = learner.init(key, nnx.merge(graph, arrays))
+        structure, state = learner.init(key, build(*arrays))
         structures.append(structure)
         return state
 
     where = _of_state(mesh, jax.eval_shape(init, key, arrays))
     state = jax.jit(init, out_shardings=where)(*place_everywhere((key, arrays)))
     return structures[0], state
+
+
+def _made(make: Callable[[], Any]) -> nnx.Module:
+    model = make()
+    if not isinstance(model, nnx.Module):
+        raise ValueError(f"model must make an nnx.Module, got {type(model).__name__}.")
+    return model
 
 
 def place_batch(batch: Batch) -> Batch:

@@ -54,7 +54,7 @@ class RunOptions(TypedDict, total=False):
 
 def run(
     key: Key,
-    model: Model,
+    model: Model | Callable[[], Model],
     learner: Learner,
     batches: Iterable[Batch],
     *,
@@ -84,7 +84,8 @@ def run(
 
     Args:
         key: source of the run's random numbers.
-        model: an `nnx` module, left as it is.
+        model: an `nnx` module, left as it is; or a function that makes one, which a mesh then has
+            on no device as a whole (see `use_mesh`).
         learner: the kind of training, such as `descent(objective, optimizer)`.
         batches: dictionaries of arrays, all of the same shapes. An iterator with `get_state` and
             `set_state`, as Grain's, resumes where it was; any other iterable is drawn from the

@@ -58,15 +58,19 @@ def of_generator(model, batch, key):
     return jnp.mean(jax.nn.softplus(-realness(model, fake(model, batch, key), key))), {}
 
 
+def make_wide():
+    return Wide(rngs=nnx.Rngs(0))
+
+
 def mesh_of(name):
     sizes = MESHES[name]
     return sizes and train.make_mesh(data=sizes[0], fsdp=sizes[1])
 
 
-def descend(mesh, *, steps=STEPS, size=8, batches=None, **options):
+def descend(mesh, *, steps=STEPS, size=8, batches=None, model=None, **options):
     with train.use_mesh(mesh):
         return train.fit(
-            *(jax.random.key(1), Wide(rngs=nnx.Rngs(0)), squared, OPTIMIZER),
+            *(jax.random.key(1), model or make_wide(), squared, OPTIMIZER),
             batches or images(steps, size=size),
             **{"steps": steps, "ema_decay": 0.9, "log_every": 5, "save_every": 10, **options},
         )
@@ -80,6 +84,19 @@ def contend(mesh):
             images(STEPS, size=16),
             **{"steps": STEPS, "ema_decay": 0.9, "log_every": 5, "discriminator_steps": 2},
         )
+
+
+class Watch:
+    """Batches that note the largest array on one device when they are asked for."""
+
+    def __init__(self):
+        self.largest = 0
+
+    def __iter__(self):
+        for batch in images(STEPS, size=8):
+            shards = [x.addressable_shards[0].data for x in jax.live_arrays()]
+            self.largest = max(self.largest, *(shard.nbytes for shard in shards))
+            yield batch
 
 
 def parameters(model):
@@ -100,8 +117,11 @@ def main(folder):
             x.sharding.shard_shape(x.shape) != x.shape for x in leaves
         )
 
-    for name in MESHES:
-        note("descent", name, descend(mesh_of(name)))
+    for case, name in [("function", "4x2"), *[("descent", name) for name in MESHES]]:
+        watch = Watch()
+        model = make_wide if case == "function" else make_wide()
+        note(case, name, descend(mesh_of(name), batches=watch, model=model))
+        results[f"{case} {name} largest"] = watch.largest
     for name in ("1", "4x2"):
         note("adversarial", name, contend(mesh_of(name)))
         note("odd", name, descend(mesh_of(name), size=5))

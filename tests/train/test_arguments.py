@@ -46,10 +46,10 @@ GOOD = {
     [
         ({"key": 0}, r"key must be a PRNG key such as jax.random.key\(0\), got the int 0."),
         ({"key": jnp.zeros(3)}, "key must be .*, got an array of float32 and shape"),
-        ({"model": flax.linen.Dense(3)}, "must be an nnx.Module, got a flax.Dense; nnx.bridge.ToN"),
-        ({"model": Affine}, "model must be an nnx.Module, got the class Affine."),
-        ({"model": lambda x: x}, "model must be an nnx.Module, got a function."),
-        ({"model": {"w": 1}}, "model must be an nnx.Module, got a dict."),
+        ({"model": flax.linen.Dense(3)}, "that makes one, got a flax.Dense; nnx.bridge.ToN"),
+        ({"model": Affine}, "must be an nnx.Module or .* that makes one, got the class Affine."),
+        ({"model": lambda x: x}, "a function without arguments that makes one, got a function."),
+        ({"model": {"w": 1}}, "model must be an nnx.Module or .*, got a dict."),
         (
             {"batches": {"x": np.zeros(2)}},
             "batches must be an iterable of dictionaries.*got a dict",
@@ -153,7 +153,7 @@ from lectures_jax import train
 from tests.train.nets import Affine, points, squared
 
 model = Affine(rngs=nnx.Rngs(0))
-for wrong in (flax.linen.Dense(1), Affine, {"w": 1}):
+for wrong in (flax.linen.Dense(1), Affine, {"w": 1}, lambda: 3):
     try:
         train.fit(jax.random.key(0), wrong, squared, optax.sgd(0.1), points(1))
     except ValueError as error:
@@ -164,9 +164,11 @@ print(type(fitted).__name__)
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=root, capture_output=True, text=True
     )
+    wanted = "model must be an nnx.Module or a function without arguments that makes one"
     assert done.stdout.splitlines() == [
-        "model must be an nnx.Module, got a flax.Dense; nnx.bridge.ToNNX makes one of it.",
-        "model must be an nnx.Module, got the class Affine.",
-        "model must be an nnx.Module, got a dict.",
+        f"{wanted}, got a flax.Dense; nnx.bridge.ToNNX makes one of it.",
+        f"{wanted}, got the class Affine.",
+        f"{wanted}, got a dict.",
+        "model must make an nnx.Module, got int.",
         "Affine",
     ]

@@ -26,12 +26,13 @@ def results(tmp_path_factory, root):
 
 
 TRAINED = [("descent", "8x1"), ("descent", "4x2"), ("adversarial", "4x2"), ("odd", "4x2")]
+MADE = [("function", "4x2")]
 RESUMED = [("resumed", "1"), ("resumed", "4x2"), ("resumed", "8x1")]
 
 
-@pytest.mark.parametrize(("case", "name"), TRAINED + RESUMED)
+@pytest.mark.parametrize(("case", "name"), TRAINED + MADE + RESUMED)
 def test_a_mesh_trains_as_one_device(results, case, name):
-    expected = "descent" if case == "resumed" else case
+    expected = case if case in ("adversarial", "odd") else "descent"
     for part in ("losses", "parameters"):
         there, here = results[f"{case} {name} {part}"], results[f"{expected} 1 {part}"]
         # Not bit for bit: sums over a batch are those of the devices, in another order.
@@ -47,6 +48,12 @@ def test_several_processes_without_a_mesh_are_refused(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(ValueError, match="several processes need a mesh"):
         descend(None)
+
+
+def test_a_model_made_by_a_function_is_whole_on_no_device(results):
+    whole = 32 * 16 * 3 * 3 * 4  # bytes of the larger kernel
+    assert results["descent 4x2 largest"] == whole
+    assert results["function 4x2 largest"] == whole / 2
 
 
 def test_a_mesh_that_cannot_be_made_is_refused():
