@@ -38,6 +38,9 @@ Metrics = dict[str, Any]
 Objective = Callable[..., tuple[Float[Array, ""], Metrics]]
 """`(model, batch, key) -> (scalar to minimize, metrics)`: where a model meets a loss."""
 
+Length = Any
+"""The size of an axis: an `int`, or the symbol of one that an exported program leaves open."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 MOST_KEPT = 1024  # sets of shapes that a function remembers as correct

@@ -84,14 +84,12 @@ def _run(arguments: argparse.Namespace) -> int:
             from lectures_jax.cli.check import check
 
             splits = arguments.splits and (arguments.splits[0], arguments.splits[1])
-            return check(
-                arguments.data,
-                arguments.root,
-                splits=splits,
-                classes=arguments.classes,
-                masks=arguments.masks,
-                out=arguments.out,
-            )
+            options = {name: getattr(arguments, name) for name in ("classes", "masks", "out")}
+            return check(arguments.data, arguments.root, splits=splits, **options)
+        case "export":
+            from lectures_jax.cli.export import export
+
+            return export(arguments)
         case "predict":
             from lectures_jax.cli.predict import predict_by
 
@@ -142,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_check(commands)
     add_predict(commands)
+    _add_export(commands)
     return parser
 
 
@@ -165,6 +164,30 @@ def _add_course(commands: Any) -> None:
         "--workers", metavar="N", type=positive, help="how many at a time (default: 2)"
     )
     course.add_argument("--fresh", action="store_true", help="run everything anew")
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser(
+        "export",
+        help="write a trained model as a program that needs no code of its network",
+        description="Writes StableHLO for any number of images, the parameters, and a manifest of "
+        "what goes in and comes out; `ljx predict --artifact DIR` uses them.",
+    )
+    export.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of a finished run")
+    export.add_argument("--out", metavar="DIR", type=Path, help="default: RUN_DIR/artifact")
+    export.add_argument(
+        "--platforms",
+        metavar="LIST",
+        default="cpu,cuda,tpu",
+        help="that can run it, separated by commas (default: cpu,cuda,tpu)",
+    )
+    export.add_argument(
+        "--max-boxes",
+        metavar="N",
+        type=positive,
+        default=100,
+        help="most boxes that a detector gives for an image (default: 100)",
+    )
 
 
 def _add_compare(commands: Any) -> None:

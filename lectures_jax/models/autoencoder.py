@@ -46,7 +46,7 @@ class DenseDecoder(nnx.Module):
 
     def __call__(self, z: Float[Array, "b z"]) -> Float[Array, "b *shape"]:
         """Returns the image before it is squashed."""
-        return self.layers(z).reshape(len(z), *self.shape)
+        return self.layers(z).reshape(z.shape[0], *self.shape)
 
 
 def dense_encoder(
@@ -148,7 +148,7 @@ class ConvDecoder(nnx.Module):
 
     def __call__(self, z: Float[Array, "b z"]) -> Float[Array, "b h w c"]:
         """Returns the image before it is squashed."""
-        x = self.dense(z).reshape(len(z), *self.coarse)
+        x = self.dense(z).reshape(z.shape[0], *self.coarse)
         for convolution in self.convolutions:
             x = convolution(jax.nn.silu(x))
         return x

@@ -179,7 +179,10 @@ class DenseDenoiser(nnx.Module):
             labels: None, as there are no classes.
             key: not used.
         """
-        x, level = x_t.reshape(len(x_t), -1), ops.signal_embedding(alpha_bar, dim=self.embedding)
+        x, level = (
+            x_t.reshape(x_t.shape[0], -1),
+            ops.signal_embedding(alpha_bar, dim=self.embedding),
+        )
         y = self.image(x) + self.level(level)
         y = y + self.block(jax.nn.silu(y))
         return (self.end(jax.nn.silu(y)) + self.shortcut(level) * x).reshape(x_t.shape)

@@ -78,7 +78,7 @@ class Flow(nnx.Module):
             key: for dropout.
         """
         if condition is None and self.classes:
-            each = jnp.broadcast_to(jnp.arange(self.classes)[:, None], (self.classes, len(x)))
+            each = jnp.broadcast_to(jnp.arange(self.classes)[:, None], (self.classes, x.shape[0]))
             log_probs = jax.lax.map(lambda labels: self.log_prob(x, labels, key=key), each)
             return jax.nn.logsumexp(log_probs, axis=0) - math.log(self.classes)
         z, log_det = self.forward(x, condition, key=key)
@@ -118,7 +118,7 @@ class Flow(nnx.Module):
         self.bijection.data_dependent_init(x, self._vector(condition))
 
     def _check(self, x: Array) -> None:
-        if not jnp.issubdtype(x.dtype, jnp.floating) or x.size != len(x) * self.size:
+        if not jnp.issubdtype(x.dtype, jnp.floating) or x.size != x.shape[0] * self.size:
             raise ValueError(
                 f"x must be floats of shape [batch, ...], {self.size} for each example, got "
                 f"{x.dtype}{list(x.shape)}; ops.dequantize makes floats of the levels of images."

@@ -118,7 +118,7 @@ class Discriminator(nnx.Module):
 
     def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, " b"]:
         x = self.features(images)[f"conv{len(self.convs)}"]
-        return self.dense(x.reshape(len(x), -1))[:, 0]
+        return self.dense(x.reshape(x.shape[0], -1))[:, 0]
 
 
 class Gan(nnx.Module):
@@ -143,7 +143,7 @@ class Gan(nnx.Module):
 
     def logits(self, examples: Float[Array, "b *_"]) -> Float[Array, " b"]:
         """Returns the logit of being real of each example."""
-        return jnp.reshape(self.discriminator(examples), len(examples))
+        return jnp.reshape(self.discriminator(examples), examples.shape[0])
 
 
 def dcgan(

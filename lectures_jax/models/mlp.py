@@ -76,7 +76,7 @@ class Mlp(nnx.Module):
 
     def _check(self, x: Array) -> None:
         inputs = self.layers[0].in_features
-        if not jnp.issubdtype(x.dtype, jnp.floating) or x.size != len(x) * inputs:
+        if not jnp.issubdtype(x.dtype, jnp.floating) or x.size != x.shape[0] * inputs:
             divide = "" if jnp.issubdtype(x.dtype, jnp.floating) else ": x / 255 for bytes"
             raise ValueError(
                 f"x must be floats of shape [batch, ...], {inputs} for each example, got "

@@ -140,7 +140,7 @@ class TransformNet(nnx.Module):
         """
         check_images(images, channels=3)
         height, width = images.shape[1:3]
-        if min(height, width) < 2:
+        if height < 2 or width < 2:
             raise ValueError(f"images must have 2 rows and columns at least, got {height}×{width}.")
         far = ((0, 0), (0, -height % 4), (0, -width % 4), (0, 0))
         x = jnp.pad(images, far, mode="reflect")

@@ -172,14 +172,14 @@ class Chain(Bijection):
     def forward(
         self, x: Array, condition: Condition = None, *, key: Key | None = None
     ) -> Transformed:
-        total = jnp.zeros(len(x), x.dtype)
+        total = jnp.zeros(x.shape[0], x.dtype)
         for layer, one in zip(self.layers, split_optional(key, len(self.layers)), strict=True):
             x, log_det = layer.forward(x, condition, key=one)
             total = total + log_det
         return x, total
 
     def inverse(self, z: Array, condition: Condition = None) -> Transformed:
-        total = jnp.zeros(len(z), z.dtype)
+        total = jnp.zeros(z.shape[0], z.dtype)
         for layer in reversed(self.layers):
             z, log_det = layer.inverse(z, condition)
             total = total + log_det
@@ -211,7 +211,7 @@ class Multiscale(Bijection):
     def forward(
         self, x: Array, condition: Condition = None, *, key: Key | None = None
     ) -> Transformed:
-        total, parts = jnp.zeros(len(x), x.dtype), []
+        total, parts = jnp.zeros(x.shape[0], x.dtype), []
         keys = split_optional(key, len(self.chains))
         for i, (chain, one) in enumerate(zip(self.chains, keys, strict=True)):
             x, log_det = chain.forward(ops.space_to_depth(x), condition, key=one)
@@ -223,10 +223,10 @@ class Multiscale(Bijection):
         shapes = self._shapes()
         ends = [sum(math.prod(s) for s in shapes[: i + 1]) for i in range(len(shapes) - 1)]
         parts = [
-            part.reshape(len(z), *shape)
+            part.reshape(z.shape[0], *shape)
             for part, shape in zip(jnp.split(z, ends, axis=-1), shapes, strict=True)
         ]
-        x, total = parts.pop(), jnp.zeros(len(z), z.dtype)
+        x, total = parts.pop(), jnp.zeros(z.shape[0], z.dtype)
         for i, chain in reversed(list(enumerate(self.chains))):
             if i < len(self.chains) - 1:
                 x = jnp.concatenate([x, parts.pop()], axis=-1)
@@ -260,4 +260,4 @@ class Multiscale(Bijection):
 
 
 def _joined(parts: Sequence[Array]) -> Array:
-    return jnp.concatenate([part.reshape(len(part), -1) for part in parts], axis=-1)
+    return jnp.concatenate([part.reshape(part.shape[0], -1) for part in parts], axis=-1)

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from lectures_jax.typing import Length
+
 
 class ImageSizes(NamedTuple):
     """The rows and columns that such a network takes, and what of them its result covers.
@@ -20,7 +22,7 @@ class ImageSizes(NamedTuple):
     margin: int = 0
     reach: int = 0
 
-    def fit(self, side: int) -> int:
+    def fit(self, side: Length) -> Length:
         """Returns the smallest size that is at least `side`.
 
         Args:
@@ -28,7 +30,7 @@ class ImageSizes(NamedTuple):
         """
         return max(side, self.least) + (self.least - max(side, self.least)) % self.factor
 
-    def check(self, height: int, width: int, *, name: str = "images") -> None:
+    def check(self, height: Length, width: Length, *, name: str = "images") -> None:
         """Refuses images of other sizes.
 
         Args:

@@ -108,7 +108,7 @@ class Whitening(Bijection):
             mean = mean + jnp.mean(condition, axis=0) @ self.condition[...]
         self.shift[...] = -mean
         centered = x + self._shift(condition)
-        variance, axes = jnp.linalg.eigh(centered.T @ centered / len(x))
+        variance, axes = jnp.linalg.eigh(centered.T @ centered / x.shape[0])
         self.linear.init_from(axes * jax.lax.rsqrt(jnp.maximum(variance, 0) + self.ridge)[None])
         return self.forward(x, condition)[0]
 
@@ -164,10 +164,10 @@ class Flatten(Bijection):
     def forward(
         self, x: Array, condition: Condition = None, *, key: Key | None = None
     ) -> Transformed:
-        return x.reshape(len(x), -1), jnp.zeros(len(x), x.dtype)
+        return x.reshape(x.shape[0], -1), jnp.zeros(x.shape[0], x.dtype)
 
     def inverse(self, z: Array, condition: Condition = None) -> Transformed:
-        return z.reshape(len(z), *self.shape), jnp.zeros(len(z), z.dtype)
+        return z.reshape(z.shape[0], *self.shape), jnp.zeros(z.shape[0], z.dtype)
 
 
 def _per_example(transformed: tuple[Array, Array]) -> Transformed:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from lectures_jax.nn.convolution import Conv, ConvTranspose
 from lectures_jax.nn.initializers import he_normal
 from lectures_jax.nn.normalization import BatchNorm
+from lectures_jax.typing import Length
 
 
 class DoubleConv(nnx.Module):
@@ -77,8 +78,8 @@ class UpBlock(nnx.Module):
 
 
 def crop_center(
-    x: Float[Array, "b h w c"], *, height: int, width: int
-) -> Float[Array, "b {height} {width} c"]:
+    x: Float[Array, "b h w c"], *, height: Length, width: Length
+) -> Float[Array, "b h2 w2 c"]:
     """Returns the middle of maps; an odd row or column more is cut off at the bottom and right.
 
     Args:

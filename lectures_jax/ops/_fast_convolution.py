@@ -18,6 +18,7 @@ from lectures_jax.ops import _winograd as winograd
 from lectures_jax.ops._bilinear import with_derivatives
 from lectures_jax.ops._window import SlidingWindow, along, pad, taps
 from lectures_jax.ops.flow import depth_to_space, space_to_depth
+from lectures_jax.typing import Length
 
 CANONICAL = ("NHWC", "HWIO", "NHWC")
 LARGE = 7  # taps along a side from which a convolution to few channels is folded
@@ -52,6 +53,8 @@ def convolution(x: Array, kernel: Array, window: SlidingWindow, groups: int) -> 
 
 
 def _one_group(x: Array, kernel: Array, window: SlidingWindow) -> Array:
+    if not all(isinstance(n, int) for n in window.output):
+        return plain(x, kernel, window)  # for an exported program, which takes any size
     if window.size == (1, 1):
         cells = along(along(pad(x, window), 0, 0, window), 1, 0, window)
         return jnp.einsum("nhwc,cd->nhwd", cells, kernel[0, 0])
@@ -174,7 +177,9 @@ def _ordinary(x: Array, kernel: Array, window: SlidingWindow) -> Array:
     return plain(x, kernel, window)
 
 
-def transposed(x: Array, kernel: Array, window: SlidingWindow, size: tuple[int, int]) -> Array:
+def transposed(
+    x: Array, kernel: Array, window: SlidingWindow, size: tuple[Length, Length]
+) -> Array:
     """Returns the gradient of a convolution with respect to its images, of `size` cells.
 
     Cell `s·m + r` of the result is the sum of the taps `s·q + r` times the cells `m − q`: for each
@@ -195,7 +200,7 @@ def transposed(x: Array, kernel: Array, window: SlidingWindow, size: tuple[int, 
 
 
 def plain_transposed(
-    x: Array, kernel: Array, window: SlidingWindow, size: tuple[int, int]
+    x: Array, kernel: Array, window: SlidingWindow, size: tuple[Length, Length]
 ) -> Array:
     """Returns XLA's own transposed convolution."""
     images = jax.ShapeDtypeStruct((x.shape[0], *size, kernel.shape[2]), x.dtype)
@@ -203,7 +208,7 @@ def plain_transposed(
     return y
 
 
-def crop(x: Array, start: tuple[int, int], size: tuple[int, int]) -> Array:
+def crop(x: Array, start: tuple[Length, Length], size: tuple[Length, Length]) -> Array:
     """Returns `size` cells from the start on, zeros where x has none."""
     ends = [(-a, n + a - m, 0) for a, n, m in zip(start, size, x.shape[1:3], strict=True)]
     return jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *ends, (0, 0, 0)])

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from lectures_jax.typing import Length
+
 Size = int | tuple[int, int]
 """One number for both axes, or one for the rows and one for the columns."""
 
@@ -30,8 +32,8 @@ class SlidingWindow(NamedTuple):
     size: tuple[int, int]
     stride: tuple[int, int]
     dilation: tuple[int, int]
-    padding: Pairs
-    output: tuple[int, int]
+    padding: tuple[tuple[Length, Length], tuple[Length, Length]]
+    output: tuple[Length, Length]
 
 
 def pair(name: str, value: Size) -> tuple[int, int]:
@@ -49,7 +51,7 @@ def check_image(x: Array) -> None:
 
 
 def sliding_window(
-    shape: tuple[int, ...], size: tuple[int, ...], *, stride: Size, padding: Any, dilation: Size
+    shape: tuple[Length, ...], size: tuple[int, ...], *, stride: Size, padding: Any, dilation: Size
 ) -> SlidingWindow:
     """Returns the window of `size[:2]` that slides over images of shape [..., h, w, c]."""
     size = size[0], size[1]

@@ -20,7 +20,7 @@ from lectures_jax.ops._window import (
     pair,
     sliding_window,
 )
-from lectures_jax.typing import checked
+from lectures_jax.typing import Length, checked
 
 
 @checked
@@ -248,12 +248,12 @@ def _with_bias(y: Array, bias: Array | None) -> Array:
 
 
 def _transposed_size(
-    shape: tuple[int, ...],
+    shape: tuple[Length, ...],
     kernel: tuple[int, ...],
     stride: tuple[int, int],
     padding: Padding,
     output_padding: int,
-) -> tuple[int, int]:
+) -> tuple[Length, Length]:
     """Rows and columns of the images whose convolution has those of `shape`."""
     most = 1 if padding == "SAME" else min(stride)
     if not 0 <= output_padding < most:

@@ -176,20 +176,24 @@ def signal_ratios(steps: int, *, prediction: Prediction = "noise") -> jax.Array:
     return ops.cosine_schedule(steps, max_beta=min(50 / steps, 0.999))
 
 
-def predictor(model: Denoiser, labels: jax.Array, *, prediction: Prediction = "noise") -> Any:
+def predictor(
+    model: Denoiser, labels: jax.Array | None, *, prediction: Prediction = "noise"
+) -> Any:
     """Returns what samplers call: a `Partial` of the network's noise, or of image and noise.
 
     Args:
         model: the network.
-        labels: class of each image; the number of classes where it is withheld.
+        labels: class of each image, the number of classes where it is withheld; None: no classes.
         prediction: of the network.
     """
     network = Partial(_call, model, labels)
     return ops.from_velocity_prediction(network) if prediction == "velocity" else network
 
 
-def _call(model: Denoiser, labels: jax.Array, x_t: jax.Array, alpha_bar: jax.Array) -> jax.Array:
-    return model(x_t, jnp.broadcast_to(alpha_bar, len(x_t)), labels)
+def _call(
+    model: Denoiser, labels: jax.Array | None, x_t: jax.Array, alpha_bar: jax.Array
+) -> jax.Array:
+    return model(x_t, jnp.broadcast_to(alpha_bar, x_t.shape[0]), labels)
 
 
 def generate(

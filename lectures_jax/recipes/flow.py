@@ -145,6 +145,23 @@ def sample(model: Flow, settings: Mapping[str, Any], key: Key, count: int) -> np
     return np.concatenate(parts)[:count]
 
 
+def draw_codes(key: Key, count: int, settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns the normal numbers, and the labels, of which `sample` makes its images.
+
+    Args:
+        key: of the draw.
+        count: images.
+        settings: from the model's file.
+    """
+    size, classes = min(CHUNK, count), len(settings["classes"])
+    codes, labels = [], []
+    for i in range(math.ceil(count / size)):
+        key_z, key_class = jax.random.split(jax.random.fold_in(key, i))
+        codes.append(jax.random.normal(key_z, (size, math.prod(settings["shape"]))))
+        labels.append(jax.random.randint(key_class, (size,), 0, max(classes, 1)))
+    return {"codes": np.concatenate(codes)[:count], "labels": np.concatenate(labels)[:count]}
+
+
 @partial(jax.jit, static_argnames=("structure", "count", "levels", "temperature"))
 def _draw(
     structure: nnx.GraphDef,

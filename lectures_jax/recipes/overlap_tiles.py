@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from lectures_jax.nn.image_sizes import ImageSizes
 
 TILE = 512  # rows and columns
+STEP = 32  # of the sizes that programs are compiled for, in pixels
 
 
 class Span(NamedTuple):
@@ -143,6 +144,17 @@ def mirrored_crop(
         for start, length, n in zip(corner, size, image.shape[:2], strict=True)
     )
     return image[np.ix_(rows, columns)]
+
+
+def tile_of(size: Sequence[int], sizes: ImageSizes) -> int:
+    """Returns the side of the tiles in which an image is computed.
+
+    Args:
+        size: rows and columns of the image.
+        sizes: that the network takes.
+    """
+    longer = max(size) + 2 * sizes.margin
+    return min(-(-longer // STEP) * STEP, TILE)
 
 
 @partial(jax.jit, static_argnames="output")

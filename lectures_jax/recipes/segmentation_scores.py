@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, Int32, UInt8
 
-from lectures_jax import metrics
+from lectures_jax import data, metrics
 from lectures_jax.data.class_table import IGNORE
 from lectures_jax.data.records import Record
 from lectures_jax.recipes import segmentation_data
@@ -32,6 +32,21 @@ class Segmented(NamedTuple):
 
     classes: UInt8[np.ndarray, "h w"]
     instances: Int32[np.ndarray, "h w"] | None = None
+
+
+def with_objects(
+    classes: UInt8[np.ndarray, "h w"], *, instances: bool, min_area: int = 8
+) -> Segmented:
+    """Returns the classes of an image's pixels with its objects.
+
+    Args:
+        classes: of each pixel.
+        instances: whether they are background, object and border (see `segmenter.predict`).
+        min_area: pixels of the smallest object.
+    """
+    if not instances:
+        return Segmented(classes)
+    return Segmented(classes, data.split_instances(classes == 1, classes == 2, min_area=min_area))
 
 
 def confusion(segmented: Sequence[Segmented], splits: Splits) -> Int[np.ndarray, "c c"]:

@@ -20,16 +20,15 @@ from lectures_jax.models.unet import UNet
 from lectures_jax.nn.parameters import copy_arrays
 from lectures_jax.objectives.segmentation import OverlapLoss, PixelLoss
 from lectures_jax.recipes import segmentation_data
-from lectures_jax.recipes.overlap_tiles import TILE, predict_tiles
+from lectures_jax.recipes.overlap_tiles import predict_tiles, tile_of
 from lectures_jax.recipes.segmentation_data import Kind, Splits
-from lectures_jax.recipes.segmentation_scores import Segmented, measure
+from lectures_jax.recipes.segmentation_scores import Segmented, measure, with_objects
 from lectures_jax.recipes.settings import fill, require
 from lectures_jax.train import fit
 from lectures_jax.train.history import Row
 from lectures_jax.typing import Batch, Key, Objective, check_positive, check_range
 
 GAMMA = (0.6, 1.6)  # exponents of the values of an image
-STEP = 32  # of the sizes that programs are compiled for, in pixels
 WATCHED = 50  # test images that are measured during the training
 
 
@@ -244,13 +243,10 @@ def predict(
             made: connected components of the second, to which the pixels of the third go.
         min_area: pixels of the smallest object.
     """
-    longer = max(image.shape[:2]) + 2 * model.sizes.margin
-    side = min(-(-longer // STEP) * STEP, TILE)
+    side = tile_of(image.shape[:2], model.sizes)
     pixels = np.divide(image, 255, dtype=np.float32)
     classes = predict_tiles(model, pixels, tile=side, output=_labels)
-    if not instances:
-        return Segmented(classes)
-    return Segmented(classes, data.split_instances(classes == 1, classes == 2, min_area=min_area))
+    return with_objects(classes, instances=instances, min_area=min_area)
 
 
 def segment(model: UNet | Fcn, splits: Splits) -> list[Segmented]:

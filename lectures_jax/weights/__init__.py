@@ -1,6 +1,13 @@
 """Parameters in files: our own, and other people's."""
 
 try:
+    from lectures_jax.weights.artifact import (
+        PLATFORMS,
+        ArraySpec,
+        Artifact,
+        load_artifact,
+        save_artifact,
+    )
     from lectures_jax.weights.build import build_model
     from lectures_jax.weights.darknet import load_darknet, load_darknet_weights, save_darknet
     from lectures_jax.weights.darknet_cfg import parse_darknet_config, read_darknet_config
@@ -16,11 +23,15 @@ except ModuleNotFoundError as error:
     ) from error
 
 __all__ = [
+    "PLATFORMS",
+    "ArraySpec",
+    "Artifact",
     "Detector",
     "SavedModel",
     "build_model",
     "darknet_config_text",
     "detector_of",
+    "load_artifact",
     "load_darknet",
     "load_darknet_weights",
     "load_detector",
@@ -30,6 +41,7 @@ __all__ = [
     "load_torchvision",
     "parse_darknet_config",
     "read_darknet_config",
+    "save_artifact",
     "save_darknet",
     "save_model",
     "save_safetensors",

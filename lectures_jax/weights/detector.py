@@ -106,7 +106,7 @@ class Detector:
         )
         return self.in_image(detections, 0, transform, pixels.shape[:2])
 
-    def detect(self, canvases: np.ndarray, **options: Any) -> Detections:
+    def detect(self, canvases: np.ndarray | Array, **options: Any) -> Detections:
         """Returns the objects on a batch of canvases, in their pixels.
 
         Args:

@@ -4,13 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-GENERATIVE = ("vae", "gan", "flow", "diffusion")
-
 
 def predict(
     run_dir: Path,
     images: Path | None,
     *,
+    exported: bool = False,
     out: Path | None = None,
     count: int = 100,
     seed: int = 0,
@@ -21,10 +20,11 @@ def predict(
     """Uses the model of a finished run by its kind.
 
     Args:
-        run_dir: folder of the run, with `model.safetensors`.
+        run_dir: folder of the run, with `model.safetensors`; or of an artifact.
         images: an image, or a folder of them, for a detector, a classifier, a stylizer or a
             segmenter; for a detector also a video; None for a generative model.
-        out: folder for what is written; None: `predictions` in the run's folder.
+        exported: whether the folder is that of an artifact, as `ljx export` writes it.
+        out: folder for what is written; None: `predictions` in this folder.
         count: samples of a generative model.
         seed: of the samples.
         recursive: whether images in subfolders are used, too.
@@ -39,42 +39,41 @@ def predict(
             is missing or not what the kind needs.
     """
     file = run_dir / "model.safetensors"
-    if not file.is_file():
+    if not (exported or file.is_file()):
         raise ValueError(f"RUN_DIR: expected a finished run's model.safetensors, got {run_dir}.")
     from lectures_jax import weights
+    from lectures_jax.cli.predict.use import SAMPLERS, of_artifact, of_model
 
-    saved = weights.load_model(file)
+    if exported:
+        use = of_artifact(weights.load_artifact(run_dir))
+    else:
+        use = of_model(weights.load_model(file))
     out = _folder(out or run_dir / "predictions")
-    if saved.kind in GENERATIVE:
+    if use.kind in SAMPLERS:
         if images is not None:
-            raise ValueError(f"IMAGES: expected none for a {saved.kind}, got {images}.")
+            raise ValueError(f"IMAGES: expected none for a {use.kind}, got {images}.")
         from lectures_jax.cli.predict.generative import draw_samples
 
-        return draw_samples(saved, out, count=count, seed=seed)
-    if saved.kind in ("detector", "darknet"):
+        return draw_samples(use, out, count=count, seed=seed)
+    if use.kind in ("detector", "darknet"):
         from lectures_jax.cli.predict.detector import Options, detect
 
         used = Options(draw=draw, recursive=recursive, **options)
-        return detect(weights.detector_of(saved), images, out, used)
-    if saved.kind not in ("classifier", "stylizer", "segmenter"):
-        raise ValueError(
-            "RUN_DIR: expected a detector, classifier, stylizer, segmenter or generative model "
-            f"({', '.join(GENERATIVE)}), got one of kind {saved.kind!r}."
-        )
+        return detect(use.answer, images, out, used)
     from lectures_jax.cli.predict.images import list_images
 
-    inputs = list_images(images, out, kind=saved.kind, recursive=recursive)
-    if saved.kind == "segmenter":
+    inputs = list_images(images, out, kind=use.kind, recursive=recursive)
+    if use.kind == "segmenter":
         from lectures_jax.cli.predict.segmenter import segment
 
-        return segment(saved, inputs, out, draw=draw)
-    if saved.kind == "stylizer":
+        return segment(use, inputs, out, draw=draw)
+    if use.kind == "stylizer":
         from lectures_jax.cli.predict.stylizer import repaint
 
-        return repaint(saved, inputs, out)
+        return repaint(use, inputs, out)
     from lectures_jax.cli.predict.classifier import classify
 
-    return classify(saved, inputs, out)
+    return classify(use, inputs, out)
 
 
 def predict_darknet(
@@ -169,11 +168,17 @@ def predict_by(arguments: argparse.Namespace) -> int:
         cfg, numbers = arguments.darknet
         images, names, letterbox = arguments.run_dir, arguments.names, arguments.letterbox
         return predict_darknet(cfg, numbers, images, names=names, letterbox=letterbox, **options)
-    if arguments.run_dir is None:
+    run_dir, images = arguments.run_dir, arguments.images
+    if arguments.artifact is not None:
+        if images is not None:
+            raise ValueError(f"IMAGES: expected one path with --artifact, got {images}.")
+        run_dir, images = arguments.artifact, run_dir
+    if run_dir is None:
         raise ValueError("RUN_DIR: expected the folder of a finished run, got none.")
     return predict(
-        arguments.run_dir,
-        arguments.images,
+        run_dir,
+        images,
+        exported=arguments.artifact is not None,
         count=arguments.count,
         seed=arguments.seed,
         **options,

@@ -27,6 +27,9 @@ def add_predict(commands: Any) -> None:
         nargs="?",
         help="an image, a folder of images, or for a detector a video; none for a generative model",
     )
+    predict.add_argument(
+        "--artifact", metavar="DIR", type=Path, help="written by ljx export; in place of RUN_DIR"
+    )
     predict.add_argument("--out", metavar="DIR", type=Path, help="default: RUN_DIR/predictions")
     predict.add_argument(
         "--count", metavar="N", type=positive, default=100, help="samples (default: 100)"

@@ -5,38 +5,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from jaxtyping import Array
 from PIL import Image
 
-from lectures_jax import train
 from lectures_jax.cli.predict.images import Inputs, Reader
+from lectures_jax.cli.predict.use import Use
 from lectures_jax.data.images import decode_on_black
 from lectures_jax.runtime import atomic_write, write_json
-from lectures_jax.weights import SavedModel
 
 BEST = 5
 
 
-def classify(saved: SavedModel, inputs: Inputs, out: Path) -> int:
+def classify(use: Use, inputs: Inputs, out: Path) -> int:
     """Prints the best classes of each image; writes `predictions.csv` and `predictions.json`.
 
     Args:
-        saved: the classifier.
+        use: the classifier; answers with the probabilities of a batch of images.
         inputs: the images.
         out: folder for the two files.
 
     Returns:
         The exit code: 0, or 2 if an image could not be read.
     """
-    classes = saved.settings["classes"]
+    classes = use.settings["classes"]
     out.mkdir(parents=True, exist_ok=True)
     results: list[dict[str, Any]] = []
     reader = Reader(inputs.files, decode_on_black)
     for file, pixels in reader:
-        image = preprocess(pixels, saved.settings)
-        (probabilities,) = train.predict(saved.model, image[None], function=_probabilities)
+        image = preprocess(pixels, use.settings)
+        (probabilities,) = use.answer(image[None])
         best = np.argsort(-probabilities, kind="stable")[:BEST]
         results.append(
             {
@@ -75,10 +72,6 @@ def preprocess(pixels: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image, np.float32).reshape(height, width, settings["inputs"]) / 255
-
-
-def _probabilities(model: Any, images: Array) -> Array:
-    return jax.nn.softmax(model(images))
 
 
 def _write_csv(path: Path, results: Sequence[dict[str, Any]]) -> None:

@@ -8,17 +8,16 @@ from PIL import Image
 
 from lectures_jax import report
 from lectures_jax.cli.predict.images import Inputs, Reader
+from lectures_jax.cli.predict.use import Use
 from lectures_jax.data.images import decode_image
-from lectures_jax.recipes import segmenter
 from lectures_jax.recipes.segmentation_scores import Segmented
 from lectures_jax.runtime import atomic_write, write_json
-from lectures_jax.weights import SavedModel
 
 MOST = 2**16 - 1  # objects of an image whose ids 16 bits hold
 SIDE = 400  # pixels up to which a small image is enlarged to be drawn
 
 
-def segment(saved: SavedModel, inputs: Inputs, out: Path, *, draw: bool = True) -> int:
+def segment(use: Use, inputs: Inputs, out: Path, *, draw: bool = True) -> int:
     """Writes the mask of each image in its own size, and `classes.json` with names and colors.
 
     `masks` has a PNG file per image with class ids and a palette that shows their colors; of a
@@ -26,7 +25,7 @@ def segment(saved: SavedModel, inputs: Inputs, out: Path, *, draw: bool = True) 
     Large images are computed in tiles without seams.
 
     Args:
-        saved: the segmenter.
+        use: the segmenter; answers with the `Segmented` of an image.
         inputs: the images.
         out: folder for what is written.
         draw: whether the masks are drawn over the images.
@@ -37,12 +36,12 @@ def segment(saved: SavedModel, inputs: Inputs, out: Path, *, draw: bool = True) 
     Raises:
         ValueError: if an image has more objects than 16 bits count.
     """
-    classes, instances = saved.settings["classes"], saved.settings.get("instances", False)
+    classes = use.settings["classes"]
     colors = report.mask_colors(len(classes))
     results: list[dict[str, Any]] = []
     reader = Reader(inputs.files, decode_image)
     for file, image in reader:
-        result = segmenter.predict(saved.model, image, instances=instances)
+        result = use.answer(image)
         _write(inputs.drawing(out / "masks", file), _with_palette(result.classes, colors))
         if result.instances is not None:
             if (count := int(result.instances.max())) > MOST:

@@ -7,21 +7,20 @@ from PIL import Image
 
 from lectures_jax import report
 from lectures_jax.cli.predict.images import Inputs, Reader
+from lectures_jax.cli.predict.use import Use
 from lectures_jax.data.images import decode_image
-from lectures_jax.recipes.stylizer import paint
 from lectures_jax.runtime import atomic_write
-from lectures_jax.weights import SavedModel
 
 STRIP = 256  # rows that are converted at a time: a large image is not copied as floats
 
 
-def repaint(saved: SavedModel, inputs: Inputs, out: Path) -> int:
+def repaint(use: Use, inputs: Inputs, out: Path) -> int:
     """Writes each image as the stylizer repaints it, in its own size, as PNG.
 
     Large ones are repainted in tiles without seams, in memory for one tile besides the image.
 
     Args:
-        saved: the stylizer.
+        use: the stylizer; answers with the repainted image, in [0, 1].
         inputs: the images.
         out: folder for the results.
 
@@ -30,7 +29,7 @@ def repaint(saved: SavedModel, inputs: Inputs, out: Path) -> int:
     """
     reader, count = Reader(inputs.files, decode_image), 0
     for file, image in reader:
-        painted = paint(saved.model, np.divide(image, 255, dtype=np.float32))
+        painted = use.answer(np.divide(image, 255, dtype=np.float32))
         strips = np.array_split(painted, -(-len(painted) // STRIP))
         pixels = np.concatenate([report.grid([strip]) for strip in strips])
         path = inputs.drawing(out, file)
