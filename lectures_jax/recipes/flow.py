@@ -35,7 +35,7 @@ class Settings:
     """a histogram for each pixel given those before, or couplings on several scales; None:
     histogram for digits, multiscale for files"""
     steps: int | None = None
-    """training steps on images; None: 2400 for digits, 8000 for files"""
+    """training steps on images; None: 2400 for digits, 12000 for files"""
     batch_size: int | None = None
     """images per step; None: 64 for digits, 32 for files"""
     hidden: int | None = None
@@ -62,7 +62,7 @@ def with_defaults(settings: Settings, kind: Kind) -> Settings:
     if kind == "digits":
         defaults = Settings("histogram", steps=2400, batch_size=64, learning_rate=2e-3)
     else:
-        defaults = Settings("multiscale", steps=8000, batch_size=32, learning_rate=1e-3)
+        defaults = Settings("multiscale", steps=12_000, batch_size=32, learning_rate=1e-3)
     names = ("network", "steps", "batch_size", "learning_rate")
     settings = fill(settings, **{name: getattr(defaults, name) for name in names})
     return fill(settings, hidden=512 if settings.network == "histogram" else 48)
