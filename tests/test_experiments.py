@@ -145,7 +145,7 @@ def test_it_runs_two_steps_and_takes_none_when_it_is_run_again(path, run_quickly
 
     shown = excerpts(folder / "report.html", tmp_path / "excerpts")
     figures = sorted({title for row in rows for title in row["figure"].split("; ")} - {NONE})
-    assert [title for title in figures if title not in shown or not shown[title].figure] == []
+    assert [title for title in figures if title not in shown or not shown[title].figures] == []
 
     if steps:  # of a training that can be resumed
         again, _, steps = run_quickly(path)

@@ -204,11 +204,14 @@ def trained_section(figures: Path, config: Config, trained: dict) -> Section:
         f"teeth, {2 * config.teeth} pieces: one hidden layer of {(parameters - 1) // 3} "
         f"rectifiers, and {layers} layers of two. A constant has an error of 0.289.",
         figures=[
-            Figure(figures / "error.svg", "Each dot is a seed, with mean and standard deviation."),
+            Figure(
+                figures / "error.svg",
+                "Dots: seeds, with mean and deviation; dotted: the first mean.",
+            ),
             Figure(figures / "trained.svg", "The best seed of each."),
         ],
         table=Table(
-            ("network", "error at first", "at last", "seeds", "pieces at first", "at last"), rows
+            ("network", "median at first", "at last", "seeds", "pieces at first", "at last"), rows
         ),
     )
 
@@ -219,7 +222,7 @@ def draw_constructed(figures: Path, constructed: list[tuple]) -> None:
     with plot(figures / "sawtooth.svg", rows=4, height=3.2) as axes:
         for layers, ax in enumerate(axes, start=1):
             ax.plot(x, sawtooth(jnp.asarray(x, jnp.float32), layers), lw=1.2)
-            ax.set(yticks=[0, 1], xlim=(0, 1))
+            ax.set(yticks=[0, 1], xlim=(0, 1), ylabel="f(x)")
     _, deep, parameters, shallow = zip(*constructed, strict=True)
     with plot(figures / "pieces.svg", height=3.2) as (ax,):
         ax.semilogy(parameters, deep, "o-", ms=4, label="layers of two, measured")
@@ -239,5 +242,5 @@ def draw_trained(figures: Path, config: Config, trained: dict) -> None:
             best = np.argmin(measured["after"]["error"])
             ax.plot(x, target, color=INK, lw=0.8)
             ax.plot(x, measured["after"]["values"][best], color=color(i), label=start)
-            ax.set(xlim=(0, 1), ylim=(-0.1, 1.1))
+            ax.set(xlim=(0, 1), ylim=(-0.1, 1.1), ylabel="f(x)")
             ax.legend(loc="lower left", bbox_to_anchor=(0, 1))

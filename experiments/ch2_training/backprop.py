@@ -200,7 +200,7 @@ def write_report(
         sections=[
             Section(
                 "The recursion",
-                "δ_l = (δ_{l+1} W_{l+1}ᵀ) ⊙ φ′(z_l), without automatic differentiation, equals "
+                "δₗ = (δₗ₊₁ Wₗ₊₁ᵀ) ⊙ φ′(zₗ), without automatic differentiation, equals "
                 f"jax.grad up to {numbers['error_float32']:.1g} in float32 and "
                 f"{numbers['error_float64']:.1g} in float64 (tanh, nine layers).",
             ),

@@ -232,7 +232,7 @@ def landscape_section(figures: Path, name: str, paths: dict[str, Descent]) -> Se
     """The paths of all optimizers on one landscape, and how many steps each needed."""
     land = LANDSCAPES[name]
     lowest = min(path.values.min() for path in paths.values())
-    above = {o: np.maximum(path.values - lowest, 1e-8) for o, path in paths.items()}
+    above = {o.replace("_", " "): np.maximum(p.values - lowest, 1e-8) for o, p in paths.items()}
     labels = {"xlabel": "step", "ylabel": "value above the lowest seen", "xscale": "log"}
     draw_paths(figures / f"{name}.svg", land, paths)
     draw_curves(figures / f"{name}_values.svg", above, labels)
@@ -243,7 +243,7 @@ def landscape_section(figures: Path, name: str, paths: dict[str, Descent]) -> Se
         land.text,
         figures=[
             Figure(figures / f"{name}.svg", "From the ring; each path ends at its dot."),
-            Figure(figures / f"{name}_values.svg", "Height above the minimum."),
+            Figure(figures / f"{name}_values.svg", "Above the lowest seen, down to 1e-8."),
         ],
         table=Table(("optimizer", "rate", f"steps to a value below {land.goal:g}"), rows),
     )
@@ -264,7 +264,7 @@ def batches_section(figures: Path, distances: dict[str, np.ndarray]) -> Section:
         f"per epoch {once / constant:.2g} of it. With a falling rate it ends at "
         f"{end['mini-batch, falling rate']}, and where the data agree, so that every batch has the "
         f"same solution, at {end['mini-batch, data without noise']}.",
-        figures=[Figure(figures / "minibatch.svg", "Squared distance from the solution.")],
+        figures=[Figure(figures / "minibatch.svg", "Squared distance, down to 1e-16.")],
         table=Table(
             ("batches", "squared distance, mean of the last quarter", "at the end"),
             [(name, f"{floor[name]:.1e}", end[name]) for name in distances],
@@ -283,7 +283,7 @@ def draw_paths(path: Path, land: Landscape, paths: dict[str, Descent]) -> None:
         ax.contour(x, y, height, levels=levels, colors=MUTED, linewidths=0.4)
         for i, (name, (points, *_)) in enumerate(paths.items()):
             drawn = points[: 1 + min(len(points) - 1, 1500)]
-            ax.plot(*drawn.T, color=color(i), lw=1, label=name.replace("_", " "))
+            ax.plot(*drawn.T, ["-", "--"][i % 2], c=color(i), lw=1, label=name.replace("_", " "))
             ax.plot(*points[-1], "o", color=color(i), ms=4)
         ax.plot(*land.start, "o", mfc="none", mec=INK, ms=8)
         ax.set(xlim=(x0, x1), ylim=(y0, y1))
@@ -292,9 +292,9 @@ def draw_paths(path: Path, land: Landscape, paths: dict[str, Descent]) -> None:
 
 
 def draw_curves(path: Path, curves: dict[str, np.ndarray], labels: dict[str, str]) -> None:
-    """Positive values over the steps or epochs, counted from 1."""
+    """Positive values over steps or epochs from 1 on, every other line dashed: some coincide."""
     with plot(path, height=3.6) as (ax,):
-        for i, (name, values) in enumerate(curves.items()):
-            ax.semilogy(1 + np.arange(len(values)), values, color=color(i), lw=1, label=name)
+        for i, (name, y) in enumerate(curves.items()):
+            ax.semilogy(range(1, 1 + len(y)), y, ["-", "--"][i % 2], c=color(i), lw=1, label=name)
         ax.set(**labels)
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=7)

@@ -263,7 +263,7 @@ def write_report(config: Config, out: Path, results: dict) -> None:
                 f"Test loss: {report.best_by_seeds(loss, than=first)} The loss also counts the "
                 "confidence of wrong answers; less is better.",
                 figures=[
-                    Figure(figures / "remedies.svg", "Test accuracy: dots are seeds."),
+                    Figure(figures / "remedies.svg", "Dots are seeds; dotted: first mean."),
                     Figure(figures / "curves.svg", "Dotted: training digits. Means of the seeds."),
                 ],
                 table=Table(

@@ -282,12 +282,12 @@ def results_section(results: Results, path: Path) -> Section:
             )
         )
     header = ("sizes", "median norm", "largest / median", "not finite", "mAP50", "mAP50-95")
+    sgd = "Adam divides a gradient by its own size, SGD does not. " if "SGD" in optimizers else ""
     return Section(
         "Gradients and precision",
         "The three see the same scenes, assign objects to the same slots of the same anchors, and "
         "weigh the squared error of the two numbers alike; only the numbers' meaning differs. "
-        "Adam divides a gradient by its own size, SGD does not. A cross marks the end of a "
-        "training whose loss or gradient was not finite, and whose precision counts as 0.",
+        f"{sgd}A cross marks the end of a training that was not finite: its precision counts as 0.",
         figures=[Figure(path, "Means over five steps, a line for each seed.")],
         table=Table(header, rows),
     )

@@ -245,8 +245,8 @@ def moved_section(
         "Moved by the same length",
         "An attack leaves the data about as fast as noise of that length, and the autoencoder's "
         "error gives both away. A dream, which adds to what is there, stays a little nearer to "
-        "real images and is noticed a little less; the way to another image stays with them. "
-        "'Area' is that under the ROC curve of the error among clean test images.",
+        "real images and, by the table, is noticed a little less; the way to another image stays "
+        "with them. 'Area' is that under the ROC curve of the error among clean test images.",
         figures=[
             Figure(
                 report.sheet(shown, columns=SHOWN, width=40),

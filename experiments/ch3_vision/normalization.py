@@ -244,10 +244,10 @@ def draw_inputs(config: Config, trained: dict[str, Any], path: Path) -> None:
             rows = len(config.rates), 0
             mean, deviation = (x[name][*rows, :, -1, :4] for name in ("mean", "deviation"))
             steps = config.every * np.arange(len(mean))
-            for unit, (m, s) in enumerate(zip(mean.T, deviation.T, strict=True)):
-                ax.plot(steps, m, color=color(unit))
-                ax.fill_between(steps, m - s, m + s, color=color(unit), alpha=0.15, lw=0)
-            ax.set(ylabel=kind)
+            for i, (m, s) in enumerate(zip(mean.T, deviation.T, strict=True), len(KINDS)):
+                ax.plot(steps, m, color=color(i))
+                ax.fill_between(steps, m - s, m + s, color=color(i), alpha=0.15, lw=0)
+            ax.set(ylabel=f"input, {kind}")
         axes[-1].set(xlabel="step")
 
 

@@ -201,7 +201,7 @@ def draw(results: dict[int, dict[str, Trained]], path: Path) -> None:
         accuracy.set(ylabel="test accuracy", ylim=(0, 1.02))
         accuracy.legend(loc="lower left")
         gradient.set(ylabel="gradient of the first layer", xlabel="layers", xticks=depths)
-        gradient.legend(loc="upper left", bbox_to_anchor=(0, -0.3), ncols=3, handlelength=3.5)
+        gradient.legend(loc="upper left", bbox_to_anchor=(0, -0.3), ncols=2, handlelength=2.8)
 
 
 def write_report(

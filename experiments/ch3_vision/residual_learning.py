@@ -289,7 +289,7 @@ def write_report(
                 "Blocks are trained to give what they are given, positive numbers that a ReLU "
                 "leaves as they are. With the connection F(x) = 0 is to be reached, without it "
                 "F(x) = x. The error is the squared one over the mean square of x.",
-                [Figure(figures / "identity.svg", "Blocks and kind; dots are seeds, bars means.")],
+                [Figure(figures / "identity.svg", "Dots: seeds; bars: means, dotted: the first.")],
                 Table(("blocks", "kind", "relative error"), rows),
             ),
             report.configuration(asdict(config)),

@@ -231,7 +231,7 @@ def training_batch(splits: Splits, config: Config) -> Section:
         grids.append(report.grid(cells, columns=4))
     return Section(
         "A training batch",
-        "Crops and their masks, which move along with them.",
+        "Crops and their masks, which move along with them. White pixels do not count.",
         figures=[Figure(grids[0], "As read."), Figure(grids[1], "As trained on.")],
     )
 

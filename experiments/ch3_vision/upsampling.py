@@ -139,7 +139,7 @@ def photograph_section(config: Config, numbers: dict[str, float]) -> Section:
     return Section(
         "A photograph",
         f"{config.side}×{config.side} pixels, doubled twice. Repetition and interpolation equal "
-        f"JAX's resizing to {numbers['nearest_gap']:.0e} and {numbers['bilinear_gap']:.0e}. "
+        f"JAX's resizing to {numbers['nearest_gap']:.1g} and {numbers['bilinear_gap']:.1g}. "
         "Unevenness is the standard deviation over the mean of what a constant map becomes. With "
         "a kernel of 3 and a stride of 2, a cell gets one, two or four weights; with a kernel of "
         "4, each gets four.",
@@ -168,6 +168,6 @@ def sizes_section(
         "Kernels and strides",
         "The unevenness is 0 where the stride divides the size of the kernel. Other weights can be "
         "even where it does not: a kernel of ½, 1, ½ along both axes gives "
-        f"{numbers['uneven_tent']:.0e}. Nothing makes a training choose them.",
+        f"{numbers['uneven_tent']:.1g}. Nothing makes a training choose them.",
         [Figure(path, "Transposed convolutions with equal weights.")],
     )

@@ -184,7 +184,7 @@ def write_report(
     report.page(
         out / "report.html",
         title=f"Four ways to draw {config.root.name if config.root else 'digits'}",
-        summary=f"Each of four kinds of model was trained {config.seeds} times on the same "
+        summary=f"Each of four kinds of model was trained with {config.seeds} seeds on the same "
         f"{len(splits.train['labels'])} images, and scored by a network that none saw "
         f"(right about {100 * scorer.accuracy:.0f} % of the training images).",
         numbers={

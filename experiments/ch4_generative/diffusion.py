@@ -203,8 +203,9 @@ def compare_samplers(
     return Section(
         "Score by number of steps",
         f"Of {count} images each, so that the least possible is higher than above. Heun calls the "
-        "network twice a step and so takes half as many steps. Drawing all noise afresh, the "
-        "course's other reading, samples from another distribution, whatever the number of steps.",
+        "network twice a step and so takes half as many steps, rounded down, of which a few end "
+        "far from images. Drawing all noise afresh, the course's other reading, samples from "
+        "another distribution, whatever the number of steps.",
         figures=[
             Figure(folder / "steps.svg", f"{report.SAMPLE_SCORES['frechet']}, lower is better.")
         ],

@@ -89,7 +89,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         title="The Dirac-GAN",
         summary=f"{config.steps} steps of both players from θ = {config.start[0]:g}, "
         f"ψ = {config.start[1]:g}; the equilibrium is at 0.",
-        numbers={f"distance at the end, {name}": x["distance"] for name, x in table.items()},
+        numbers={f"last over first distance, {name}": x["distance"] for name, x in table.items()},
         sections=[
             turns_section(games, table, out / "turns.svg"),
             report.configuration(asdict(config)),

@@ -194,8 +194,8 @@ def write_report(
         "target model's own reconstruction. Of a support of 4 × the code's size least squares "
         f"recover {numbers['recovered']:.2f}, with a ridge {numbers['recovered_ridge']:.2f}.",
         figures=[
-            Figure(figures / "pairs.svg", "Least squares, every pair of models."),
-            Figure(figures / "maps.svg", "Kinds of maps, mean over the pairs."),
+            Figure(figures / "pairs.svg", "Least squares, every pair; dotted: the bound."),
+            Figure(figures / "maps.svg", "Kinds of maps, mean over the pairs, down to -0.1."),
         ],
         table=Table(("map, support of 4 × the code's size", *maps), rows),
     )

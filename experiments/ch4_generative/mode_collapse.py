@@ -188,8 +188,8 @@ def write_report(
             Section(
                 "During the training",
                 "Without the penalty the game loses modes that it had covered: the generator "
-                "follows the discriminator from one to the next. With the penalty it covers more, "
-                "and keeps nearly all of them.",
+                "follows the discriminator from one to the next. With the penalty it loses some "
+                "in the first thousand steps, and then covers more and more.",
                 figures=[
                     Figure(figures / "covered.svg", "Modes covered; one line for each seed."),
                 ],

@@ -220,7 +220,7 @@ def scores_section(scores: dict[str, np.ndarray], path: Path) -> Section:
         "velocities best, along the curves of diffusion or along the straight lines of flow "
         "matching, which are as good. A last ratio of 0 changes little over many calls, "
         "although noise alone, in a single call from there, tells nothing of the image. The order "
-        "of noise, image and velocity is this network's: the U-Net of the experiment `diffusion` "
+        "of noise, image and velocity is this network's: the U-Net of the experiment diffusion "
         "is as good with noise as with velocity.",
         figures=[
             Figure(path, "A dot for each seed; the dotted line is the mean of the first row.")
@@ -234,7 +234,7 @@ def samples_section(samples: dict[str, np.ndarray]) -> Section:
     rows = np.concatenate([images[:10] for images in samples.values()])
     return Section(
         "Samples",
-        "Of the first seed, each column from the same noise.",
+        "Of the first seed, each column from the same noise, but for flow matching.",
         figures=[
             Figure(report.sheet(rows, width=40), f"From top to bottom: {'; '.join(samples)}.")
         ],

@@ -179,7 +179,7 @@ def images_section(
     """Test images, their reconstructions, and what each way of drawing codes gives."""
     real = splits.test["image"][:SHOWN]
     captions = {
-        "prior": "Codes from the prior N(0, I), as `ljx predict` draws them.",
+        "prior": "Codes from the prior N(0, I), as ljx predict draws them.",
         "second stage": "Codes from a second VAE, which was trained on the codes.",
         "mixture": "Codes from a Gaussian mixture fitted to the codes.",
     }

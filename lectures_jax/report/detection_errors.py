@@ -81,7 +81,7 @@ def f1_by_threshold(
         "F1 is the harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN), of detections "
         "from a score on. The mean over the classes is highest at "
         f"{thresholds[best]:.2f}: what a user would cut at who has no other reason. "
-        "Boxes are suppressed class by class here; `ljx predict` does so across classes.",
+        "Boxes are suppressed class by class here; ljx predict does so across classes.",
         figures=[Figure(path, f"At IoU 0.5; the dot is at the threshold {thresholds[best]:.2f}.")],
         table=Table(("class", f"F1 at {thresholds[best]:.2f}", "best F1", "at threshold"), rows),
     )

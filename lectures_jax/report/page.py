@@ -239,7 +239,10 @@ def _column(values: Sequence[object]) -> tuple[str, list[str]]:
 
 
 def _definitions(items: Mapping[str, object], *, name: str) -> str:
-    pairs = (f"<div><dt>{escape(k)}</dt><dd>{_value(v)}</dd></div>" for k, v in items.items())
+    pairs = (
+        f"<div><dt>{escape(k.replace('_', ' '))}</dt><dd>{_value(v)}</dd></div>"
+        for k, v in items.items()
+    )
     return f'<dl class="{name}">{"".join(pairs)}</dl>'
 
 

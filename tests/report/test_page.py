@@ -210,12 +210,12 @@ def test_a_cell_links_and_warns_and_is_escaped(tmp_path):
     assert "<td>c</td>" in text
 
 
-def test_excerpts_are_the_first_figures_of_the_sections(page, tmp_path):
+def test_excerpts_are_the_figures_of_the_sections(page, tmp_path):
     pieces = excerpts(page, tmp_path / "figures")
     assert list(pieces) == ["Plots", HOSTILE, "Wide", "Names", "Configuration"]
     assert [piece.anchor for piece in pieces.values()] == [f"section-{i}" for i in range(5)]
-    assert [piece.figure is None for piece in pieces.values()] == [False, False, True, True, True]
-    plot, image = pieces["Plots"].figure, pieces[HOSTILE].figure
+    assert [len(piece.figures) for piece in pieces.values()] == [3, 3, 0, 0, 0]
+    plot, image = pieces["Plots"].figures[0], pieces[HOSTILE].figures[0]
     assert (plot.source.suffix, image.caption) == (".svg", HOSTILE)
     with Image.open(image.source) as opened:
         assert opened.size == (500, 300)
@@ -226,3 +226,11 @@ def test_excerpts_are_the_first_figures_of_the_sections(page, tmp_path):
     assert text.count("aria-label=") == 1 + len(sections[0].figures)
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
+
+
+def test_of_two_sections_with_one_title_the_first_is_the_excerpt(tmp_path):
+    image = np.zeros((2, 2), np.uint8)
+    sections = [Section("s", figures=[Figure(image, "first")]), Section("s")]
+    report.page(tmp_path / "p.html", title="t", sections=sections)
+    piece = excerpts(tmp_path / "p.html", tmp_path)["s"]
+    assert (piece.anchor, piece.figures[0].caption) == ("section-0", "first")

@@ -10,6 +10,9 @@ from lectures_jax.cli.table import experiments_of, plain, read_rows
 from lectures_jax.report.excerpt import Excerpt, excerpts
 from lectures_jax.report.page import Cell, Figure, Section, Table
 
+MOST = 3
+"""Figures of one section of a report that the page shows."""
+
 HEADER = ("remark", "functions", "score in the table", "this run", "report")
 
 
@@ -107,13 +110,19 @@ def _sections(
             [_link(places[name], anchor if i == 0 else "") for i, name in enumerate(names)],
         )
         tables.setdefault(title, []).append(cells)
-        for figure in filter(None, (excerpt.figure for excerpt in shown)):
-            caption = f"{str(cells[0])[:1].upper()}{str(cells[0])[1:]}. {figure.caption}"
-            figures.setdefault(title, []).append(Figure(figure.source, caption))
+        there = figures.setdefault(title, [])
+        for figure in (figure for excerpt in shown for figure in excerpt.figures[:MOST]):
+            if figure.source not in [other.source for other in there]:  # of another row here
+                there.append(Figure(figure.source, f"{_sentence(str(cells[0]))}. {figure.caption}"))
     return [
         Section(title, figures=figures.get(title, ()), table=Table(HEADER, rows))
         for title, rows in tables.items()
     ]
+
+
+def _sentence(text: str) -> str:
+    """With a capital letter first, unless it is a symbol: σ is not Σ."""
+    return f"{text[:1].upper()}{text[1:]}" if text[:1].isascii() else text
 
 
 def _excerpts(row: Mapping[str, str], pages: list[Mapping[str, Excerpt]]) -> list[Excerpt]:
@@ -129,6 +138,8 @@ def _numbers(place: Place) -> list[Cell]:
     for name, (low, high) in place.summary.expected.items():
         if name in numbers:
             value = "not finite" if numbers[name] is None else f"{numbers[name]:.4g}"
-            text = f"{name} {value} ({'quick' if place.quick else bound(low, high)})"
+            text = (
+                f"{name.replace('_', ' ')} {value} ({'quick' if place.quick else bound(low, high)})"
+            )
             cells.append(Cell(text, alert=name in missed))
     return cells
