@@ -283,7 +283,7 @@ def draw_paths(path: Path, land: Landscape, paths: dict[str, Descent]) -> None:
         ax.contour(x, y, height, levels=levels, colors=MUTED, linewidths=0.4)
         for i, (name, (points, *_)) in enumerate(paths.items()):
             drawn = points[: 1 + min(len(points) - 1, 1500)]
-            ax.plot(*drawn.T, ["-", "--"][i % 2], c=color(i), lw=1, label=name.replace("_", " "))
+            ax.plot(*drawn.T, ["--", "-"][i % 2], c=color(i), lw=1, label=name.replace("_", " "))
             ax.plot(*points[-1], "o", color=color(i), ms=4)
         ax.plot(*land.start, "o", mfc="none", mec=INK, ms=8)
         ax.set(xlim=(x0, x1), ylim=(y0, y1))
@@ -295,6 +295,6 @@ def draw_curves(path: Path, curves: dict[str, np.ndarray], labels: dict[str, str
     """Positive values over steps or epochs from 1 on, every other line dashed: some coincide."""
     with plot(path, height=3.6) as (ax,):
         for i, (name, y) in enumerate(curves.items()):
-            ax.semilogy(range(1, 1 + len(y)), y, ["-", "--"][i % 2], c=color(i), lw=1, label=name)
+            ax.semilogy(range(1, 1 + len(y)), y, ["--", "-"][i % 2], c=color(i), lw=1, label=name)
         ax.set(**labels)
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=7)
