@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "losses": {"typing", "ops"},
     "metrics": {"typing", "ops"},
     "nn": {"typing", "ops"},
-    "data": {"typing", "ops"},
+    "data": {"typing", "runtime", "ops"},
     "models": {"typing", "nn", "ops"},
     "weights": {"typing", "runtime", "nn", "ops", "models", "data"},
     "objectives": {"typing", "losses", "metrics", "ops"},

@@ -6,6 +6,7 @@ from lectures_jax.data.arrays import batches, in_batches
 from lectures_jax.data.augmentation import affine_transform, augment_detection, color_jitter
 from lectures_jax.data.classification_augmentation import augment_classification
 from lectures_jax.data.crops import crops
+from lectures_jax.data.download import fetch
 from lectures_jax.data.idx import read_idx
 from lectures_jax.data.records import stack
 from lectures_jax.data.segmentation_augmentation import augment_segmentation
@@ -85,6 +86,7 @@ __all__ = [
     "digit_scenes",
     "digits",
     "factor_sprites",
+    "fetch",
     "find_yolo_split",
     "gaussian_grid",
     "graph_segmentation",
