@@ -14,7 +14,7 @@ from lectures_jax.train.diagnosis import explain
 from lectures_jax.train.evaluation import mean_row
 from lectures_jax.train.history import RESERVED, History, Row, with_evaluation
 from lectures_jax.train.learner import Learner, guarded
-from lectures_jax.train.mesh import gather, outputs, place_batch, zeros_like
+from lectures_jax.train.mesh import gather, outputs, place_batch, undivided, zeros_like
 from lectures_jax.train.progress import Bar, Lines
 from lectures_jax.train.state import TrainState
 from lectures_jax.train.stream import Stream
@@ -91,6 +91,8 @@ class Session:
         first = self.failed_batch is None
         if first:
             check_batch(batch)
+            if remark := undivided(batch):
+                self.progress.note(self.step, remark)
         batch = place_batch(batch)
         if first:
             self.failed_batch = zeros_like(batch, self.state)

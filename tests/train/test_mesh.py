@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lectures_jax import train
-from tests.train.on_devices import descend
+from tests.train.on_devices import STEPS, descend
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,12 @@ def results(tmp_path_factory, root):
     environment = os.environ | {"XLA_FLAGS": simulated, "NPROC": "16"}
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     command = [sys.executable, "-m", "tests.train.on_devices", str(folder)]
-    subprocess.run(command, check=True, cwd=root, env=environment, timeout=600)
+    options = {"cwd": root, "env": environment, "timeout": 600, "stderr": subprocess.PIPE}
+    done = subprocess.run(command, check=False, text=True, **options)
+    sys.stderr.write(done.stderr)  # which pytest shows
+    done.check_returncode()
     with np.load(folder / "results.npz") as file:
-        return dict(file)
+        return {**file, "printed": done.stderr}
 
 
 TRAINED = [("descent", "8x1"), ("descent", "4x2"), ("adversarial", "4x2"), ("odd", "4x2")]
@@ -54,6 +57,11 @@ def test_a_model_made_by_a_function_is_whole_on_no_device(results):
     whole = 32 * 16 * 3 * 3 * 4  # bytes of the larger kernel
     assert results["descent 4x2 largest"] == whole
     assert results["function 4x2 largest"] == whole / 2
+
+
+def test_a_batch_that_is_not_shared_out_is_said_once(results):
+    remark = f"step 0/{STEPS}  each of 8 devices has all 5 examples; 8 would be shared out\n"
+    assert results["printed"].count("devices has all") == results["printed"].count(remark) == 1
 
 
 def test_a_mesh_that_cannot_be_made_is_refused():
