@@ -23,6 +23,7 @@ from lectures_jax.cli.expected import read_expected
 from lectures_jax.recipes.evaluator import evaluator
 from lectures_jax.report.excerpt import excerpts
 from lectures_jax.train.session import Session
+from tests.lowering import lower_for_accelerators
 from tests.test_course import HEADER, NONE, TABLE, codes, resolve
 from tests.tracing import codes_of, traced
 
@@ -99,12 +100,21 @@ def not_called(names: list[str], called: set[CodeType]) -> list[str]:
 def run_quickly(tmp_path, monkeypatch):
     """Gives a function that runs an experiment as `ljx run --quick` does, its folder, and a list.
 
-    The list grows by one entry with each step of training. The folder is kept for `ljx course`
-    where LECTURES_JAX_COURSE says so.
+    The list grows by one entry with each step of training, of which the first of each network is
+    lowered for accelerators, too. The folder is kept for `ljx course` where LECTURES_JAX_COURSE
+    says so.
     """
-    steps = []
+    steps, lowered = [], set()
     advance = Session.advance
-    monkeypatch.setattr(Session, "advance", lambda *call: (steps.append(1), advance(*call)))
+
+    def advance_and_lower(session, batch):
+        advance(session, batch)
+        steps.append(1)
+        if session.structure not in lowered:
+            lowered.add(session.structure)
+            lower_for_accelerators(session, batch)
+
+    monkeypatch.setattr(Session, "advance", advance_and_lower)
     monkeypatch.setattr(os, "environ", os.environ | {"LJX_TRACEBACK": "1"})
     # As for a user: the checks of types, which the tests of each layer have, take an eighth.
     jaxtyping.config.update("jaxtyping_disable", True)

@@ -7,6 +7,8 @@ from flax import nnx
 
 from lectures_jax import train
 from lectures_jax.train.learner import _norm
+from lectures_jax.train.session import Session
+from tests.lowering import lower_for_accelerators
 from tests.train.nets import Affine, Net, assert_same, points, squared
 
 
@@ -210,3 +212,24 @@ def test_the_model_is_rebuilt_with_its_averages_and_for_evaluation():
     assert_same(nnx.to_pure_dict(nnx.state(rebuilt, nnx.BatchStat)), state.ema["buffers"])
     state, _ = step(state, batch)  # the rebuilt model holds copies
     assert np.isfinite(rebuilt(x)).all()
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_step_for_a_cpu_alone_cannot_be_lowered_for_accelerators(monkeypatch, alone):
+    def objective(model, batch, key):
+        loss, metrics = squared(model, batch, key)
+        return (jax.lax.platform_dependent(loss, cpu=jnp.abs) if alone else loss), metrics
+
+    advance, refused = Session.advance, []
+
+    def advance_and_lower(session, batch):
+        advance(session, batch)
+        try:
+            lower_for_accelerators(session, batch)
+        except Exception as error:
+            refused.append(str(error))
+
+    monkeypatch.setattr(Session, "advance", advance_and_lower)
+    model = Affine(rngs=nnx.Rngs(0))
+    train.fit(jax.random.key(0), model, objective, optax.sgd(0.1), points(1))
+    assert len(refused) == alone
