@@ -217,7 +217,7 @@ def _slice(candidates: Candidates, start: Array, size: int) -> Candidates:
 
 def _by_falling_score(scores: Array, number: int, plan: Plan) -> Array:
     """Returns the indices of the highest scores, falling, equal ones by rising index."""
-    if number < min(scores.shape[0], TOP_K_LIMIT + 1):
+    if number <= TOP_K_LIMIT and number < scores.shape[0]:
         return lax.top_k(scores, number)[1]
     key = _falling_key(scores)
     return (plan.argsort if key.dtype == jnp.int32 else _argsort)(key)[:number]

@@ -60,7 +60,8 @@ def nms(
         iou_threshold: in [0, 1]; two boxes overlap if their IoU is above it.
         score_threshold: only boxes with a score above it, in the dtype of the scores, are kept: a
             score of 0.3 is not above 0.3.
-        candidates: suppress only among so many boxes of highest score; by default among all.
+        candidates: suppress only among so many boxes of highest score; by default among all. In an
+            exported program with an open number of boxes it must be given.
 
     Returns:
         The boxes kept, by falling score; entries beyond their number are not valid.
@@ -229,6 +230,8 @@ def _nms(
     candidates: int | None,
     measure: Measure,
 ) -> Selection:
+    if not isinstance(scores.shape[0], int):
+        boxes, scores, labels = _longer(boxes, scores, labels, candidates)
     number = scores.shape[0]
     considered = number if candidates is None else min(candidates, number)
     ranked = upcast(lax.stop_gradient(scores))
@@ -252,6 +255,22 @@ def _nms(
     indices = jnp.where(valid, _pad(indices, max_outputs), -1)
     kept_scores = jnp.where(valid, scores[indices], 0)
     return Selection(indices, kept_scores, valid, (count >= max_outputs) | (total <= considered))
+
+
+def _longer(
+    boxes: Array, scores: Array, labels: Array | None, candidates: int | None
+) -> tuple[Array, Array, Array | None]:
+    """Boxes of a number that an exported program leaves open, and so many more that are dropped.
+
+    Then there are as many as are considered, whatever their number.
+    """
+    if candidates is None:
+        raise ValueError(
+            f"candidates must be given for an open number of boxes, got {scores.shape[0]}."
+        )
+    more = (0, candidates)
+    labels = None if labels is None else jnp.pad(labels, more)
+    return jnp.pad(boxes, (more, (0, 0))), jnp.pad(scores, more, constant_values=-np.inf), labels
 
 
 def _nothing(max_outputs: int, dtype: np.dtype) -> Selection:

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -372,3 +373,34 @@ def test_a_box_that_was_dropped_does_not_reach_the_gradients(hidden):
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_array_equal(a, b)
         np.testing.assert_array_equal(a[1], 0)
+
+
+@pytest.mark.parametrize("candidates", [20, 600])
+def test_a_program_for_any_number_of_boxes_equals_that_for_each(candidates):
+    search = jax.jit(partial(ops.nms, max_outputs=10, candidates=candidates))
+    b, n = jax.export.symbolic_shape("b, n")
+    specs = [
+        jax.ShapeDtypeStruct(shape, dtype)
+        for shape, dtype in [((b, n, 4), jnp.float32), ((b, n), jnp.float32), ((b, n), jnp.int32)]
+    ]
+    many = jax.jit(lambda *boxes: tuple(jax.vmap(search)(*boxes)))
+    platforms = ("cpu", "cuda", "tpu")
+    program = jax.export.export(many, platforms=platforms)(*specs)
+    random = np.random.default_rng(0)
+    for images, number in ((1, 7), (2, 40), (1, 700)):
+        corners = random.uniform(0, 50, (images, number, 2))
+        boxes = np.concatenate([corners, corners + 20], axis=-1).astype(np.float32)
+        scores = random.random((images, number), np.float32)
+        labels = random.integers(0, 2, (images, number), np.int32)
+        for got, expected in zip(
+            program.call(boxes, scores, labels), many(boxes, scores, labels), strict=True
+        ):
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_an_open_number_of_boxes_needs_a_number_of_candidates():
+    (n,) = jax.export.symbolic_shape("n")
+    specs = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((n, 4), (n,)))
+    search = jax.jit(lambda *boxes: tuple(ops.nms(*boxes, max_outputs=3)))
+    with pytest.raises(ValueError, match="candidates must be given for an open number of boxes"):
+        jax.export.export(search)(*specs)
