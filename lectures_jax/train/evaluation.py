@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from lectures_jax.runtime import current_request
 from lectures_jax.train.learner import call_objective
+from lectures_jax.train.mesh import share_evaluation
 from lectures_jax.train.state import assemble, evaluation_view, frozen
 from lectures_jax.train.stopping import check
 from lectures_jax.typing import Batch, Key, Metrics, Objective, Ratio
@@ -44,7 +45,8 @@ def evaluate(
     Sums are added over the batches and divided once at the end: a metric that is an array (a mean
     over the examples of its batch: a number, a matrix, a histogram) counts each example once; a
     `Ratio` adds its two sums, so that a Dice over a set is one quotient and not a mean of them.
-    Dropout is off and batch norm uses its running averages. Batches may differ in size. Where a
+    Dropout is off and batch norm uses its running averages. Batches may differ in size; on a mesh
+    the devices of this process share each of a size that they divide. Where a
     batch holds `present` [b], each of its examples is measured alone, and those that are not
     present (padding of the last batch) do not count.
 
@@ -67,10 +69,11 @@ def evaluate(
     if first_only and iter(batches) is batches:
         raise Untried
     structure, params, buffers = nnx.split(evaluation_view(model), nnx.Param, ...)
-    count, sums, fixed = jnp.float32(0), None, frozen(fixed)
+    count, sums, arrays = jnp.float32(0), None, (params, buffers, frozen(fixed))
     for number, batch in enumerate(islice(batches, 1 if first_only else None)):
         check(current_request())
-        size, added = _sums(structure, objective, params, buffers, batch, fixed, number)
+        arrays, batch = share_evaluation(arrays, batch)
+        size, added = _sums(structure, objective, *arrays, batch, number)
         count += size
         sums = added if sums is None else jax.tree.map(jnp.add, sums, added)
     sums, count = jax.device_get((sums, count))
@@ -85,8 +88,8 @@ def _sums(
     objective: Objective,
     params: Any,
     buffers: Any,
-    batch: Batch,
     fixed: Any,
+    batch: Batch,
     number: Array | int,
 ) -> tuple[Array, dict[str, Ratio]]:
     """Counts the examples of a batch, and turns each metric into two sums over them."""

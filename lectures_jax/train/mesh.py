@@ -143,6 +143,27 @@ def place_batch(batch: Batch) -> Batch:
     )
 
 
+def share_evaluation(model: Tree, batch: Batch) -> tuple[Tree, Batch]:
+    """Returns arrays of a model and a batch where the devices of this process evaluate together.
+
+    Of several processes each evaluates all of a set by itself, on its first device.
+
+    Args:
+        model: arrays, of which those of a training on the mesh stay where they are.
+        batch: as for `place_batch`.
+    """
+    mesh = _in_use.get()
+    if mesh is None or jax.process_count() > 1:
+        return model, batch
+    everywhere = NamedSharding(mesh, PartitionSpec())
+
+    def put(x: Any) -> Any:
+        there = isinstance(x, jax.Array) and isinstance(x.sharding, NamedSharding)
+        return x if there else jax.device_put(x, everywhere)
+
+    return jax.tree.map(put, model), place_batch(batch)
+
+
 def undivided(batch: Batch) -> str:
     """Returns a line if each device has the whole batch, which is correct and gains nothing.
 

@@ -128,6 +128,18 @@ def main(folder):
     for before, name in (("4x2", "1"), ("1", "4x2"), ("4x2", "8x1")):
         descend(mesh_of(before), steps=10, out=folder / name)
         note("resumed", name, descend(mesh_of(name), out=folder / name))
+    for name in ("1", "4x2"):
+        model, _ = descend(mesh_of(name), steps=2)
+        results[f"evaluated {name} shards"] = shards = []
+
+        def watched(model, batch, key, shards=shards):
+            look = lambda sharding: shards.append(sharding.shard_shape(batch["x"].shape)[0])
+            jax.debug.inspect_array_sharding(batch["x"], callback=look)
+            return squared(model, batch, key)
+
+        with train.use_mesh(mesh_of(name)):
+            measured = train.evaluate(model, watched, [*images(2, size=8), *images(1, size=5)])
+        results[f"evaluated {name} losses"] = measured["loss"]
     np.savez(folder / "results.npz", **results)
 
 

@@ -59,7 +59,15 @@ def test_a_model_made_by_a_function_is_whole_on_no_device(results):
     assert results["function 4x2 largest"] == whole / 2
 
 
-def test_a_batch_that_is_not_shared_out_is_said_once(results):
+def test_an_evaluation_is_shared_by_the_devices(results):
+    one, eight = (results[f"evaluated {name} losses"] for name in ("1", "4x2"))
+    np.testing.assert_allclose(eight, one, rtol=1e-5)
+    # Of eight examples each device has one; five are whole on each.
+    assert results["evaluated 1 shards"].tolist() == [8, 5]
+    assert results["evaluated 4x2 shards"].tolist() == [1, 5]
+
+
+def test_a_batch_that_is_not_shared_out_is_noted_once(results):
     remark = f"step 0/{STEPS}  each of 8 devices has all 5 examples; 8 would be shared out\n"
     assert results["printed"].count("devices has all") == results["printed"].count(remark) == 1
 
