@@ -19,15 +19,14 @@ def export(arguments: argparse.Namespace) -> int:
             platform.
     """
     from lectures_jax import weights
+    from lectures_jax.cli.predict import results_folder
     from lectures_jax.recipes.program import program_of
 
     run_dir, out, platforms = arguments.run_dir, arguments.out, arguments.platforms.split(",")
     file = run_dir / "model.safetensors"
     if not file.is_file():
         raise ValueError(f"RUN_DIR: expected a finished run's model.safetensors, got {run_dir}.")
-    out = run_dir / "artifact" if out is None else out
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out: expected a folder, got the file {out}.")
+    out = results_folder(out or run_dir / "artifact")
     if unknown := [name for name in platforms if name not in weights.PLATFORMS]:
         known = ", ".join(weights.PLATFORMS)
         raise ValueError(f"--platforms: expected some of {known}, got {unknown[0]!r}.")

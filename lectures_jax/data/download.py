@@ -25,6 +25,9 @@ class _IncompleteError(Exception):
     """The connection ended, or stood still, before the file was complete."""
 
 
+BROKEN = (_IncompleteError, URLError, ConnectionError, TimeoutError, http.client.HTTPException)
+
+
 def fetch(
     url: str, path: Path | str, *, sha256: str, most: int = 2**30, timeout: float = 30.0
 ) -> Path:
@@ -75,7 +78,7 @@ def _download(url: str, part: Path, *, most: int, timeout: float) -> None:
             with _open(url, part, most=most, timeout=timeout) as (response, start, size):
                 _append(response, part, start=start, size=size, most=most)
             return
-        except (_IncompleteError, URLError, TimeoutError, http.client.HTTPException) as error:
+        except BROKEN as error:
             if attempt == ATTEMPTS - 1:
                 there = part.stat().st_size if part.exists() else 0
                 reason = getattr(error, "reason", error)

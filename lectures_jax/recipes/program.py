@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from lectures_jax import ops
 from lectures_jax.recipes.diffusion import predictor, signal_ratios
+from lectures_jax.recipes.stylizer import MULTIPLE
 from lectures_jax.weights import ArraySpec, Detector, SavedModel, detector_of
 
 
@@ -61,7 +62,9 @@ def program_of(saved: SavedModel, *, max_outputs: int = 100) -> Program:
             inputs = {"images": _images(sides, settings["inputs"])}
             return Program(_segment, inputs, {"sizes": sizes._asdict()})
         case "stylizer":
-            return Program(_repaint, {"images": _images(("64*h", "64*w"), 3)}, {})
+            return Program(
+                _repaint, {"images": _images([f"{MULTIPLE}*{name}" for name in "hw"], 3)}, {}
+            )
         case "vae" | "gan":
             codes = ArraySpec(f"b, {settings['latent']}", "float32")
             return Program(_decode if saved.kind == "vae" else _generate, {"codes": codes}, {})

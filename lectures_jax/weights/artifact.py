@@ -25,6 +25,9 @@ from lectures_jax.weights.safetensors_io import load_safetensors, save_safetenso
 
 FORMAT = 1
 PLATFORMS = ("cpu", "cuda", "tpu")
+FIELDS = {"kind": str, "platforms": list} | dict.fromkeys(
+    ("sha256", "inputs", "outputs", "settings"), dict
+)
 PROGRAM, ARRAYS, MANIFEST = "program.export", "arrays.safetensors", "manifest.json"
 
 
@@ -190,8 +193,11 @@ def load_artifact(folder: Path | str) -> Artifact:
     if manifest.get("format") != FORMAT:
         got = manifest.get("format")
         raise ValueError(f"{folder / MANIFEST}: format: expected {FORMAT}, got {got!r}.")
-    for file, digest in manifest["sha256"].items():
-        if _sha256(folder / file) != digest:
+    if missing := [name for name in FIELDS if not isinstance(manifest.get(name), FIELDS[name])]:
+        got = manifest.get(missing[0])
+        raise ValueError(f"{folder / MANIFEST}: {missing[0]}: expected another value, got {got!r}.")
+    for file in (PROGRAM, ARRAYS):
+        if _sha256(folder / file) != manifest["sha256"].get(file):
             raise ValueError(f"{folder / file}: expected the file of the manifest, got another.")
     platforms = tuple(manifest["platforms"])
     here = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())

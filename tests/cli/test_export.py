@@ -148,12 +148,18 @@ def for_tpu(path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"platforms": ["tpu"]}))
 
 
+def without_hashes(path):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": {}}))
+
+
 DAMAGES = [
     ("program.export", flip_a_bit, "program.export: expected the file of the manifest"),
     ("arrays.safetensors", flip_a_bit, "arrays.safetensors: expected the file of the manifest"),
     ("manifest.json", later, "manifest.json: format: expected 1, got 2."),
     ("manifest.json", for_tpu, "run/artifact: expected a program for cpu, got tpu."),
     ("manifest.json", lambda path: path.write_text("{}"), "format: expected 1, got None"),
+    ("manifest.json", without_hashes, "program.export: expected the file of the manifest"),
+    ("manifest.json", lambda path: path.write_text('{"format": 1}'), "kind: expected another"),
     ("manifest.json", Path.unlink, "run/artifact/manifest.json"),
     ("program.export", Path.unlink, "run/artifact/program.export"),
 ]
@@ -182,3 +188,8 @@ def test_what_cannot_be_exported_is_refused(arguments, message, error_line):
     save("autoencoder", code)
     assert main(["export", *arguments]) == 2
     assert message in error_line()
+
+
+def test_an_artifact_beside_files_of_darknet_is_refused(error_line):
+    assert main(["predict", "--artifact", "a", "--darknet", "b", "c"]) == 2
+    assert "--artifact: expected no --darknet beside it" in error_line()

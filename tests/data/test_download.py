@@ -1,6 +1,8 @@
 """Downloads from a server that truncates, stalls, redirects and lies."""
 
 import hashlib
+import socket
+import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -71,6 +73,14 @@ def stall(handler, start):
     handler.server.release.wait(10)
 
 
+def reset(handler, start):
+    half_of_rest(handler, start)
+    handler.wfile.flush()
+    # Closed with a linger of 0 seconds, a connection is reset.
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
+
+
 def from_elsewhere(handler, start):
     answer(handler, CONTENT, start=0, status=206)
 
@@ -122,15 +132,16 @@ def serve():
         ([half_of_rest, whole], [0, 100_000]),
         ([half_of_rest, from_elsewhere], [0, 100_000]),
         ([stall, rest], [0, 100_000]),
+        ([reset, whole], None),
         ([fail(503), fail(429), whole], [0, 0, 0]),
     ],
-    ids=["at once", "cut", "cut thrice", "no ranges", "wrong range", "stalled", "busy"],
+    ids=["at once", "cut", "cut thrice", "no ranges", "wrong range", "stalled", "reset", "busy"],
 )
 def test_a_file_is_complete_whatever_happens_on_the_way(serve, tmp_path, ways, starts):
     server = serve(*ways)
     path = fetch(server.url, tmp_path / "a" / "file", sha256=SHA256, timeout=0.3)
     assert path.read_bytes() == CONTENT
-    assert server.starts == starts
+    assert starts is None or server.starts == starts  # how much arrives before a reset is chance
     assert list(path.parent.iterdir()) == [path]
 
 

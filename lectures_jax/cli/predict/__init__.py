@@ -48,7 +48,7 @@ def predict(
         use = of_artifact(weights.load_artifact(run_dir))
     else:
         use = of_model(weights.load_model(file))
-    out = _folder(out or run_dir / "predictions")
+    out = results_folder(out or run_dir / "predictions")
     if use.kind in SAMPLERS:
         if images is not None:
             raise ValueError(f"IMAGES: expected none for a {use.kind}, got {images}.")
@@ -122,7 +122,7 @@ def predict_darknet(
     if len(classes) != count:
         expected = f"{count} names, one for each class of {cfg}"
         raise ValueError(f"{names}: expected {expected}, got {len(classes)}.")
-    out = _folder(out or Path("predictions"))
+    out = results_folder(out or Path("predictions"))
     model = weights.load_darknet(cfg, numbers, fold=True)
     fit = darknet_letterbox if letterbox or config.letterbox else darknet_stretch
     detector = weights.Detector(model, classes, (config.height, config.width), fit)
@@ -130,7 +130,7 @@ def predict_darknet(
     return detect(detector, images, out, Options(**used))
 
 
-def _folder(out: Path) -> Path:
+def results_folder(out: Path) -> Path:
     """The folder for results, which may not exist yet; refuses a file."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out: expected a folder, got the file {out}.")
@@ -162,6 +162,8 @@ def predict_by(arguments: argparse.Namespace) -> int:
     for name in ("suppression", "class_agnostic"):  # whose defaults are those of the network
         if (value := getattr(arguments, name)) is not None:
             options[name] = value
+    if arguments.darknet is not None and arguments.artifact is not None:
+        raise ValueError("--artifact: expected no --darknet beside it, got both.")
     if arguments.darknet is not None:
         if arguments.images is not None:
             raise ValueError(f"IMAGES: expected one path with --darknet, got {arguments.images}.")
